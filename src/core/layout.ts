@@ -1,0 +1,192 @@
+/**
+ * Where things lie in a machine's linear memory. This one file is compiled twice, by TypeScript for the host and by
+ * AssemblyScript for the core, so it holds plain integer constants and nothing else. All offsets are in bytes.
+ */
+
+// Addresses below are never handed out, so a NULL pointer with any 16-bit offset hits nothing.
+export const FIRST_ADDRESS = 0x10000;
+
+// --- Limits -----------------------------------------------------------------------------------------------------
+
+// linux/bpf_verifier.h MAX_CALL_FRAMES, linux/filter.h MAX_BPF_STACK.
+export const MAX_FRAMES = 8;
+export const FRAME_SIZE = 512;
+export const STACK_SIZE = 4096;
+// linux/bpf.h BPF_MAX_LOOPS: how often `may_goto` goes on in one frame.
+export const MAY_GOTO_LIMIT = 0x800000;
+
+// --- Execution state: one for each CPU ----------------------------------------------------------------------------
+
+// r0 to r10 as 64 bits each. Helpers in TypeScript read r1 to r5 here and leave their result in r0.
+export const EXEC_REGS = 0;
+// Address of the instruction that runs next (interpreter).
+export const EXEC_PC = 96;
+// Address of the program descriptor.
+export const EXEC_PROG = 100;
+// Calls under way; 0 in the main function (interpreter).
+export const EXEC_DEPTH = 104;
+export const EXEC_CPU = 108;
+// Lowest address of the program stack, STACK_SIZE bytes.
+export const EXEC_STACK = 112;
+// One of the FAULT_ codes, 0 for none; the address of the instruction or memory that it is about.
+export const EXEC_FAULT = 116;
+export const EXEC_FAULT_ADDRESS = 120;
+// Address of the context of the run.
+export const EXEC_CTX = 124;
+// Instructions executed by the interpreter since `begin` (u64).
+export const EXEC_COUNT = 128;
+// What the last bpf_redirect asked for: interface index, flags.
+export const EXEC_REDIRECT = 136;
+export const EXEC_REDIRECT_FLAGS = 140;
+// Remaining `may_goto` rounds of the current frame (interpreter).
+export const EXEC_MAY_GOTO = 144;
+// MAX_FRAMES records of the callers: r6 to r9 (32 bytes), return address, may_goto rounds.
+export const EXEC_FRAMES = 160;
+export const FRAME_RECORD = 40;
+export const FRAME_RECORD_PC = 32;
+export const FRAME_RECORD_MAY_GOTO = 36;
+export const EXEC_SIZE = 480;
+
+// --- Why a run was stopped ----------------------------------------------------------------------------------------
+
+export const FAULT_NONE = 0;
+// The budget of instructions (interpreter) or of back edges and calls (JIT) is used up.
+export const FAULT_FUEL = 1;
+// More than MAX_FRAMES nested calls.
+export const FAULT_CALL_DEPTH = 2;
+// An instruction that does not exist.
+export const FAULT_INSTRUCTION = 3;
+// `callx` of something that is neither a helper id nor a function.
+export const FAULT_CALL_TARGET = 4;
+
+// --- Functions and programs -----------------------------------------------------------------------------------------
+
+// A BPF pointer to a function is the address of such a descriptor, in both engines.
+// Address of the function's first instruction slot; index in the function table or -1 when not compiled; its program.
+export const FUNC_CODE = 0;
+export const FUNC_TABLE = 4;
+export const FUNC_PROG = 8;
+export const FUNC_SIZE = 16;
+
+// A program descriptor begins with the descriptor of its main function.
+// uapi program type; address of the first slot of the program and one past its last; id.
+export const PROG_TYPE = 16;
+export const PROG_CODE = 20;
+export const PROG_CODE_END = 24;
+export const PROG_ID = 28;
+export const PROG_SIZE = 32;
+
+// --- Maps -----------------------------------------------------------------------------------------------------------
+
+// A BPF pointer to a map is the address of its descriptor. The first fields are the same for every type.
+export const MAP_TYPE = 0;
+export const MAP_KEY_SIZE = 4;
+export const MAP_VALUE_SIZE = 8;
+export const MAP_MAX_ENTRIES = 12;
+export const MAP_FLAGS = 16;
+export const MAP_ID = 20;
+// Address of the first value (arrays: CPU 0's), distance between values, distance between two CPUs' areas.
+export const MAP_VALUES = 24;
+export const MAP_STRIDE = 28;
+export const MAP_CPU_STRIDE = 32;
+// Elements present (hashes and tries).
+export const MAP_COUNT = 36;
+// From here on private to each type, see assembly/.
+export const MAP_PRIVATE = 40;
+export const MAP_SIZE = 128;
+
+// --- Contexts ---------------------------------------------------------------------------------------------------------
+
+// Before each context lies a header that programs cannot see: what kind of buffer the context describes.
+// Addresses of the first and one past the last byte of the packet's buffer; of the link and the network header.
+export const CTX_HEADER = 32;
+export const CTX_KIND = -4;
+export const CTX_HEAD = -8;
+export const CTX_END = -12;
+export const CTX_MAC = -16;
+export const CTX_NET = -20;
+
+export const KIND_NONE = 0;
+// struct xdp_md.
+export const KIND_XDP = 1;
+// struct __sk_buff whose data starts at the link header (sched_cls) or at the network header (socket filters).
+export const KIND_SKB_LINK = 2;
+export const KIND_SKB_NETWORK = 3;
+
+// uapi/linux/bpf.h struct xdp_md.
+export const XDP_DATA = 0;
+export const XDP_DATA_END = 4;
+export const XDP_DATA_META = 8;
+export const XDP_INGRESS_IFINDEX = 12;
+export const XDP_RX_QUEUE_INDEX = 16;
+export const XDP_EGRESS_IFINDEX = 20;
+export const XDP_MD_SIZE = 24;
+
+// uapi/linux/bpf.h struct __sk_buff, the fields that the core sets or reads.
+export const SKB_LEN = 0;
+export const SKB_PKT_TYPE = 4;
+export const SKB_PROTOCOL = 16;
+export const SKB_INGRESS_IFINDEX = 36;
+export const SKB_IFINDEX = 40;
+export const SKB_DATA = 76;
+export const SKB_DATA_END = 80;
+export const SKB_DATA_META = 140;
+export const SKB_WIRE_LEN = 160;
+export const SKB_SIZE = 192;
+
+// linux/bpf.h XDP_PACKET_HEADROOM.
+export const XDP_HEADROOM = 256;
+
+// --- Batches ------------------------------------------------------------------------------------------------------------
+
+// The order for `run_batch`: what to run, over which records.
+// Address of the program descriptor; ENGINE_ constant; KIND_ constant.
+export const RUN_PROG = 0;
+export const RUN_ENGINE = 4;
+export const RUN_KIND = 8;
+// The context (its header before it), its size, and the bytes it is reset to before each run.
+export const RUN_CTX = 12;
+export const RUN_CTX_SIZE = 16;
+export const RUN_TEMPLATE = 20;
+// The packet buffer: address, size, and how many bytes lie before a packet.
+export const RUN_BUFFER = 24;
+export const RUN_BUFFER_SIZE = 28;
+export const RUN_HEADROOM = 32;
+// Address and number of the records; how often each is run (the last run counts); index of the first to run.
+export const RUN_RECORDS = 36;
+export const RUN_COUNT = 40;
+export const RUN_REPEAT = 44;
+// In and out: index of the record that runs next. After a fault it is the index of the record at fault.
+export const RUN_NEXT = 48;
+// Where packets are kept after the run: next free address (in and out), end, and for which results: bit
+// min(result, 31), the result read as unsigned, of the mask. The batch pauses when the next packet might not fit.
+export const RUN_OUT = 52;
+export const RUN_OUT_END = 56;
+export const RUN_KEEP = 60;
+// Instructions or back edges and calls that each run may take (u64).
+export const RUN_FUEL = 64;
+export const RUN_SIZE = 72;
+
+export const ENGINE_INTERPRETER = 0;
+export const ENGINE_JIT = 1;
+
+// One record: the packet's bytes as captured, its length; out: result, the kept packet (0 if not kept) and its length.
+export const RECORD_ORIGIN = 0;
+export const RECORD_LENGTH = 4;
+export const RECORD_RESULT = 8;
+export const RECORD_OUT = 12;
+export const RECORD_OUT_LENGTH = 16;
+// Length on the wire; ingress interface (0: as the template says); what bpf_redirect asked for.
+export const RECORD_WIRE_LENGTH = 20;
+export const RECORD_IFINDEX = 24;
+export const RECORD_REDIRECT = 28;
+// Bytes of metadata before the kept packet (they are kept too, in front of it).
+export const RECORD_META = 32;
+export const RECORD_SIZE = 40;
+
+// Statuses of `run_batch` and `interpret`.
+export const STATUS_DONE = 0;
+// interpret: the step budget is used up, call again to go on. run_batch: the out area is full.
+export const STATUS_PAUSED = 1;
+// EXEC_FAULT says why.
+export const STATUS_FAULT = 2;

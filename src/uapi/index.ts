@@ -1,0 +1,4 @@
+/** Linux's BPF interface as tables. */
+export * from "./types.ts";
+export * from "./helpers.ts";
+export * from "./errno.ts";
