@@ -38,6 +38,7 @@ const FLAGS = [
   "-Wall",
   "-Werror",
   "-Wno-unused-function",
+  "-ferror-limit=4",
   "-I",
   MULTIARCH,
   "-ffile-compilation-dir=.",
@@ -64,9 +65,9 @@ function builds(source) {
   return asked.length > 0 ? asked : [{ source, object: source.replace(/\.c$/, ".o"), flags: [] }];
 }
 
-/** Where an object says that it was built: clang writes its version into the debug information. */
-function madeBy(object, version) {
-  return object.includes(version);
+/** Whether an object names another clang: the debug information holds the compiler's version, without -g nothing does. */
+function foreign(object, version) {
+  return object.includes("clang version") && !object.includes(version);
 }
 
 async function main() {
@@ -115,8 +116,8 @@ async function main() {
       old = undefined;
     }
     if (old !== undefined && fresh.equals(old)) return;
-    const why =
-      old === undefined ? "new" : madeBy(old, version) ? "changed" : `was built by another clang than ${version}`;
+    const other = old !== undefined && foreign(old, version);
+    const why = old === undefined ? "new" : other ? `was built by another clang than ${version}` : "changed";
     changed.push(`${relative(ROOT, object)}: ${why} (${fresh.length} bytes)`);
     if (!check) writeFileSync(object, fresh);
   };
