@@ -1,0 +1,88 @@
+import { BpfError } from "../errors.ts";
+import { SKB_IFINDEX, XDP_INGRESS_IFINDEX } from "../core/layout.ts";
+import type { ContextField, ContextLayout, Hook } from "./types.ts";
+
+/** Values of context fields by name; arrays for array fields, bigint for 64-bit ones. */
+export type ContextValues = Readonly<Record<string, number | bigint | readonly number[]>>;
+
+/** The loopback device, on which BPF_PROG_TEST_RUN lets packets arrive. */
+const LOOPBACK_IFINDEX = 1;
+
+/**
+ * The bytes that a context starts from: the kernel's defaults, then the caller's values. Fields that follow from the
+ * packet (data, len, protocol, ...) are set when the program runs and are refused here.
+ *
+ * @throws BpfError code "context": unknown or computed field, or a value that does not fit; lists the fields.
+ * @example
+ * contextTemplate(hookOf("xdp")!, { ingress_ifindex: 7 });
+ */
+export function contextTemplate(hook: Hook, values: ContextValues = {}): Uint8Array {
+  const { context } = hook;
+  const bytes = new Uint8Array(context.size);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(context.struct === "xdp_md" ? XDP_INGRESS_IFINDEX : SKB_IFINDEX, LOOPBACK_IFINDEX, true);
+  for (const [name, value] of Object.entries(values)) {
+    const field = context.fields.find((row) => row.name === name);
+    if (field === undefined || field.input !== true) {
+      const settable = context.fields.filter((row) => row.input === true).map((row) => row.name);
+      const why = field === undefined ? "no such field" : "is computed from the packet";
+      throw new BpfError(
+        "context",
+        `context ${context.struct}.${name}: ${why}; settable are ${settable.join(", ")}`,
+      );
+    }
+    writeField(view, context, field, value);
+  }
+  return bytes;
+}
+
+function writeField(
+  view: DataView,
+  { struct }: ContextLayout,
+  { name, offset, size, count }: ContextField,
+  value: number | bigint | readonly number[],
+): void {
+  const elements = typeof value === "number" || typeof value === "bigint" ? [value] : value;
+  if (elements.length > (count ?? 1)) {
+    throw new BpfError("context", `context ${struct}.${name}: ${elements.length} values for ${count ?? 1}`);
+  }
+  elements.forEach((element, index) => {
+    const at = offset + index * size;
+    const limit = 1n << BigInt(size * 8);
+    const integer = typeof element === "bigint" || Number.isInteger(element) ? BigInt(element) : undefined;
+    if (integer === undefined || integer >= limit || integer < -limit / 2n) {
+      throw new BpfError(
+        "context",
+        `context ${struct}.${name}: ${String(element)} does not fit ${size * 8} bits`,
+      );
+    }
+    if (size === 8) view.setBigUint64(at, BigInt.asUintN(64, integer), true);
+    else if (size === 4) view.setUint32(at, Number(BigInt.asUintN(32, integer)), true);
+    else if (size === 2) view.setUint16(at, Number(BigInt.asUintN(16, integer)), true);
+    else view.setUint8(at, Number(BigInt.asUintN(8, integer)));
+  });
+}
+
+/** A context's bytes as named values: what a run left there. 64-bit fields are bigint. */
+export function decodeContext(
+  { context }: Hook,
+  bytes: Uint8Array,
+): Record<string, number | bigint | number[]> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const read = (at: number, size: number): number | bigint =>
+    size === 8
+      ? view.getBigUint64(at, true)
+      : size === 4
+        ? view.getUint32(at, true)
+        : size === 2
+          ? view.getUint16(at, true)
+          : view.getUint8(at);
+  return Object.fromEntries(
+    context.fields.map(({ name, offset, size, count }) => [
+      name,
+      count === undefined
+        ? read(offset, size)
+        : Array.from({ length: count }, (_, index) => Number(read(offset + index * size, size))),
+    ]),
+  );
+}
