@@ -21,6 +21,8 @@ export const ERROR_CODES = {
   context: "an input (packet, context) that the program type cannot take",
   fault: "a program that was stopped at run time",
   memory: "the machine's linear memory is used up",
+  kernel: "a call that the Linux kernel refused; `errno` names its error",
+  verifier: "a program that a verifier rejected; `log` of the VerifierError says why",
   unsupported: "something valid that this version does not do",
 } as const;
 
@@ -89,5 +91,24 @@ export class BpfError extends Error {
       ...(this.errno === undefined ? {} : { errno: this.errno }),
       where: this.where,
     };
+  }
+}
+
+/** A program that a verifier rejected, with the whole log; the message ends with the log's own last complaint. */
+export class VerifierError extends BpfError {
+  readonly log: string;
+
+  constructor(message: string, log: string, options: BpfErrorOptions = {}) {
+    super("verifier", message, options);
+    this.name = "VerifierError";
+    this.log = log;
+  }
+
+  override at(where: ErrorLocation): VerifierError {
+    return new VerifierError(this.message, this.log, {
+      where: { ...where, ...this.where },
+      cause: this.cause,
+      ...(this.errno === undefined ? {} : { errno: this.errno }),
+    });
   }
 }
