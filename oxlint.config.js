@@ -1,0 +1,67 @@
+/**
+ * Lint rules, and the layering of the source: a folder may import from the folders that its row names and from no
+ * other. ARCHITECTURE.md explains the order.
+ */
+const LAYERS = {
+  isa: [],
+  uapi: [],
+  elf: [],
+  capture: [],
+  btf: [],
+  core: [],
+  asm: ["isa"],
+  object: ["isa", "uapi", "elf", "btf"],
+  hooks: ["uapi", "core"],
+  jit: ["isa", "uapi", "core"],
+  machine: ["isa", "uapi", "btf", "object", "core", "jit", "hooks"],
+  kernel: ["isa", "uapi", "btf", "object", "hooks", "machine"],
+  cli: ["isa", "uapi", "elf", "capture", "btf", "asm", "object", "hooks", "core", "jit", "machine", "kernel"],
+};
+
+/** Only these touch the host: everything else runs in a browser as it does in Node.js. */
+const MAY_USE_NODE = ["kernel", "cli"];
+
+const folders = Object.keys(LAYERS);
+
+const layerOverrides = folders.map((folder) => {
+  const forbidden = folders.filter((other) => other !== folder && !LAYERS[folder].includes(other));
+  const patterns = forbidden.map((other) => ({
+    group: [`**/${other}/**`, `../${other}/**`],
+    message: `src/${folder} must not import from src/${other}: see LAYERS in oxlint.config.js`,
+  }));
+  if (!MAY_USE_NODE.includes(folder)) {
+    patterns.push({ group: ["node:*"], message: `src/${folder} must run in browsers too` });
+  }
+  if (folder !== "kernel") {
+    patterns.push({ group: ["koffi"], message: "only src/kernel may use the FFI library" });
+  }
+  return {
+    files: [`src/${folder}/**/*.ts`],
+    rules: { "no-restricted-imports": ["error", { patterns }] },
+  };
+});
+
+export default {
+  plugins: ["typescript", "unicorn", "oxc", "import"],
+  categories: { correctness: "error", suspicious: "error" },
+  ignorePatterns: ["dist/**", "src/core/assembly/**", "**/*.wasm.ts", "coverage/**"],
+  rules: {
+    "import/no-cycle": "error",
+    "import/no-default-export": "error",
+    "typescript/no-explicit-any": "error",
+    "typescript/no-non-null-assertion": "error",
+    "no-console": "off",
+    // Loops over growing work lists and generators use these on purpose.
+    "no-await-in-loop": "off",
+    "no-shadow": "off",
+    "unicorn/no-new-array": "off",
+    "unicorn/no-array-sort": "off",
+    "unicorn/no-array-reverse": "off",
+    "unicorn/consistent-function-scoping": "off",
+  },
+  overrides: [
+    ...layerOverrides,
+    { files: ["*.config.ts", "*.config.js"], rules: { "import/no-default-export": "off" } },
+    { files: ["test/**", "examples/**", "bench/**"], rules: { "typescript/no-non-null-assertion": "off" } },
+  ],
+};
