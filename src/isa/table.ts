@@ -164,13 +164,13 @@ const CODE_JCOND = 0xe0;
 /** Atomic operations, by the value of imm (RFC 9669, section 5.3; the last two from Linux's uapi/linux/bpf.h). */
 const ATOMIC_OPS = [
   { op: "add", imm: 0x00, fetch: false, mnemonic: "lock add", since: "3.18", cpu: 1 },
-  { op: "add", imm: 0x01, fetch: true, mnemonic: "lock fetch_add", since: "5.12", cpu: 3 },
+  { op: "add", imm: 0x01, fetch: true, mnemonic: "lock fetch add", since: "5.12", cpu: 3 },
   { op: "or", imm: 0x40, fetch: false, mnemonic: "lock or", since: "5.12", cpu: 3 },
-  { op: "or", imm: 0x41, fetch: true, mnemonic: "lock fetch_or", since: "5.12", cpu: 3 },
+  { op: "or", imm: 0x41, fetch: true, mnemonic: "lock fetch or", since: "5.12", cpu: 3 },
   { op: "and", imm: 0x50, fetch: false, mnemonic: "lock and", since: "5.12", cpu: 3 },
-  { op: "and", imm: 0x51, fetch: true, mnemonic: "lock fetch_and", since: "5.12", cpu: 3 },
+  { op: "and", imm: 0x51, fetch: true, mnemonic: "lock fetch and", since: "5.12", cpu: 3 },
   { op: "xor", imm: 0xa0, fetch: false, mnemonic: "lock xor", since: "5.12", cpu: 3 },
-  { op: "xor", imm: 0xa1, fetch: true, mnemonic: "lock fetch_xor", since: "5.12", cpu: 3 },
+  { op: "xor", imm: 0xa1, fetch: true, mnemonic: "lock fetch xor", since: "5.12", cpu: 3 },
   { op: "xchg", imm: 0xe1, fetch: true, mnemonic: "lock xchg", since: "5.12", cpu: 3 },
   { op: "cmpxchg", imm: 0xf1, fetch: true, mnemonic: "lock cmpxchg", since: "5.12", cpu: 3 },
 ] as const;
@@ -430,7 +430,7 @@ function* jumpRows(): Generator<InstructionRow> {
   for (const { name, mnemonic, target, src, since } of [
     { name: "call_helper", mnemonic: "call", target: "helper", src: 0, since: "3.18" },
     { name: "call_local", mnemonic: "call local", target: "local", src: 1, since: "4.16" },
-    { name: "call_kfunc", mnemonic: "call kfunc", target: "kfunc", src: 2, since: "5.13" },
+    { name: "call_kfunc", mnemonic: "call runtime", target: "kfunc", src: 2, since: "5.13" },
   ] as const) {
     yield {
       name,
@@ -454,7 +454,7 @@ function* jumpRows(): Generator<InstructionRow> {
     fields: { ...none, dst: "reg" },
     semantics: { kind: "call", target: "register" },
     group: "linux",
-    mnemonic: "callx",
+    mnemonic: "call",
     // LLVM emits it and other runtimes run it; no Linux release accepts it.
     since: "none",
     cpu: 1,
