@@ -40,6 +40,8 @@ export const EXEC_REDIRECT = 136;
 export const EXEC_REDIRECT_FLAGS = 140;
 // Remaining `may_goto` rounds of the current frame (interpreter).
 export const EXEC_MAY_GOTO = 144;
+// State of this CPU's random number generator (u64, never 0).
+export const EXEC_RANDOM = 152;
 // MAX_FRAMES records of the callers: r6 to r9 (32 bytes), return address, may_goto rounds.
 export const EXEC_FRAMES = 160;
 export const FRAME_RECORD = 40;
@@ -58,6 +60,8 @@ export const FAULT_CALL_DEPTH = 2;
 export const FAULT_INSTRUCTION = 3;
 // `callx` of something that is neither a helper id nor a function.
 export const FAULT_CALL_TARGET = 4;
+// A packet that does not fit in the buffer of its batch; the address is the record's.
+export const FAULT_MEMORY = 5;
 
 // --- Functions and programs -----------------------------------------------------------------------------------------
 
@@ -105,6 +109,8 @@ export const CTX_HEAD = -8;
 export const CTX_END = -12;
 export const CTX_MAC = -16;
 export const CTX_NET = -20;
+// Lowest address of the headroom that a program could have written since the packet was put there.
+export const CTX_LOW = -24;
 
 export const KIND_NONE = 0;
 // struct xdp_md.
@@ -136,6 +142,11 @@ export const SKB_SIZE = 192;
 
 // linux/bpf.h XDP_PACKET_HEADROOM.
 export const XDP_HEADROOM = 256;
+// From the start of the buffer to the end that bpf_xdp_adjust_tail can reach: a page of 4096 bytes less struct
+// skb_shared_info, as in the kernel's test run. Packets that do not fit get all of the buffer.
+export const XDP_FRAME_END = 3776;
+// linux/if_ether.h.
+export const ETH_HEADER = 14;
 
 // --- Batches ------------------------------------------------------------------------------------------------------------
 

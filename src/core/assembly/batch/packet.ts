@@ -1,0 +1,127 @@
+/** Puts a record's packet into the buffer and describes it in the context, as the kernel's test run does. */
+import {
+  CTX_END,
+  CTX_HEAD,
+  CTX_HEADER,
+  CTX_KIND,
+  CTX_LOW,
+  CTX_MAC,
+  CTX_NET,
+  ETH_HEADER,
+  KIND_SKB_NETWORK,
+  KIND_XDP,
+  RECORD_IFINDEX,
+  RECORD_LENGTH,
+  RECORD_ORIGIN,
+  RECORD_WIRE_LENGTH,
+  RUN_BUFFER,
+  RUN_BUFFER_SIZE,
+  RUN_CTX,
+  RUN_CTX_SIZE,
+  RUN_HEADROOM,
+  RUN_KIND,
+  RUN_TEMPLATE,
+  SKB_DATA,
+  SKB_DATA_END,
+  SKB_DATA_META,
+  SKB_IFINDEX,
+  SKB_INGRESS_IFINDEX,
+  SKB_LEN,
+  SKB_PKT_TYPE,
+  SKB_PROTOCOL,
+  SKB_WIRE_LEN,
+  XDP_DATA,
+  XDP_DATA_END,
+  XDP_DATA_META,
+  XDP_FRAME_END,
+  XDP_INGRESS_IFINDEX,
+} from "../../layout";
+import { copyBytes, zeroBytes } from "../bytes";
+
+// uapi/linux/if_packet.h.
+const PACKET_HOST = 0;
+const PACKET_MULTICAST = 2;
+const PACKET_OTHERHOST = 3;
+// uapi/linux/if_ether.h, in network byte order.
+const ETH_P_802_3: u32 = 0x0100;
+const ETH_P_802_2: u32 = 0x0400;
+const ETH_P_802_3_MIN: u32 = 0x0600;
+
+/** False if the packet does not fit in the buffer. */
+export function preparePacket(run: u32, record: u32): bool {
+  const context = load<u32>(run, RUN_CTX);
+  const header = context - CTX_HEADER;
+  const buffer = load<u32>(run, RUN_BUFFER);
+  const size = load<u32>(run, RUN_BUFFER_SIZE);
+  const data = buffer + load<u32>(run, RUN_HEADROOM);
+  const length = load<u32>(record, RECORD_LENGTH);
+  const kind = load<i32>(run, RUN_KIND);
+  if (u64(load<u32>(run, RUN_HEADROOM)) + length > u64(size)) return false;
+
+  // What an earlier run left in the headroom must not be seen through adjust_head.
+  const low = load<u32>(header, CTX_HEADER + CTX_LOW);
+  if (low >= buffer && low < data) zeroBytes(low, data - low);
+  copyBytes(data, load<u32>(record, RECORD_ORIGIN), length);
+  copyBytes(context, load<u32>(run, RUN_TEMPLATE), load<u32>(run, RUN_CTX_SIZE));
+
+  const dataEnd = data + length;
+  const frameEnd = buffer + XDP_FRAME_END;
+  const end = kind == KIND_XDP && size > u32(XDP_FRAME_END) && dataEnd <= frameEnd ? frameEnd : buffer + size;
+  store<i32>(header, kind, CTX_HEADER + CTX_KIND);
+  store<u32>(header, buffer, CTX_HEADER + CTX_HEAD);
+  store<u32>(header, end, CTX_HEADER + CTX_END);
+  store<u32>(header, data, CTX_HEADER + CTX_MAC);
+  store<u32>(header, data + min<u32>(length, ETH_HEADER), CTX_HEADER + CTX_NET);
+  store<u32>(header, data, CTX_HEADER + CTX_LOW);
+  if (kind == KIND_XDP) describeXdp(context, record, data, dataEnd);
+  else describeSkb(context, record, data, dataEnd, kind == KIND_SKB_NETWORK);
+  return true;
+}
+
+function describeXdp(context: u32, record: u32, data: u32, dataEnd: u32): void {
+  store<u32>(context, data, XDP_DATA);
+  store<u32>(context, dataEnd, XDP_DATA_END);
+  store<u32>(context, data, XDP_DATA_META);
+  const ifindex = load<u32>(record, RECORD_IFINDEX);
+  if (ifindex != 0) store<u32>(context, ifindex, XDP_INGRESS_IFINDEX);
+}
+
+function describeSkb(context: u32, record: u32, mac: u32, dataEnd: u32, network: bool): void {
+  const length = dataEnd - mac;
+  const skipped = network ? min<u32>(length, ETH_HEADER) : 0;
+  const data = mac + skipped;
+  store<u32>(context, dataEnd - data, SKB_LEN);
+  store<u32>(context, data, SKB_DATA);
+  store<u32>(context, dataEnd, SKB_DATA_END);
+  store<u32>(context, data, SKB_DATA_META);
+  const wire = load<u32>(record, RECORD_WIRE_LENGTH);
+  store<u32>(context, max(wire, length) - skipped, SKB_WIRE_LEN);
+  const ifindex = load<u32>(record, RECORD_IFINDEX);
+  if (ifindex != 0) {
+    store<u32>(context, ifindex, SKB_IFINDEX);
+    store<u32>(context, ifindex, SKB_INGRESS_IFINDEX);
+  }
+  if (length >= u32(ETH_HEADER)) {
+    store<u32>(context, protocolOf(mac, length), SKB_PROTOCOL);
+    store<u32>(context, packetTypeOf(mac), SKB_PKT_TYPE);
+  }
+}
+
+/**
+ * linux: eth_type_trans. Values below 1536 are lengths of IEEE 802.3 frames, of which those that begin with ff ff
+ * are Novell's "raw" ones. The result is in network byte order.
+ */
+function protocolOf(mac: u32, length: u32): u32 {
+  const type = load<u16>(mac, 12);
+  if (u32(bswap<u16>(type)) >= ETH_P_802_3_MIN) return type;
+  return length >= u32(ETH_HEADER + 2) && load<u16>(mac, ETH_HEADER) == 0xffff ? ETH_P_802_3 : ETH_P_802_2;
+}
+
+/**
+ * linux: eth_skb_pkt_type, for the loopback device of a test run. Its own address and its broadcast address are both
+ * zero, so that ff:ff:ff:ff:ff:ff counts as multicast.
+ */
+function packetTypeOf(mac: u32): u32 {
+  if ((load<u32>(mac) | load<u16>(mac, 4)) == 0) return PACKET_HOST;
+  return (load<u8>(mac) & 1) != 0 ? PACKET_MULTICAST : PACKET_OTHERHOST;
+}

@@ -1,0 +1,99 @@
+/** Runs a program over many packets without leaving WebAssembly. */
+import {
+  ENGINE_JIT,
+  EXEC_PC,
+  EXEC_REDIRECT,
+  FAULT_FUEL,
+  FAULT_MEMORY,
+  KIND_XDP,
+  RECORD_META,
+  RECORD_OUT,
+  RECORD_OUT_LENGTH,
+  RECORD_REDIRECT,
+  RECORD_RESULT,
+  RECORD_SIZE,
+  RUN_BUFFER_SIZE,
+  RUN_COUNT,
+  RUN_CTX,
+  RUN_ENGINE,
+  RUN_FUEL,
+  RUN_KEEP,
+  RUN_KIND,
+  RUN_NEXT,
+  RUN_OUT,
+  RUN_OUT_END,
+  RUN_PROG,
+  RUN_RECORDS,
+  RUN_REPEAT,
+  SKB_DATA,
+  SKB_DATA_END,
+  STATUS_DONE,
+  STATUS_FAULT,
+  STATUS_PAUSED,
+  XDP_DATA,
+  XDP_DATA_END,
+  XDP_DATA_META,
+} from "../../layout";
+import { begin } from "../interpreter/frames";
+import { interpret } from "../interpreter/run";
+import { setFault, setFuel } from "../state";
+import { callCompiled } from "./compiled";
+import { preparePacket } from "./packet";
+
+/**
+ * Runs the records of an order from RUN_NEXT on. STATUS_PAUSED when the next kept packet might not fit (empty the
+ * out area and call again). When a record faults, RUN_NEXT names it; a trap of compiled code leaves it so too.
+ */
+export function run_batch(state: u32, run: u32): i32 {
+  const count = load<u32>(run, RUN_COUNT);
+  const keep = load<u32>(run, RUN_KEEP);
+  const mayTake: u32 = keep == 0 ? 0 : load<u32>(run, RUN_BUFFER_SIZE);
+  for (let index = load<u32>(run, RUN_NEXT); index < count; index++) {
+    store<u32>(run, index, RUN_NEXT);
+    if (load<u32>(run, RUN_OUT_END) - load<u32>(run, RUN_OUT) < mayTake) return STATUS_PAUSED;
+    const record = load<u32>(run, RUN_RECORDS) + index * RECORD_SIZE;
+    for (let round = load<u32>(run, RUN_REPEAT); round != 0; round--) {
+      if (!runOnce(state, run, record)) return STATUS_FAULT;
+    }
+    const result = load<u32>(state);
+    store<u32>(record, result, RECORD_RESULT);
+    store<u32>(record, load<u32>(state, EXEC_REDIRECT), RECORD_REDIRECT);
+    if (((keep >> min<u32>(result, 31)) & 1) != 0) keepPacket(run, record);
+    else store<u32>(record, 0, RECORD_OUT);
+  }
+  store<u32>(run, count, RUN_NEXT);
+  return STATUS_DONE;
+}
+
+function runOnce(state: u32, run: u32, record: u32): bool {
+  const prog = load<u32>(run, RUN_PROG);
+  const context = load<u32>(run, RUN_CTX);
+  if (!preparePacket(run, record)) {
+    setFault(state, FAULT_MEMORY, record);
+    return false;
+  }
+  if (load<i32>(run, RUN_ENGINE) == ENGINE_JIT) {
+    setFuel(load<i64>(run, RUN_FUEL));
+    store<u64>(state, callCompiled(state, prog, context, 0));
+    return true;
+  }
+  begin(state, prog, context, 0);
+  const status = interpret(state, load<u64>(run, RUN_FUEL));
+  if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));
+  return status == STATUS_DONE;
+}
+
+/** Copies what the program left of the packet, metadata first, to the out area. */
+function keepPacket(run: u32, record: u32): void {
+  const context = load<u32>(run, RUN_CTX);
+  const xdp = load<i32>(run, RUN_KIND) == KIND_XDP;
+  const data = xdp ? load<u32>(context, XDP_DATA) : load<u32>(context, SKB_DATA);
+  const end = xdp ? load<u32>(context, XDP_DATA_END) : load<u32>(context, SKB_DATA_END);
+  const meta = xdp ? load<u32>(context, XDP_DATA_META) : data;
+  const out = load<u32>(run, RUN_OUT);
+  memory.copy(out, meta, end - meta);
+  store<u32>(record, out + (data - meta), RECORD_OUT);
+  store<u32>(record, end - data, RECORD_OUT_LENGTH);
+  store<u32>(record, data - meta, RECORD_META);
+  store<u32>(run, out + (end - meta), RUN_OUT);
+}

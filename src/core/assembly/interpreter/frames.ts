@@ -1,0 +1,95 @@
+/** Starting a function, calls between functions of a program, and coming back. */
+import {
+  EXEC_COUNT,
+  EXEC_CTX,
+  EXEC_DEPTH,
+  EXEC_FAULT,
+  EXEC_FAULT_ADDRESS,
+  EXEC_FRAMES,
+  EXEC_MAY_GOTO,
+  EXEC_PC,
+  EXEC_PROG,
+  EXEC_REDIRECT,
+  EXEC_REDIRECT_FLAGS,
+  EXEC_STACK,
+  FRAME_RECORD,
+  FRAME_RECORD_MAY_GOTO,
+  FRAME_RECORD_PC,
+  FRAME_SIZE,
+  FUNC_CODE,
+  FUNC_PROG,
+  FUNC_SIZE,
+  MAX_FRAMES,
+  MAY_GOTO_LIMIT,
+  PROG_CODE,
+  PROG_CODE_END,
+  STACK_SIZE,
+} from "../../layout";
+
+const R1 = 8;
+const R2 = 16;
+const R6 = 48;
+const R10 = 80;
+
+/** Makes `state` ready to run a function with two arguments; the rest of the registers is 0. */
+export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
+  reset(state, func, r1);
+  memory.fill(state, 0, R10);
+  store<u64>(state, r1, R1);
+  store<u64>(state, r2, R2);
+  store<u64>(state, load<u32>(state, EXEC_STACK) + STACK_SIZE, R10);
+  store<u32>(state, load<u32>(func, FUNC_CODE), EXEC_PC);
+  store<u32>(state, 0, EXEC_DEPTH);
+  store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
+  store<u64>(state, 0, EXEC_COUNT);
+}
+
+/** What both engines need before a run. */
+export function reset(state: u32, func: u32, context: u32): void {
+  store<u32>(state, load<u32>(func, FUNC_PROG), EXEC_PROG);
+  store<u32>(state, context, EXEC_CTX);
+  store<i32>(state, 0, EXEC_FAULT);
+  store<u32>(state, 0, EXEC_FAULT_ADDRESS);
+  store<u32>(state, 0, EXEC_REDIRECT);
+  store<u32>(state, 0, EXEC_REDIRECT_FLAGS);
+}
+
+/** Enters a function of the program, keeping r6 to r9 of its caller. False if the stack of calls is full. */
+export function enter(state: u32, returnTo: u32): bool {
+  const depth = load<u32>(state, EXEC_DEPTH);
+  if (depth + 1 >= u32(MAX_FRAMES)) return false;
+  const record = state + EXEC_FRAMES + depth * FRAME_RECORD;
+  memory.copy(record, state + R6, 32);
+  store<u32>(record, returnTo, FRAME_RECORD_PC);
+  store<u32>(record, load<u32>(state, EXEC_MAY_GOTO), FRAME_RECORD_MAY_GOTO);
+  store<u32>(state, depth + 1, EXEC_DEPTH);
+  store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
+  store<u64>(state, load<u64>(state, R10) - FRAME_SIZE, R10);
+  return true;
+}
+
+/** Leaves a function: the address to go on at, or 0 when it was the main one. */
+export function leave(state: u32): u32 {
+  const depth = load<u32>(state, EXEC_DEPTH);
+  if (depth == 0) return 0;
+  const record = state + EXEC_FRAMES + (depth - 1) * FRAME_RECORD;
+  memory.copy(state + R6, record, 32);
+  store<u32>(state, load<u32>(record, FRAME_RECORD_MAY_GOTO), EXEC_MAY_GOTO);
+  store<u32>(state, depth - 1, EXEC_DEPTH);
+  store<u64>(state, load<u64>(state, R10) + FRAME_SIZE, R10);
+  return load<u32>(record, FRAME_RECORD_PC);
+}
+
+/**
+ * The first instruction of the function that a 64-bit value points to, or 0 if it is no descriptor of a function of
+ * the program that runs.
+ */
+export function functionAt(value: u64, state: u32): u32 {
+  if (value + FUNC_SIZE > u64(memory.size()) << 16) return 0;
+  const prog = load<u32>(state, EXEC_PROG);
+  if (load<u32>(u32(value), FUNC_PROG) != prog) return 0;
+  const code = load<u32>(u32(value), FUNC_CODE);
+  return code >= load<u32>(prog, PROG_CODE) && code < load<u32>(prog, PROG_CODE_END) && (code & 7) == 0
+    ? code
+    : 0;
+}

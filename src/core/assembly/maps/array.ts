@@ -1,0 +1,56 @@
+/** array and percpu_array: values by index, one area for each CPU in the latter. */
+import { MAP_CPU_STRIDE, MAP_MAX_ENTRIES, MAP_STRIDE, MAP_VALUE_SIZE, MAP_VALUES } from "../../layout";
+import { alloc } from "../allocator";
+import { copyBytes } from "../bytes";
+import { cpus } from "../state";
+import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../uapi";
+import { isPerCpu, roundUp8 } from "./descriptor";
+
+/** Storage for a map whose attributes have been checked. 0 or -errno. */
+export function arrayCreate(map: u32): i32 {
+  const stride = roundUp8(load<u32>(map, MAP_VALUE_SIZE));
+  const area = u64(load<u32>(map, MAP_MAX_ENTRIES)) * stride;
+  const perCpu = isPerCpu(map);
+  const size = perCpu ? area * cpus : area;
+  if (area > u64(u32.MAX_VALUE) || size > u64(u32.MAX_VALUE)) return -ENOMEM;
+  const values = alloc(u32(size), 8);
+  if (values == 0) return -ENOMEM;
+  store<u32>(map, values, MAP_VALUES);
+  store<u32>(map, u32(stride), MAP_STRIDE);
+  store<u32>(map, perCpu ? u32(area) : 0, MAP_CPU_STRIDE);
+  return 0;
+}
+
+export function arrayLookup(map: u32, key: u32, cpu: u32): u32 {
+  const index = load<u32>(key);
+  if (index >= load<u32>(map, MAP_MAX_ENTRIES)) return 0;
+  return (
+    load<u32>(map, MAP_VALUES) + index * load<u32>(map, MAP_STRIDE) + cpu * load<u32>(map, MAP_CPU_STRIDE)
+  );
+}
+
+/** What an update checks, in the kernel's order. */
+export function arrayCheckUpdate(map: u32, key: u32, flags: u64): i32 {
+  const perCpu = isPerCpu(map);
+  if ((perCpu ? flags : flags & ~BPF_F_LOCK) > u64(BPF_EXIST)) return -EINVAL;
+  if (load<u32>(key) >= load<u32>(map, MAP_MAX_ENTRIES)) return -E2BIG;
+  if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
+  // No map of ours has a bpf_spin_lock yet.
+  return (flags & BPF_F_LOCK) != 0 ? -EINVAL : 0;
+}
+
+export function arrayUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32): i32 {
+  const status = arrayCheckUpdate(map, key, flags);
+  if (status == 0) copyBytes(arrayLookup(map, key, cpu), value, load<u32>(map, MAP_VALUE_SIZE));
+  return status;
+}
+
+/** Indices in order; a key that is no index starts over. */
+export function arrayNextKey(map: u32, key: u32, next: u32): i32 {
+  const index = key == 0 ? u32.MAX_VALUE : load<u32>(key);
+  const count = load<u32>(map, MAP_MAX_ENTRIES);
+  if (index >= count) store<u32>(next, 0);
+  else if (index == count - 1) return -ENOENT;
+  else store<u32>(next, index + 1);
+  return 0;
+}

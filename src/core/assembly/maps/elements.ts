@@ -1,0 +1,87 @@
+/**
+ * Elements of hashes and tries: a pool of equal blocks that hands out and takes back.
+ *
+ * A preallocated map reserves all its blocks in one piece at creation, without touching them; others get pieces
+ * that double in size as the map grows. Blocks that come back are handed out again last in, first out, as the kernel
+ * does: a program that keeps a pointer to a deleted value sees it change with the next insertion in both.
+ */
+import { MAP_PRIVATE } from "../../layout";
+import { alloc, free } from "../allocator";
+
+// Bytes of a block; first block that came back; next fresh block and end of the piece that it lies in; blocks that
+// no piece holds yet; list of the pieces; blocks of the next piece.
+const POOL_STRIDE = MAP_PRIVATE;
+const POOL_FREE = MAP_PRIVATE + 4;
+const POOL_FRESH = MAP_PRIVATE + 8;
+const POOL_END = MAP_PRIVATE + 12;
+const POOL_LEFT = MAP_PRIVATE + 16;
+const POOL_PIECES = MAP_PRIVATE + 20;
+const POOL_NEXT_PIECE = MAP_PRIVATE + 24;
+/** First private field of the map types that use a pool. */
+export const AFTER_POOL = MAP_PRIVATE + 28;
+
+const PIECE_HEADER: u32 = 8;
+const FIRST_PIECE: u64 = 16;
+const LARGEST_PIECE: u64 = 0x100000;
+
+/** False when a preallocated pool does not fit in the memory. */
+export function poolCreate(map: u32, stride: u32, blocks: u32, preallocate: bool): bool {
+  store<u32>(map, stride, POOL_STRIDE);
+  store<u32>(map, blocks, POOL_LEFT);
+  store<u32>(map, preallocate ? blocks : u32(FIRST_PIECE), POOL_NEXT_PIECE);
+  return !preallocate || addPiece(map);
+}
+
+function addPiece(map: u32): bool {
+  const stride = load<u32>(map, POOL_STRIDE);
+  const left = load<u32>(map, POOL_LEFT);
+  let blocks = min(load<u32>(map, POOL_NEXT_PIECE), left);
+  if (blocks == 0) return false;
+  let size = u64(blocks) * stride + PIECE_HEADER;
+  if (size > u64(u32.MAX_VALUE)) return false;
+  let piece = alloc(u32(size), 8);
+  if (piece == 0 && blocks > 1) {
+    blocks = 1;
+    size = u64(stride) + PIECE_HEADER;
+    piece = alloc(u32(size), 8);
+  }
+  if (piece == 0) return false;
+  store<u32>(piece, load<u32>(map, POOL_PIECES));
+  store<u32>(map, piece, POOL_PIECES);
+  store<u32>(map, piece + PIECE_HEADER, POOL_FRESH);
+  store<u32>(map, piece + u32(size), POOL_END);
+  store<u32>(map, left - blocks, POOL_LEFT);
+  if (u64(blocks) * stride < LARGEST_PIECE) store<u32>(map, blocks * 2, POOL_NEXT_PIECE);
+  return true;
+}
+
+/** A block, or 0 when all are in use or the memory is used up. What it held before is still in it. */
+export function poolTake(map: u32): u32 {
+  const block = load<u32>(map, POOL_FREE);
+  if (block != 0) {
+    store<u32>(map, load<u32>(block), POOL_FREE);
+    return block;
+  }
+  let fresh = load<u32>(map, POOL_FRESH);
+  if (fresh == load<u32>(map, POOL_END)) {
+    if (!addPiece(map)) return 0;
+    fresh = load<u32>(map, POOL_FRESH);
+  }
+  store<u32>(map, fresh + load<u32>(map, POOL_STRIDE), POOL_FRESH);
+  return fresh;
+}
+
+/** Takes a block back; its first word becomes the link of the list. */
+export function poolGive(map: u32, block: u32): void {
+  store<u32>(block, load<u32>(map, POOL_FREE));
+  store<u32>(map, block, POOL_FREE);
+}
+
+export function poolFree(map: u32): void {
+  let piece = load<u32>(map, POOL_PIECES);
+  while (piece != 0) {
+    const next = load<u32>(piece);
+    free(piece);
+    piece = next;
+  }
+}

@@ -1,0 +1,73 @@
+import {
+  EXEC_CPU,
+  EXEC_FAULT,
+  EXEC_FAULT_ADDRESS,
+  EXEC_RANDOM,
+  EXEC_SIZE,
+  EXEC_STACK,
+  STACK_SIZE,
+} from "../layout";
+import { alloc } from "./allocator";
+import { setHashSeed } from "./maps/hashing";
+
+/** The execution state of the run under way; compiled programs import it. */
+export let exec: u32 = 0;
+
+/** What compiled code may still spend on back edges and calls. */
+export let fuel: i64 = 0;
+
+/** Simulated CPUs; fixed by `init`. */
+export let cpus: u32 = 1;
+
+let states: u32 = 0;
+
+export function setExec(state: u32): void {
+  exec = state;
+}
+
+export function setFuel(amount: i64): void {
+  fuel = amount;
+}
+
+/** Allocates the execution states and program stacks. Once, before everything else. */
+export function init(count: u32, seed: u32): void {
+  cpus = count;
+  states = alloc(count * EXEC_SIZE, 64);
+  let random = u64(seed);
+  for (let cpu: u32 = 0; cpu < count; cpu++) {
+    const state = exec_of(cpu);
+    store<u32>(state, cpu, EXEC_CPU);
+    store<u32>(state, alloc(STACK_SIZE, 64), EXEC_STACK);
+    random += (u64(0x9e3779b9) << 32) | 0x7f4a7c15;
+    store<u64>(state, mix(random) | 1, EXEC_RANDOM);
+  }
+  setHashSeed(mix(random + ((u64(0x9e3779b9) << 32) | 0x7f4a7c15)));
+  exec = states;
+}
+
+export function exec_of(cpu: u32): u32 {
+  return states + cpu * EXEC_SIZE;
+}
+
+/** Stops a compiled program: notes why, and traps. */
+export function fault(code: i32, address: u32): void {
+  setFault(exec, code, address);
+  unreachable();
+}
+
+export function setFault(state: u32, code: i32, address: u32): void {
+  store<i32>(state, code, EXEC_FAULT);
+  store<u32>(state, address, EXEC_FAULT_ADDRESS);
+}
+
+/** The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit of the seed reaches every bit of the result. */
+function mix(value: u64): u64 {
+  value = (value ^ (value >> 30)) * ((u64(0xbf58476d) << 32) | 0x1ce4e5b9);
+  value = (value ^ (value >> 27)) * ((u64(0x94d049bb) << 32) | 0x133111eb);
+  return value ^ (value >> 31);
+}
+
+/** The CPU of the run under way. */
+export function exec_cpu(): u32 {
+  return load<u32>(exec, EXEC_CPU);
+}

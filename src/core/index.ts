@@ -1,0 +1,144 @@
+/**
+ * The WebAssembly core over a machine's linear memory: interpreter, allocator, maps, hot helpers, batch loop.
+ * What lies where in the memory is in `layout.ts`; which helpers the core has is in `helpers.ts`.
+ */
+import { BpfError } from "../errors.ts";
+import { CORE_WASM } from "./core.wasm.ts";
+
+export { CORE_HELPERS, type CoreHelper } from "./helpers.ts";
+
+/** What the host does for programs. Arguments and result of a helper are in the execution state (EXEC_REGS). */
+export interface CoreHost {
+  /** A helper that the core does not have. What it throws ends the run. */
+  readonly call_helper: (id: number, exec: number) => void;
+  /** A kernel function, by its BTF id. */
+  readonly call_kfunc: (id: number, exec: number) => void;
+}
+
+/** What a core is built on. */
+export interface CoreImports {
+  readonly memory: WebAssembly.Memory;
+  /** The function table that compiled programs put their functions in. */
+  readonly table: WebAssembly.Table;
+  readonly host: CoreHost;
+}
+
+/**
+ * The exports of core.wasm. Addresses come out as signed 32-bit numbers: use `>>> 0`. Where an address or an error can
+ * be returned, errors are -4095 to -1 (an errno, negated).
+ */
+export interface CoreExports {
+  /** Address of the execution state of the run under way; compiled programs import it. */
+  readonly exec: WebAssembly.Global<"i32">;
+  /** What compiled code may still spend on back edges and calls. */
+  readonly fuel: WebAssembly.Global<"i64">;
+
+  /** Once, first: allocates execution states and stacks for this many CPUs. The seed decides all random numbers. */
+  init(cpus: number, seed: number): void;
+  exec_of(cpu: number): number;
+  /** Notes a FAULT_ code and an address in the execution state of the run, and traps. */
+  fault(code: number, address: number): never;
+
+  /** Zeroed memory, or 0 when it is used up. */
+  alloc(size: number, align: number): number;
+  free(address: number): void;
+
+  /** Address of the descriptor, or -errno. */
+  map_create(type: number, keySize: number, valueSize: number, maxEntries: number, flags: number): number;
+  map_free(map: number): void;
+  /** As programs do it, on the current CPU: address of the value or 0. */
+  map_lookup_elem(map: number, key: number): number;
+  map_update_elem(map: number, key: number, value: number, flags: bigint): number;
+  map_delete_elem(map: number, key: number): number;
+  /** As bpf(2) does it: per-CPU maps give the values of all CPUs, each rounded up to 8 bytes. 0 or -errno. */
+  map_lookup_copy(map: number, key: number, out: number, flags: bigint): number;
+  map_update_copy(map: number, key: number, value: number, flags: bigint): number;
+  map_delete(map: number, key: number): number;
+  /** The key after this one (0: the first) to `next`; -ENOENT after the last. */
+  map_get_next_key(map: number, key: number, next: number): number;
+  /** Address of the value on a CPU, or 0. */
+  map_lookup_percpu(map: number, key: number, cpu: number): number;
+
+  /** Makes an execution state ready to run a function (FUNC_ descriptor). */
+  begin(exec: number, func: number, r1: number, r2: number): void;
+  /** Runs at most `budget` instructions; a STATUS_ constant. */
+  interpret(exec: number, budget: bigint): number;
+  /** Whether the interpreter runs the core's helpers itself (1, the default) or leaves all calls to the host (0). */
+  use_core_helpers(on: number): void;
+  /** Runs a compiled function; the result is in r0 of the execution state. */
+  run_jit(exec: number, func: number, r1: number, r2: number): void;
+  /** Runs a program over records (RUN_ order); a STATUS_ constant. */
+  run_batch(exec: number, run: number): number;
+  /** Packet bytes for `ld_abs` and `ld_ind`, or -1. */
+  ld_abs(context: number, offset: number, size: number): bigint;
+
+  get_prandom_u32(): number;
+  get_smp_processor_id(): number;
+  csum_diff(from: number, fromSize: number, to: number, toSize: number, seed: number): bigint;
+  redirect(ifindex: number, flags: bigint): number;
+  skb_load_bytes(context: number, offset: number, to: number, size: number): number;
+  xdp_adjust_head(context: number, delta: number): number;
+  xdp_adjust_meta(context: number, delta: number): number;
+  xdp_adjust_tail(context: number, delta: number): number;
+}
+
+const PAGE = 0x10000;
+// The core's own data begins at 64 KiB and needs less than a page.
+const INITIAL_PAGES = 16;
+const MAX_PAGES = 65536;
+
+let compiled: WebAssembly.Module | undefined;
+
+function compile(): WebAssembly.Module {
+  if (compiled === undefined) {
+    const text = atob(CORE_WASM);
+    const bytes = new Uint8Array(text.length);
+    for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+    compiled = new WebAssembly.Module(bytes);
+  }
+  return compiled;
+}
+
+/**
+ * A linear memory for a machine. It grows on demand up to `maxBytes` (default and most: 4 GiB), and fresh pages cost
+ * nothing until they are touched.
+ *
+ * @throws BpfError code "usage" if `maxBytes` is too small to start with, "memory" if the engine refuses.
+ */
+export function createMemory({
+  maxBytes = MAX_PAGES * PAGE,
+}: {
+  maxBytes?: number;
+} = {}): WebAssembly.Memory {
+  const maximum = Math.min(Math.floor(maxBytes / PAGE), MAX_PAGES);
+  if (!(maximum >= INITIAL_PAGES)) {
+    throw new BpfError(
+      "usage",
+      `memory: ${maxBytes} bytes are too few, at least ${INITIAL_PAGES * PAGE} are needed`,
+    );
+  }
+  try {
+    return new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum });
+  } catch (cause) {
+    throw new BpfError("memory", "memory: the JavaScript engine has no room for a linear memory", { cause });
+  }
+}
+
+/**
+ * Instantiates the core over a memory. The module is compiled once and shared by all machines.
+ *
+ * @example
+ * const memory = createMemory();
+ * const table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
+ * const core = instantiateCore({ memory, table, host: { call_helper() {}, call_kfunc() {} } });
+ * core.init(1, 42);
+ * core.alloc(100, 8); // an address
+ */
+export function instantiateCore({ memory, table, host }: CoreImports): CoreExports {
+  const imports = {
+    env: { memory, table },
+    host: { call_helper: host.call_helper, call_kfunc: host.call_kfunc },
+  };
+  const instance = new WebAssembly.Instance(compile(), imports as unknown as WebAssembly.Imports);
+  return instance.exports as unknown as CoreExports;
+}
