@@ -3,7 +3,8 @@ import { ERRNO } from "../uapi/index.ts";
 
 /** What the common answers of bpf(2) mean there; strerror's sentences say less. */
 const MEANINGS: Readonly<Record<string, string>> = {
-  EPERM: "not permitted: this takes CAP_BPF, and CAP_NET_ADMIN or CAP_PERFMON by program type (or root)",
+  EPERM:
+    "not permitted: it takes root or CAP_BPF with CAP_NET_ADMIN or CAP_PERFMON, and no policy against it",
   ENOSYS: "this kernel has no bpf(2)",
   ENOENT: "no such element or object",
   E2BIG: "too big: more elements than the map holds, or more instructions than are allowed",

@@ -11,3 +11,5 @@ export * from "./btf.ts";
 export * from "./pin.ts";
 export { joinPerCpu, perCpuStride, possibleCpus, splitPerCpu } from "./cpus.ts";
 export { type BtfInfo, type MapInfo, type ProgramInfo, objectIds } from "./info.ts";
+export * from "./probe.ts";
+export type { SystemReport } from "./system.ts";

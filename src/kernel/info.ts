@@ -1,10 +1,10 @@
 import { type Instruction, decodeInstructions } from "../isa/index.ts";
 import { MAP_TYPES, type MapType, PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
-import { endianness } from "node:os";
 import { Handle, type Kernel, refusal } from "./kernel.ts";
 import {
   type FieldValue,
   type Fields,
+  LITTLE_ENDIAN,
   type Layout,
   layoutOf,
   readName,
@@ -148,7 +148,7 @@ export function xlatedInstructions(handle: Handle): Instruction[] {
   const info = readInfo(handle, "program", { xlated_prog_len: length, xlated_prog_insns: bytes });
   if (info.wide("xlated_prog_insns") === 0n) return [];
   return decodeInstructions(bytes.subarray(0, info.number("xlated_prog_len")), {
-    littleEndian: endianness() === "LE",
+    littleEndian: LITTLE_ENDIAN,
   });
 }
 

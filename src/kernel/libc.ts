@@ -74,9 +74,12 @@ async function bind(): Promise<Libc> {
   };
 }
 
-async function importKoffi(): Promise<typeof import("koffi")> {
+/** The package, or an error that tells a user what to do. `load` is there for tests. */
+export async function importKoffi(
+  load: () => Promise<typeof import("koffi")> = () => import("koffi"),
+): Promise<Pick<typeof import("koffi"), "load" | "errno" | "address">> {
   try {
-    return await import("koffi");
+    return await load();
   } catch (cause) {
     const missing = (cause as { code?: unknown }).code === "ERR_MODULE_NOT_FOUND";
     throw new BpfError(

@@ -1,4 +1,3 @@
-import { endianness } from "node:os";
 import { BpfError, VerifierError } from "../errors.ts";
 import { type Instruction, SLOT_SIZE, encodeInstructions } from "../isa/index.ts";
 import { ATTACH_TYPES, type AttachType, PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
@@ -7,6 +6,7 @@ import { type ProgramInfo, objectName, programInfo, xlatedInstructions } from ".
 import { Handle, type Kernel, refusal } from "./kernel.ts";
 import { type Logged, reasonOf, withLog } from "./log.ts";
 import type { KernelMap } from "./map.ts";
+import { LITTLE_ENDIAN } from "./struct.ts";
 import { TEST_RUN_FLAGS } from "./tables.ts";
 
 /** Records of `.BTF.ext` in the kernel's form: instruction counts instead of bytes, type ids of the loaded BTF. */
@@ -69,7 +69,7 @@ export function loadProgram(kernel: Kernel, definition: ProgramDefinition): Kern
 /** One PROG_LOAD without exceptions: the descriptor, which is the caller's to close, or the negated errno. */
 export function attemptLoad(kernel: Kernel, definition: ProgramDefinition, logLevel: number): Logged {
   const { instructions, functionInfo, lineInfo, fdArray } = definition;
-  const insns = encodeInstructions(instructions, { littleEndian: endianness() === "LE" });
+  const insns = encodeInstructions(instructions, { littleEndian: LITTLE_ENDIAN });
   const fds = fdArray === undefined ? undefined : Uint32Array.from(fdArray, ({ fd }) => fd);
   const request = {
     prog_type: PROGRAM_TYPES.find(({ name }) => name === definition.type)?.id,

@@ -34,7 +34,8 @@ export interface Layout<F extends Fields = Fields> {
 /** What can be written to a field: bytes become their address in a `ptr`, and themselves in a `name`. */
 export type FieldValue = number | bigint | string | Uint8Array;
 
-const LITTLE_ENDIAN = endianness() === "LE";
+/** Byte order of this machine, and so of everything that the kernel reads and writes. */
+export const LITTLE_ENDIAN: boolean = endianness() === "LE";
 
 /** Lays out the rows; the size is not rounded up, since bpf(2) measures up to the last field. */
 export function layoutOf<F extends Fields>(rows: F): Layout<F> {
