@@ -1,6 +1,5 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { FIXTURE_CASES, FIXTURE_PACKETS } from "./fixtures/cases.ts";
@@ -12,6 +11,7 @@ import {
   kernelSession,
   type KernelStep,
   kernelVerdict,
+  PACKET_FOLDER,
   pinName,
 } from "./kernel-oracle.ts";
 
@@ -76,9 +76,9 @@ describe.skipIf(!hasKernelBpf)(needs("sessions with the kernel", hasKernelBpf, k
     const there = () => spawnSync("bpftool", ["prog", "show", "id", id], { stdio: "ignore" }).status === 0;
     while (there() && Date.now() < deadline) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
     expect(there()).toBe(false);
-    expect(readdirSync(tmpdir()).filter((name) => name.startsWith("skep-kernel-") && !alive(name))).toEqual(
-      [],
-    );
+    expect(
+      readdirSync(PACKET_FOLDER).filter((name) => name.startsWith("skep-kernel-") && !alive(name)),
+    ).toEqual([]);
     expect(readFileSync("/proc/self/mounts", "utf8")).not.toContain("skep-kernel");
   });
 
@@ -121,7 +121,7 @@ describe.skipIf(!hasKernelBpf)(needs("sessions with the kernel", hasKernelBpf, k
 
 /** Another test's session may be running: its folder is younger than a minute. */
 function alive(folder: string): boolean {
-  const age = spawnSync("find", [join(tmpdir(), folder), "-maxdepth", "0", "-mmin", "-1"], {
+  const age = spawnSync("find", [join(PACKET_FOLDER, folder), "-maxdepth", "0", "-mmin", "-1"], {
     encoding: "utf8",
   });
   return age.stdout !== "";
