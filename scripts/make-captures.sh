@@ -78,7 +78,7 @@ record() { # NAME PART...: one capture of what the client does in those parts
 	wait "$tap" || true
 	grep -q '^0 packets dropped by kernel' "$work/$name.log" || { cat "$work/$name.log"; exit 1; }
 	cp "$work/$name.pcap" "$out/$name.pcap"
-	echo "$name.pcap: $(tcpdump -nr "$out/$name.pcap" 2>/dev/null | wc -l) packets, $(wc -c <"$out/$name.pcap") bytes"
+	echo "$name.pcap: $(tcpdump --count -r "$out/$name.pcap" 2>/dev/null | cut -d" " -f1) packets, $(wc -c <"$out/$name.pcap") bytes"
 }
 
 record web client

@@ -37,6 +37,7 @@ test("libbpf's names of pinned maps", () => {
   expect(pinName("x/firewall.bpf.o", "rule_hits")).toBe("rule_hits");
   expect(pinName("x/firewall.bpf.o", ".rodata")).toBe("firewall_rodata");
   expect(pinName("algorithms.v1.bpf.o", ".rodata")).toBe("algorith_rodata");
+  expect(pinName("packet-counter.bpf.o", ".bss")).toBe("packet_c_bss");
   expect(pinName("globals.bpf.o", ".bss")).toBe("globals_bss");
   expect(pinName("globals.bpf.o", ".data.custom")).toBe("_data_custom");
 });
@@ -175,7 +176,7 @@ describe.skipIf(!hasKernelBpf)(needs("examples in the kernel", hasKernelBpf, ker
   test("firewall drops and passes, and its maps say why", () => {
     const { runs, maps } = kernelRuns(FIREWALL, "firewall", web, { dump: ["verdicts", "rule_hits"] });
     const verdicts = count(runs.map((run) => run?.returnValue));
-    expect(Object.keys(verdicts).sort()).toEqual(["1", "2"]);
+    expect(verdicts).toEqual({ "1": 151, "2": web.length - 151 });
     const packets = maps["verdicts"]?.map((entry) =>
       entry.values.reduce((sum, value) => sum + Number(new DataView(value.buffer).getBigUint64(8, true)), 0),
     );
@@ -186,17 +187,35 @@ describe.skipIf(!hasKernelBpf)(needs("examples in the kernel", hasKernelBpf, ker
     expect(hits?.every((n) => n > 0)).toBe(true);
   });
 
+  test("firewall drops more once its maps are filled", () => {
+    // The entries of firewall.maps.json, as bytes.
+    const before: KernelStep[] = [
+      { update: "blocked4", key: Uint8Array.of(15, 0, 0, 0, 198, 18, 0, 0), value: u32(10) },
+      {
+        update: "blocked6",
+        key: Uint8Array.of(48, 0, 0, 0, 0x20, 0x01, 0x0d, 0xb8, 0xf0, 0x0d, ...new Uint8Array(10)),
+        value: u32(11),
+      },
+      { update: "blocked_ports", key: Uint8Array.of(17, 0, 5353 & 255, 5353 >> 8), value: u32(12) },
+    ];
+    const { runs, maps } = kernelRuns(FIREWALL, "firewall", web, { before, dump: ["rule_hits"] });
+    const hits = maps["rule_hits"]?.map((entry) => entry.values[0]?.[0] ?? 0);
+    expect(hits?.slice(10, 13)).toEqual([14, 12, 4]);
+    expect(count(runs.map((run) => run?.returnValue))).toEqual({ "1": 151 + 30, "2": web.length - 151 - 30 });
+  });
+
   test("packet-counter counts every packet once", () => {
     const counter = join(EXAMPLES, "packet-counter/packet-counter.bpf.o");
     const { runs, maps } = kernelRuns(counter, "count", web, { dump: ["protocols", "ports"] });
     expect(count(runs.map((run) => run?.returnValue))).toEqual({ "2": web.length });
     const rows = maps["protocols"]?.map((entry) =>
-      Number(new DataView(entry.values[0]?.buffer as ArrayBuffer).getBigUint64(0, true)),
+      Number(new DataView(entry.values[0]?.buffer as ArrayBuffer).getBigUint64(8, true)),
     );
     const [arp = 0, v4 = 0, v6 = 0, other = 0] = rows ?? [];
     expect(arp + v4 + v6 + other).toBeGreaterThan(web.length - 10); // the rest was cut before that
     expect(maps["ports"]?.length).toBeGreaterThan(5);
     const tcp = kernelRuns(counter, "keep_tcp", web, { kind: "socket" });
+    tcp.runs.forEach((run, i) => expect(run?.packet ?? web[i]).toEqual(web[i]));
     expect(tcp.runs.filter((run) => (run?.returnValue ?? 0) >= 54).length).toBe(tcpSegments(web));
   });
 

@@ -110,13 +110,13 @@ export const hasKernelBpf: boolean = kernelBpfLacks === "";
 
 /**
  * The name under which libbpf pins a map. Sections of globals (".rodata", ".bss") get the object's name in front, at most 15
- * characters in all, and dots become underscores.
+ * characters in all, and what is neither letter nor digit becomes an underscore.
  */
 export function pinName(objectPath: string, map: string): string {
   if (!map.startsWith(".")) return map;
   const object = basename(objectPath).replace(/\..*$/s, "");
   const room = map.indexOf(".", 1) > 0 ? 0 : 15 - Math.max(7, map.length);
-  return (object.slice(0, room) + map).slice(0, 15).replaceAll(".", "_");
+  return (object.slice(0, room) + map).slice(0, 15).replace(/[^A-Za-z0-9_]/g, "_");
 }
 
 function hexWords(bytes: Uint8Array): string {

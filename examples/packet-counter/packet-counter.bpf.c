@@ -38,6 +38,12 @@ struct counter {
 	__u64 bytes;
 };
 
+struct protocol_counter {
+	enum protocol protocol; /* repeated from the key, so that a dump shows its name */
+	__u64 packets;
+	__u64 bytes;
+};
+
 struct port {
 	__u8 proto; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 zero;
@@ -48,7 +54,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, PROTOCOLS);
 	__type(key, __u32);
-	__type(value, struct counter);
+	__type(value, struct protocol_counter);
 } protocols SEC(".maps");
 
 struct {
@@ -67,9 +73,10 @@ const volatile __u16 first_ephemeral = 32768;
 static __always_inline void count_protocol(enum protocol protocol, __u32 bytes)
 {
 	__u32 key = protocol;
-	struct counter *counter = bpf_map_lookup_elem(&protocols, &key);
+	struct protocol_counter *counter = bpf_map_lookup_elem(&protocols, &key);
 
 	if (counter) {
+		counter->protocol = protocol;
 		counter->packets++;
 		counter->bytes += bytes;
 	}
