@@ -1,0 +1,8 @@
+/** BTF: the types of BPF programs and of the kernel. */
+export { Btf, type BtfOptions, parseBtf } from "./btf.ts";
+export * from "./types.ts";
+export { alignmentOf, findMember, POINTER_SIZE, resolve, sizeOf } from "./resolve.ts";
+export { declaration, typeName } from "./name.ts";
+export { type BtfValue, decodeValue } from "./value.ts";
+export { encodeValue } from "./encode.ts";
+export * from "./ext.ts";
