@@ -1,0 +1,73 @@
+/** The capture that `-w` writes: the format by the file's name, packets as the program left them. */
+import { type CaptureInterface, type PacketBatch, PcapWriter, PcapngWriter } from "../capture/index.ts";
+import type { KeptPacket } from "../machine/index.ts";
+import { OutputFile } from "./files.ts";
+
+/** if_tsresol of microseconds, the resolution that pcap files have unless they say otherwise. */
+const MICROSECONDS = 6;
+
+export class CaptureOutput {
+  readonly path: string;
+  readonly #file: OutputFile;
+  #writer: PcapWriter | PcapngWriter | undefined;
+
+  private constructor(path: string, file: OutputFile) {
+    this.path = path;
+    this.#file = file;
+  }
+
+  static async create(path: string): Promise<CaptureOutput> {
+    return new CaptureOutput(path, await OutputFile.create(path));
+  }
+
+  get packets(): number {
+    return this.#writer?.packets ?? 0;
+  }
+
+  /** Takes a packet of the batch after its run. */
+  add(batch: PacketBatch, { index, bytes, metaLength }: KeptPacket): void {
+    const source = batch.interfaces[batch.interfaceIndex[index] as number] as CaptureInterface;
+    const writer = this.#start(source);
+    const length = bytes.length - metaLength;
+    // What the program added or removed changes the length on the wire by as much.
+    const wire = (batch.originalLength[index] as number) + length - (batch.capturedLength[index] as number);
+    const rest = [
+      bytes,
+      metaLength,
+      length,
+      batch.seconds[index] as number,
+      batch.nanoseconds[index] as number,
+      Math.max(wire, length),
+    ] as const;
+    if (writer instanceof PcapngWriter) writer.write(writer.idOf(source), ...rest);
+    else writer.write(...rest);
+  }
+
+  /** Writes what has been added so far to the file. */
+  async flush(): Promise<void> {
+    const bytes = this.#writer?.take();
+    if (bytes !== undefined && bytes.length > 0) await this.#file.write(bytes);
+  }
+
+  /** Puts the file in place; without packets it is a capture all the same, of the first interface's link type. */
+  async commit(interfaces: readonly CaptureInterface[]): Promise<void> {
+    const [first] = interfaces;
+    if (first !== undefined) this.#start(first);
+    await this.flush();
+    await this.#file.commit();
+  }
+
+  discard(): Promise<void> {
+    return this.#file.discard();
+  }
+
+  #start(source: CaptureInterface): PcapWriter | PcapngWriter {
+    this.#writer ??= this.path.endsWith(".pcapng")
+      ? new PcapngWriter()
+      : new PcapWriter({
+          linktype: source.linktype,
+          resolution: source.tsresol === MICROSECONDS ? "us" : "ns",
+        });
+    return this.#writer;
+  }
+}

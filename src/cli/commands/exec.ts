@@ -1,0 +1,80 @@
+import { BpfError } from "../../errors.ts";
+import { decodeInstructions } from "../../isa/index.ts";
+import { Machine, type Program } from "../../machine/index.ts";
+import { parseObject } from "../../object/index.ts";
+import { type Command, type Invocation, text } from "../command.ts";
+import { ENGINE_OPTION, engineOf } from "../engine.ts";
+import { readInput } from "../files.ts";
+import { JSON_VERSION, toJson } from "../json.ts";
+
+export const execCommand: Command = {
+  name: "exec",
+  summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
+  usage: '["MEMORY"] < PROGRAM',
+  description:
+    "Reads a program as hex digits from standard input and runs it. r1 holds the address of the memory that is given\n" +
+    "as hex digits, r2 its length; without memory both are 0. Prints r0 as hex digits.",
+  options: {
+    engine: ENGINE_OPTION,
+    elf: {
+      type: "boolean",
+      help: "the hex digits are an ELF object; its program (or first function) is run",
+    },
+    program: { type: "string", value: "HEX|-", help: "the program, if not from standard input" },
+  },
+  examples: [
+    ["echo 'b7 00 00 00 2a 00 00 00 95 00 00 00 00 00 00 00' | skep exec", "prints 2a"],
+    ['skep exec "01 02 03 04" --engine interp < program.hex', "with four bytes of memory"],
+  ],
+  run,
+};
+
+async function run({ positionals, values, terminal, json }: Invocation): Promise<number> {
+  if (positionals.length > 1)
+    throw new BpfError("usage", `exec: one memory argument at most, not ${positionals.length}`);
+  const memory = parseHex(positionals[0] ?? "", "memory");
+  const given = text(values, "program");
+  const digits =
+    given === undefined || given === "-" ? new TextDecoder().decode(await readInput("-")) : given;
+  const bytes = parseHex(digits, "program");
+  const engine = engineOf(values);
+  const machine = await Machine.create({ engine });
+  const program =
+    values["elf"] === true
+      ? await loadElf(machine, bytes)
+      : machine.loadInstructions(decodeInstructions(bytes));
+  let address = 0;
+  if (memory.length > 0) {
+    address = machine.memory.alloc(memory.length, "memory");
+    machine.memory.write(address, memory);
+  }
+  const result = program.call(address, memory.length);
+  terminal.line(
+    json ? toJson({ version: JSON_VERSION, engine, r0: result.toString(16) }) : result.toString(16),
+  );
+  return 0;
+}
+
+/** bpf_conformance puts the program into `.text`, where other objects have subprograms only. */
+async function loadElf(machine: Machine, bytes: Uint8Array): Promise<Program> {
+  const spec = parseObject(bytes, { name: "program" });
+  const [name] = Object.keys(spec.programs);
+  if (name !== undefined) {
+    const { programs } = await machine.load(spec, { programs: [name] });
+    return programs[name] as Program;
+  }
+  const [first] = spec.functions;
+  if (first === undefined) throw new BpfError("object", "program: the object has no functions");
+  return machine.loadInstructions(first.instructions, first.name);
+}
+
+function parseHex(text: string, what: string): Uint8Array {
+  const digits = text.replaceAll(/\s+|0x/g, "");
+  const wrong = /[^0-9a-fA-F]/.exec(digits);
+  if (wrong !== null) throw new BpfError("usage", `${what}: '${wrong[0]}' is no hex digit`);
+  if (digits.length % 2 !== 0)
+    throw new BpfError("usage", `${what}: ${digits.length} hex digits are no whole bytes`);
+  return Uint8Array.from({ length: digits.length / 2 }, (_, index) =>
+    Number.parseInt(digits.slice(2 * index, 2 * index + 2), 16),
+  );
+}

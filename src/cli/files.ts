@@ -1,0 +1,129 @@
+/** Files as commands need them: one clear error each, and no half-written output. */
+import { randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { type FileHandle, open, readFile, rename, stat, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { BpfError } from "../errors.ts";
+
+const WHY: Readonly<Record<string, string>> = {
+  ENOENT: "no such file",
+  EISDIR: "is a directory",
+  EACCES: "permission denied",
+  ENOTDIR: "a part of the path is no directory",
+  ENOSPC: "no space left on the device",
+  EROFS: "the file system is read-only",
+};
+
+export function ioError(path: string, doing: "read" | "write", cause: unknown): BpfError {
+  if (cause instanceof BpfError) return cause;
+  const code = (cause as NodeJS.ErrnoException).code ?? "";
+  const why = WHY[code] ?? (cause instanceof Error ? cause.message : String(cause));
+  return new BpfError("io", `${path}: cannot ${doing}: ${why}`, { where: { file: path }, cause });
+}
+
+/** "-" is standard input. */
+export async function readInput(path: string): Promise<Uint8Array> {
+  try {
+    if (path !== "-") return await readFile(path);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
+    return Buffer.concat(chunks);
+  } catch (error) {
+    throw ioError(path, "read", error);
+  }
+}
+
+/** Large enough that reading costs little beside the work, small enough that memory stays bounded. */
+const CHUNK = 1 << 20;
+
+/** The file in pieces, and its size where it has one; "-" is standard input. */
+export async function streamInput(
+  path: string,
+): Promise<{ chunks: AsyncIterable<Uint8Array>; size: number | undefined }> {
+  if (path === "-") return { chunks: process.stdin, size: undefined };
+  try {
+    const info = await stat(path);
+    if (info.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR" });
+    return { chunks: failing(path), size: info.isFile() ? info.size : undefined };
+  } catch (error) {
+    throw ioError(path, "read", error);
+  }
+}
+
+async function* failing(path: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* createReadStream(path, { highWaterMark: CHUNK });
+  } catch (error) {
+    throw ioError(path, "read", error);
+  }
+}
+
+/** A file that appears under its name only when it is complete. "-" is standard output. */
+export class OutputFile {
+  readonly path: string;
+  readonly #temporary: string | undefined;
+  readonly #handle: FileHandle | undefined;
+
+  private constructor(path: string, temporary?: string, handle?: FileHandle) {
+    this.path = path;
+    this.#temporary = temporary;
+    this.#handle = handle;
+  }
+
+  static async create(path: string): Promise<OutputFile> {
+    if (path === "-") return new OutputFile(path);
+    try {
+      const existing = await stat(path).catch(() => undefined);
+      if (existing?.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR" });
+      // A device or a pipe cannot be replaced by renaming: write to it directly.
+      if (existing !== undefined && !existing.isFile())
+        return new OutputFile(path, undefined, await open(path, "w"));
+      const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.part`);
+      return new OutputFile(path, temporary, await open(temporary, "wx", existing?.mode ?? 0o666));
+    } catch (error) {
+      throw ioError(path, "write", error);
+    }
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      if (this.#handle !== undefined) {
+        await this.#handle.writeFile(bytes);
+        return;
+      }
+      await new Promise<void>((resolve, reject) => {
+        process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()));
+      });
+    } catch (error) {
+      throw ioError(this.path, "write", error);
+    }
+  }
+
+  /** Puts the file in place. */
+  async commit(): Promise<void> {
+    try {
+      await this.#handle?.close();
+      if (this.#temporary !== undefined) await rename(this.#temporary, this.path);
+    } catch (error) {
+      throw ioError(this.path, "write", error);
+    }
+  }
+
+  /** Leaves nothing behind; what stood under the name before is untouched. */
+  async discard(): Promise<void> {
+    await this.#handle?.close().catch(() => undefined);
+    if (this.#temporary !== undefined) await unlink(this.#temporary).catch(() => undefined);
+  }
+}
+
+/** Writes a whole file at once, or not at all. */
+export async function writeOutput(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await OutputFile.create(path);
+  try {
+    await file.write(bytes);
+    await file.commit();
+  } catch (error) {
+    await file.discard();
+    throw error;
+  }
+}

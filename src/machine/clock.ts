@@ -1,0 +1,43 @@
+import { BpfError } from "../errors.ts";
+
+/** What programs read through bpf_ktime_get_ns: nanoseconds since boot. */
+export interface Clock {
+  now(): bigint;
+}
+
+/**
+ * The machine booted an hour ago: programs subtract time windows from the clock, and just after boot these would
+ * underflow, which no program sees in the field.
+ */
+const UPTIME_NS = 3_600_000_000_000n;
+
+/** Follows the host's monotonic clock. */
+export class RealClock implements Clock {
+  readonly #start: number = performance.now();
+
+  now(): bigint {
+    return UPTIME_NS + BigInt(Math.round((performance.now() - this.#start) * 1e6));
+  }
+}
+
+/**
+ * Stands still until it is told to move, so that runs can be repeated exactly.
+ *
+ * @example
+ * const clock = new VirtualClock();
+ * const machine = await Machine.create({ clock });
+ * clock.advance(1_000_000_000n); // one second
+ */
+export class VirtualClock implements Clock {
+  #now: bigint = UPTIME_NS;
+
+  now(): bigint {
+    return this.#now;
+  }
+
+  /** Moves forward by nanoseconds. */
+  advance(ns: bigint): void {
+    if (ns < 0n) throw new BpfError("usage", `clock: cannot go back by ${-ns} ns`);
+    this.#now += ns;
+  }
+}

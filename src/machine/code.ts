@@ -1,0 +1,178 @@
+/** Programs in a machine's memory: their instructions for the interpreter, their functions in the table for the JIT. */
+import type { CoreExports } from "../core/index.ts";
+import {
+  FUNC_CODE,
+  FUNC_PROG,
+  FUNC_SIZE,
+  FUNC_TABLE,
+  PROG_CODE,
+  PROG_CODE_END,
+  PROG_ID,
+  PROG_SIZE,
+  PROG_TYPE,
+} from "../core/layout.ts";
+import { BpfError } from "../errors.ts";
+import { type Instruction, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
+import { compileProgram } from "../jit/index.ts";
+import { PROGRAM_TYPES } from "../uapi/index.ts";
+import { type HostFunctions, lowerHelper } from "./helpers/registry.ts";
+import type { ProgramImage } from "./image.ts";
+import type { BpfMap } from "./map.ts";
+import type { LinearMemory } from "./memory.ts";
+import type { Compilation } from "./program.ts";
+
+/** A program as it lies in memory. */
+interface Installed {
+  readonly image: ProgramImage;
+  /** With the addresses of maps and functions in place. */
+  readonly instructions: readonly Instruction[];
+  /** Address of its first instruction. */
+  readonly code: number;
+  /** Descriptors of functions whose address is taken, by first slot; the program's own for slot 0. */
+  readonly functions: ReadonlyMap<number, number>;
+}
+
+const NOT_COMPILED = 0xffffffff;
+
+export interface CodeHost {
+  readonly memory: LinearMemory;
+  readonly core: CoreExports;
+  readonly table: WebAssembly.Table;
+  readonly hostFunctions: HostFunctions;
+  mapAt(address: number): BpfMap | undefined;
+}
+
+export class CodeSpace {
+  readonly #host: CodeHost;
+  readonly #programs = new Map<number, Installed>();
+  /** The first free index of the function table. */
+  #free = 0;
+  #nextId = 1;
+
+  constructor(host: CodeHost) {
+    this.#host = host;
+  }
+
+  /** Lays a program out in memory, its references resolved; the address of its descriptor. */
+  install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>): number {
+    const { memory } = this.#host;
+    const what = `program '${image.name}'`;
+    const descriptor = memory.alloc(PROG_SIZE, what);
+    const size = image.instructions.length * SLOT_SIZE;
+    const code = memory.alloc(size, what);
+    const functions = new Map([[0, descriptor]]);
+    const functionAt = (slot: number): number => {
+      const known = functions.get(slot);
+      if (known !== undefined) return known;
+      const address = memory.alloc(FUNC_SIZE, what);
+      this.#describe(address, code + slot * SLOT_SIZE, descriptor);
+      functions.set(slot, address);
+      return address;
+    };
+    const instructions = resolve(image, maps, functionAt);
+    memory.write(code, encodeInstructions(instructions));
+    this.#describe(descriptor, code, descriptor);
+    memory.setU32(descriptor + PROG_TYPE, PROGRAM_TYPES.find(({ name }) => name === image.type)?.id ?? 0);
+    memory.setU32(descriptor + PROG_CODE, code);
+    memory.setU32(descriptor + PROG_CODE_END, code + size);
+    memory.setU32(descriptor + PROG_ID, this.#nextId++);
+    this.#programs.set(descriptor, { image, instructions, code, functions });
+    return descriptor;
+  }
+
+  #describe(address: number, code: number, program: number): void {
+    const { memory } = this.#host;
+    memory.setU32(address + FUNC_CODE, code);
+    memory.setU32(address + FUNC_TABLE, NOT_COMPILED);
+    memory.setU32(address + FUNC_PROG, program);
+  }
+
+  /** Compiles a program to WebAssembly and enters its functions into the table. */
+  compile(descriptor: number): Compilation {
+    const { memory, core, table, hostFunctions } = this.#host;
+    const { image, instructions, functions, code } = this.#programs.get(descriptor) as Installed;
+    const start = performance.now();
+    const compiled = compileProgram({
+      instructions,
+      functions: image.functions,
+      helper: lowerHelper,
+      arrayMap: (address) => this.#host.mapAt(address)?.arrayLayout,
+      fuel: true,
+      codeAddress: code,
+      names: true,
+    });
+    let exports: WebAssembly.Exports;
+    try {
+      const module = new WebAssembly.Module(compiled.bytes as BufferSource);
+      const instance = new WebAssembly.Instance(module, {
+        env: { memory: memory.memory, table },
+        core: core as unknown as WebAssembly.ModuleImports,
+        host: { ...hostFunctions.byName, call_helper: hostFunctions.callHelper },
+      });
+      exports = instance.exports;
+    } catch (error) {
+      // Limits of the JavaScript engine, such as the size of one function.
+      const why = error instanceof Error ? error.message : String(error);
+      throw new BpfError(
+        "unsupported",
+        `program '${image.name}': the WebAssembly engine refuses it: ${why}`,
+        {
+          where: { program: image.name },
+          cause: error,
+        },
+      );
+    }
+    for (const [slot, address] of functions) {
+      const index = this.#free++;
+      if (index >= table.length) table.grow(table.length);
+      const number = image.functions.findIndex((range) => range.start === slot);
+      table.set(index, exports[compiled.functionExports[number] as string] as CallableFunction);
+      memory.setU32(address + FUNC_TABLE, index);
+    }
+    return { module: compiled.bytes, ms: performance.now() - start };
+  }
+
+  /** The program and slot of an address in program code. */
+  slotAt(descriptor: number, address: number): number | undefined {
+    const installed = this.#programs.get(descriptor);
+    if (installed === undefined) return undefined;
+    const slot = (address - installed.code) / SLOT_SIZE;
+    return Number.isInteger(slot) && slot >= 0 && slot < installed.instructions.length ? slot : undefined;
+  }
+}
+
+/** The instructions with the addresses of maps, map values and functions in their `lddw` pairs. */
+function resolve(
+  image: ProgramImage,
+  maps: Readonly<Record<string, BpfMap>>,
+  functionAt: (slot: number) => number,
+): Instruction[] {
+  const instructions = [...image.instructions];
+  const setAddress = (slot: number, address: number): void => {
+    const first = instructions[slot] as Instruction;
+    instructions[slot] = { ...first, src: 0, imm: address | 0 };
+    instructions[slot + 1] = { ...(instructions[slot + 1] as Instruction), imm: 0 };
+  };
+  for (const [slot, reference] of image.references) {
+    const where = { program: image.name, instruction: slot };
+    const what = `program '${image.name}': instruction ${slot}`;
+    if (reference.kind === "extern") {
+      throw new BpfError("unsupported", `${what}: extern '${reference.extern.name}' is not supported yet`, {
+        where,
+      });
+    }
+    const { name } = reference.map;
+    const map = maps[name];
+    if (map === undefined) {
+      throw new BpfError("relocation", `${what}: no map '${name}'`, { where: { ...where, map: name } });
+    }
+    if (reference.kind === "map") setAddress(slot, map.address);
+    else setAddress(slot, (map.arrayLayout?.values ?? 0) + reference.offset);
+  }
+  image.instructions.forEach((instruction, slot) => {
+    const row = rowOf(instruction);
+    if (row?.semantics.kind !== "lddw" || row.semantics.value !== "func") return;
+    setAddress(slot, functionAt(slot + 1 + instruction.imm));
+  });
+  return instructions;
+}

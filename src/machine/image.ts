@@ -1,0 +1,55 @@
+import { type Instruction, rowOf } from "../isa/index.ts";
+import type { LineInfo } from "../btf/index.ts";
+import { type LinkedProgram, type LinkedReference, lineAt } from "../object/index.ts";
+import type { ProgramType } from "../uapi/index.ts";
+import type { FunctionRange } from "./check.ts";
+
+/** A program as a machine takes it: what engines need of a linked one, or bare instructions. */
+export interface ProgramImage {
+  readonly name: string;
+  readonly type: ProgramType | undefined;
+  readonly instructions: readonly Instruction[];
+  /** The first is the main function. */
+  readonly functions: readonly FunctionRange[];
+  readonly references: ReadonlyMap<number, LinkedReference>;
+  readonly lines: readonly LineInfo[];
+}
+
+export function linkedImage(linked: LinkedProgram): ProgramImage {
+  const { name, program, instructions, functions, references, lines } = linked;
+  return { name, type: program?.type, instructions, functions, references, lines };
+}
+
+/** Instructions without an object file around them: functions begin where something calls or points. */
+export function bareImage(name: string, instructions: readonly Instruction[]): ProgramImage {
+  const starts = new Set([0]);
+  instructions.forEach((instruction, slot) => {
+    const semantics = rowOf(instruction)?.semantics;
+    const refers =
+      (semantics?.kind === "call" && semantics.target === "local") ||
+      (semantics?.kind === "lddw" && semantics.value === "func");
+    const target = slot + 1 + instruction.imm;
+    // A target outside the program is the structural check's to name.
+    if (refers && target >= 0 && target < instructions.length) starts.add(target);
+  });
+  const sorted = [...starts].sort((a, b) => a - b);
+  const functions: FunctionRange[] = sorted.map((start, index) => ({
+    name: index === 0 ? name : `${name}_${start}`,
+    start,
+    end: sorted[index + 1] ?? instructions.length,
+  }));
+  return {
+    name,
+    type: undefined,
+    instructions,
+    functions,
+    references: new Map(),
+    lines: [],
+  };
+}
+
+/** `file:line` of a slot, if the object has line information. */
+export function sourceOf({ lines }: Pick<ProgramImage, "lines">, slot: number): string | undefined {
+  const line = lineAt(lines, slot);
+  return line === undefined ? undefined : `${line.file}:${line.line}`;
+}

@@ -1,0 +1,319 @@
+import type { Btf } from "../btf/index.ts";
+import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
+import { EXEC_REGS, MAP_ID, STATUS_DONE, STATUS_PAUSED } from "../core/layout.ts";
+import { BpfError } from "../errors.ts";
+import { HOOKS, hookOf } from "../hooks/index.ts";
+import type { Instruction } from "../isa/index.ts";
+import { type MapSpec, type ObjectSpec, linkProgram } from "../object/index.ts";
+import { MAP_TYPES, errnoName } from "../uapi/index.ts";
+import { checkStructure } from "./check.ts";
+import { type Clock, RealClock, VirtualClock } from "./clock.ts";
+import { CodeSpace } from "./code.ts";
+import { codecOf } from "./codec.ts";
+import { type Engine, ENGINES } from "./engine.ts";
+import { describeFault } from "./faults.ts";
+import { createHostFunctions, hasHelper } from "./helpers/registry.ts";
+import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
+import { type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
+import { LinearMemory } from "./memory.ts";
+import { Program, type ProgramHost } from "./program.ts";
+import { Runner } from "./runner.ts";
+
+export interface MachineOptions {
+  /** Number of CPUs: per-CPU maps have a value for each. 1 to 1024, default 1. */
+  readonly cpus?: number;
+  /** What bpf_ktime_get_ns reads. Default "real". */
+  readonly clock?: "real" | "virtual" | Clock;
+  /** What runs programs unless a call says otherwise. Default "jit". */
+  readonly engine?: Engine;
+  /** Of bpf_get_prandom_u32; the same seed gives the same numbers. Default 1. */
+  readonly seed?: number;
+  /**
+   * How long one run may take: instructions in the interpreter, rounds of loops and calls in compiled code. What exceeds
+   * it is stopped with a fault. Default 10^9, a few seconds.
+   */
+  readonly fuel?: number;
+  /** Told of each line that bpf_trace_printk prints. */
+  readonly onTrace?: (line: string) => void;
+}
+
+const OPTION_NAMES: readonly string[] = ["cpus", "clock", "engine", "seed", "fuel", "onTrace"];
+const DEFAULT_FUEL = 1e9;
+
+export interface LoadOptions {
+  /** Names of the programs to load; all if absent. */
+  readonly programs?: readonly string[];
+  /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
+  readonly maps?: Readonly<Record<string, BpfMap>>;
+}
+
+/** What {@link Machine.load} returns, by name. */
+export interface Loaded {
+  readonly programs: Readonly<Record<string, Program>>;
+  readonly maps: Readonly<Record<string, BpfMap>>;
+}
+
+/**
+ * A live address space: one linear memory, the maps and programs in it, and the engines that run them.
+ *
+ * Nothing outside that memory can be touched by a program, whatever it does.
+ *
+ * @example
+ * const machine = await Machine.create({ clock: "virtual" });
+ * const { programs, maps } = await machine.load(parseObject(bytes));
+ * const { returnName } = programs.firewall.run({ packet });
+ */
+export class Machine {
+  readonly memory: LinearMemory;
+  readonly cpus: number;
+  readonly clock: Clock;
+  readonly engine: Engine;
+  readonly #core: CoreExports;
+  readonly #code: CodeSpace;
+  readonly #host: ProgramHost;
+  readonly #fuel: bigint;
+  readonly #maps = new Map<number, BpfMap>();
+
+  private constructor(options: MachineOptions) {
+    this.cpus = options.cpus ?? 1;
+    this.engine = options.engine ?? "jit";
+    this.#fuel = BigInt(options.fuel ?? DEFAULT_FUEL);
+    const { clock = "real", onTrace } = options;
+    this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
+    const memory = createMemory();
+    const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
+    // Helpers reach the memory, whose allocator is in the core, which imports the helpers: `linear` closes the circle.
+    let linear: LinearMemory | undefined;
+    const hostFunctions = createHostFunctions({
+      get memory(): LinearMemory {
+        return linear as LinearMemory;
+      },
+      now: () => this.clock.now(),
+      trace: (line: string) => onTrace?.(line),
+    });
+    this.#core = instantiateCore({
+      memory,
+      table,
+      host: {
+        call_helper: hostFunctions.callHelper,
+        call_kfunc: (id) => {
+          throw new BpfError(
+            "unsupported",
+            `kernel function with BTF id ${id}: kfuncs are not supported yet`,
+          );
+        },
+      },
+    });
+    linear = new LinearMemory(memory, this.#core);
+    this.memory = linear;
+    this.#core.init(this.cpus, options.seed ?? 1);
+    this.#code = new CodeSpace({
+      memory: linear,
+      core: this.#core,
+      table,
+      hostFunctions,
+      mapAt: (address) => this.#maps.get(address),
+    });
+    this.#host = {
+      runner: new Runner(
+        {
+          memory: linear,
+          runBatch: (cpu, run) => this.#core.run_batch(this.#core.exec_of(cpu), run),
+          faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
+        },
+        Math.max(...HOOKS.map(({ context }) => context.size)),
+      ),
+      cpus: this.cpus,
+      engine: this.engine,
+      fuel: this.#fuel,
+      readMemory: (address, length) => this.memory.read(address, length),
+      compile: (program) => this.#code.compile(program.descriptor),
+      call: (program, engine, cpu, r1, r2) => this.#call(program, engine, cpu, r1, r2),
+    };
+  }
+
+  /**
+   * @throws BpfError code "usage" for options that do not exist or make no sense.
+   */
+  static async create(options: MachineOptions = {}): Promise<Machine> {
+    for (const name of Object.keys(options)) {
+      if (!OPTION_NAMES.includes(name)) {
+        throw new BpfError("usage", `machine: no option '${name}'; there are ${OPTION_NAMES.join(", ")}`);
+      }
+    }
+    const { cpus = 1, engine = "jit", seed = 1, fuel = DEFAULT_FUEL } = options;
+    const whole = (name: string, value: number, min: number, max: number): void => {
+      if (Number.isInteger(value) && value >= min && value <= max) return;
+      throw new BpfError(
+        "usage",
+        `machine: ${name} must be a whole number from ${min} to ${max}, not ${value}`,
+      );
+    };
+    whole("cpus", cpus, 1, 1024);
+    whole("seed", seed, 0, 0xffffffff);
+    whole("fuel", fuel, 1, Number.MAX_SAFE_INTEGER);
+    if (!ENGINES.includes(engine)) {
+      throw new BpfError("usage", `machine: engine must be ${ENGINES.join(" or ")}, not '${String(engine)}'`);
+    }
+    return new Machine(options);
+  }
+
+  /**
+   * Creates the maps of an object, links its programs, checks their structure and makes them ready to run.
+   *
+   * @throws BpfError that names the program or map which cannot be loaded.
+   */
+  async load(spec: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
+    if (!spec.littleEndian) {
+      throw new BpfError(
+        "unsupported",
+        `${spec.name}: a big-endian object cannot run here (it can be dumped): the machine is little-endian`,
+        { where: { file: spec.name } },
+      );
+    }
+    const known = Object.keys(spec.programs);
+    const names = options.programs ?? known;
+    for (const name of names) {
+      if (known.includes(name)) continue;
+      throw new BpfError(
+        "usage",
+        `${spec.name}: no program '${name}'; it has ${known.join(", ") || "none"}`,
+        {
+          where: { file: spec.name },
+        },
+      );
+    }
+    // All that can fail without a map fails before the first map takes memory.
+    const images = names.map((name) => linkedImage(linkProgram(spec, name)));
+    for (const image of images) check(image);
+    const used = new Set<string>();
+    for (const { references } of images) {
+      for (const reference of references.values())
+        if (reference.kind !== "extern") used.add(reference.map.name);
+    }
+    const maps: Record<string, BpfMap> = {};
+    for (const map of Object.values(spec.maps)) {
+      const given = options.maps?.[map.name];
+      if (given !== undefined) maps[map.name] = given;
+      // Of the programs that were asked for: an object may hold maps of types that only others need.
+      else if (options.programs === undefined || used.has(map.name))
+        maps[map.name] = this.#createMapOf(map, spec.btf);
+    }
+    const programs: Record<string, Program> = {};
+    for (const image of images) programs[image.name] = this.#install(image, maps);
+    return { programs, maps };
+  }
+
+  /**
+   * Loads bare instructions as a program of no particular type: see {@link Program.call}.
+   *
+   * @throws BpfError code "instruction" or "program" if the structure is wrong.
+   */
+  loadInstructions(instructions: readonly Instruction[], name = "main"): Program {
+    const image = bareImage(name, instructions);
+    check(image);
+    return this.#install(image, {});
+  }
+
+  #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>): Program {
+    const hook = image.type === undefined ? undefined : hookOf(image.type);
+    return new Program(this.#host, image, hook, this.#code.install(image, maps));
+  }
+
+  #createMapOf(spec: MapSpec, btf: Btf | undefined): BpfMap {
+    const { name, type, keySize, valueSize, maxEntries, flags, contents } = spec;
+    if (type === "unknown") {
+      throw new BpfError("map", `map '${name}': there is no map type ${spec.typeId}`, {
+        where: { map: name },
+      });
+    }
+    const codec = (id: number | undefined, size: number): Codec | undefined =>
+      btf === undefined || id === undefined || id === 0 ? undefined : codecOf(btf, id, size);
+    const key = codec(spec.key, keySize);
+    const value = codec(spec.value, valueSize);
+    const map = this.createMap({
+      name,
+      type,
+      keySize,
+      valueSize,
+      maxEntries,
+      flags,
+      ...(key === undefined ? {} : { key }),
+      ...(value === undefined ? {} : { value }),
+    });
+    if (contents !== undefined) map.update(new Uint8Array(keySize), contents);
+    return map;
+  }
+
+  /**
+   * Creates a map that belongs to no object.
+   *
+   * @throws BpfError code "map" with the kernel's errno for sizes and flags that the kernel refuses.
+   */
+  createMap(definition: MapDefinition): BpfMap {
+    const { name, type, keySize, valueSize, maxEntries, flags } = definition;
+    const id = MAP_TYPES.find((row) => row.name === type)?.id ?? 0;
+    const address = this.#core.map_create(id, keySize, valueSize, maxEntries, flags);
+    // An address may have its top bit set; errors are the last few numbers below zero.
+    if (address < 0 && address > -4096) {
+      const errno = errnoName(address);
+      throw new BpfError(
+        "map",
+        `map '${name}': cannot be created: ${errno} (type ${type}, key_size ${keySize}, value_size ${valueSize}, ` +
+          `max_entries ${maxEntries}, map_flags 0x${flags.toString(16)})`,
+        { where: { map: name }, errno },
+      );
+    }
+    const host = { memory: this.memory, core: this.#core, cpus: this.cpus };
+    const map = new BpfMap(host, definition, address >>> 0);
+    this.#maps.set(map.address, map);
+    this.memory.setU32(map.address + MAP_ID, this.#maps.size);
+    return map;
+  }
+
+  #call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {
+    const exec = this.#core.exec_of(cpu);
+    let stopped = false;
+    let cause: unknown;
+    try {
+      if (engine === "jit") {
+        this.#core.fuel.value = this.#fuel;
+        this.#core.run_jit(exec, program.descriptor, r1, r2);
+      } else {
+        this.#core.begin(exec, program.descriptor, r1, r2);
+        const status = this.#core.interpret(exec, this.#fuel);
+        if (status === STATUS_PAUSED) throw outOfFuel(program.name);
+        stopped = status !== STATUS_DONE;
+      }
+    } catch (error) {
+      stopped = true;
+      cause = error;
+    }
+    if (stopped) throw this.#faultOf(program, cpu, cause);
+    return this.memory.u64(exec + EXEC_REGS);
+  }
+
+  #faultOf({ name, image, descriptor }: Program, cpu: number, cause: unknown): BpfError {
+    return describeFault(name, this.memory, this.#core.exec_of(cpu), cause, (address) => {
+      const slot = this.#code.slotAt(descriptor, address);
+      if (slot === undefined) return undefined;
+      const source = sourceOf(image, slot);
+      return { slot, ...(source === undefined ? {} : { source }) };
+    });
+  }
+}
+
+const outOfFuel = (name: string): BpfError =>
+  new BpfError("fault", `program '${name}': stopped: it used up its fuel (an endless loop?)`, {
+    where: { program: name },
+  });
+
+function check(program: ProgramImage): void {
+  checkStructure({
+    name: program.name,
+    instructions: program.instructions,
+    functions: program.functions,
+    sourceOf: (slot) => sourceOf(program, slot),
+    hasHelper,
+  });
+}

@@ -1,0 +1,211 @@
+import { BpfError } from "../errors.ts";
+import { type ContextValues, type Hook, contextTemplate, decodeContext, returnName } from "../hooks/index.ts";
+import type { ProgramType } from "../uapi/index.ts";
+import type { Engine } from "./engine.ts";
+import type { ProgramImage } from "./image.ts";
+import type { BatchOptions, BatchResult, KeptPacket, Packets, Runner } from "./runner.ts";
+
+/** What a run is given. */
+export interface RunInput {
+  /** The frame from its link header on. */
+  readonly packet: Uint8Array;
+  /** Context fields that do not follow from the packet, by their uapi names: `{ ingress_ifindex: 3 }`. */
+  readonly context?: ContextValues;
+  /** How often to run; packet and context are the same for each run, maps go on. Default 1. */
+  readonly repeat?: number;
+  /** Which of the machine's CPUs runs it; per-CPU maps see it. Default 0. */
+  readonly cpu?: number;
+  readonly engine?: Engine;
+}
+
+/** What a run leaves; of the last one when there were several. */
+export interface RunResult {
+  /** r0 as the program type reads it: unsigned 32 bits, signed for sched_cls. */
+  readonly returnValue: number;
+  /** "XDP_DROP", "TC_ACT_OK", ... */
+  readonly returnName: string;
+  /** The packet, rewritten or not, without metadata. */
+  readonly packet: Uint8Array;
+  /** The metadata area before the packet (XDP), empty if there is none. */
+  readonly metadata: Uint8Array;
+  /** All fields of the context after the run. `data` and its kin are addresses in the machine's memory. */
+  readonly context: Readonly<Record<string, number | bigint | readonly number[]>>;
+  /** Where bpf_redirect sent the packet, if it was called. */
+  readonly redirect: { readonly ifindex: number } | undefined;
+  /** Mean time of one run, in nanoseconds. */
+  readonly durationNs: number;
+  /** False as long as no verifier has proved the program safe. */
+  readonly verified: boolean;
+}
+
+/** Options of a run over many packets. */
+export interface PacketsOptions {
+  readonly context?: ContextValues;
+  readonly cpu?: number;
+  readonly engine?: Engine;
+  /** Receives packets after their run; by default those that go on. */
+  readonly onPacket?: (packet: KeptPacket) => void;
+  /** Receive every packet, dropped ones too. */
+  readonly keepAll?: boolean;
+  /** Told of each run that was stopped; without it the first such error is thrown. */
+  readonly onFault?: (index: number, error: BpfError) => void;
+}
+
+/** What a program needs of the machine that it lives in. */
+export interface ProgramHost {
+  readonly runner: Runner<Program>;
+  readonly cpus: number;
+  readonly engine: Engine;
+  readonly fuel: bigint;
+  readMemory(address: number, length: number): Uint8Array;
+  compile(program: Program): Compilation;
+  /** Runs with r1 and r2 given; r0. */
+  call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint;
+}
+
+/** What is known of a program's compilation. */
+export interface Compilation {
+  /** The WebAssembly module. */
+  readonly module: Uint8Array;
+  /** Milliseconds from instructions to a module that runs. */
+  readonly ms: number;
+}
+
+/** A loaded program. */
+export class Program {
+  readonly name: string;
+  readonly type: ProgramType | undefined;
+  /** The flat program: main function, subprograms, references. */
+  readonly image: ProgramImage;
+  /** Address of its descriptor in the machine's memory. */
+  readonly descriptor: number;
+  /** No verifier yet: nothing but the structure of programs is checked. */
+  readonly verified = false;
+  readonly #hook: Hook | undefined;
+  readonly #host: ProgramHost;
+  #compilation: Compilation | undefined;
+
+  constructor(host: ProgramHost, image: ProgramImage, hook: Hook | undefined, descriptor: number) {
+    this.#host = host;
+    this.#hook = hook;
+    this.name = image.name;
+    this.type = image.type;
+    this.image = image;
+    this.descriptor = descriptor;
+  }
+
+  /** What its return values and context mean; throws if its type cannot run yet. */
+  get hook(): Hook {
+    if (this.#hook === undefined) {
+      throw new BpfError(
+        "unsupported",
+        `program '${this.name}': programs of type ${this.type ?? "unknown"} cannot be run yet`,
+        {
+          where: { program: this.name },
+        },
+      );
+    }
+    return this.#hook;
+  }
+
+  /**
+   * Runs the program over one packet, as BPF_PROG_TEST_RUN does.
+   *
+   * @throws BpfError code "context" for an input that the type cannot take, "fault" if the run was stopped.
+   * @example
+   * const { returnName, packet } = programs.firewall.run({ packet: frame, context: { ingress_ifindex: 2 } });
+   */
+  run({ packet, context, repeat = 1, cpu = 0, engine = this.#host.engine }: RunInput): RunResult {
+    const { hook } = this;
+    if (!Number.isInteger(repeat) || repeat < 1 || repeat > 0xffffffff) {
+      throw new BpfError(
+        "usage",
+        `program '${this.name}': repeat must be a whole number from 1 on, not ${repeat}`,
+      );
+    }
+    let kept: { bytes: Uint8Array; metaLength: number } | undefined;
+    const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
+    const { results, durationNs } = this.#runner(batch, engine, cpu, {
+      template: contextTemplate(hook, context),
+      repeat,
+      keep: 0xffffffff,
+      onPacket: ({ bytes, metaLength }) => {
+        kept = { bytes: bytes.slice(), metaLength };
+      },
+    });
+    const value = this.readResult(results[0] as number);
+    const { bytes, metaLength } = kept ?? { bytes: new Uint8Array(0), metaLength: 0 };
+    return {
+      returnValue: value,
+      returnName: returnName(hook, value),
+      packet: bytes.subarray(metaLength),
+      metadata: bytes.subarray(0, metaLength),
+      context: decodeContext(hook, this.#host.readMemory(this.#host.runner.context, hook.context.size)),
+      redirect: this.#host.runner.redirect(),
+      durationNs: durationNs / repeat,
+      verified: this.verified,
+    };
+  }
+
+  /**
+   * Runs the program over many packets inside WebAssembly, without a JavaScript call for each.
+   *
+   * @returns r0 of each run, its low 32 bits (see {@link readResult}).
+   */
+  runPackets(batch: Packets, options: PacketsOptions = {}): BatchResult {
+    const { hook } = this;
+    return this.#runner(batch, options.engine ?? this.#host.engine, options.cpu ?? 0, {
+      template: contextTemplate(hook, options.context),
+      ...(options.onPacket === undefined
+        ? {}
+        : { onPacket: options.onPacket, keep: options.keepAll === true ? 0xffffffff : hook.passMask }),
+      ...(options.onFault === undefined ? {} : { onFault: options.onFault }),
+    });
+  }
+
+  #runner(
+    batch: Packets,
+    engine: Engine,
+    cpu: number,
+    options: Omit<BatchOptions, "engine" | "cpu" | "fuel">,
+  ): BatchResult {
+    this.#checkCpu(cpu);
+    if (engine === "jit") this.compile();
+    return this.#host.runner.run(this, batch, { engine, cpu, fuel: this.#host.fuel, ...options });
+  }
+
+  /**
+   * Compiles the program to WebAssembly; the first run with the JIT does it otherwise.
+   *
+   * @throws BpfError code "unsupported" if the JavaScript engine's limits do not allow it.
+   */
+  compile(): Compilation {
+    this.#compilation ??= this.#host.compile(this);
+    return this.#compilation;
+  }
+
+  /** A 32-bit result as the program type reads it. */
+  readResult(result: number): number {
+    return this.hook.signed ? result | 0 : result >>> 0;
+  }
+
+  /**
+   * Runs the program with two bare arguments, whatever its type: r1 and r2, for instance an address and a length.
+   *
+   * @returns r0, unsigned.
+   */
+  call(
+    r1 = 0,
+    r2 = 0,
+    { cpu = 0, engine = this.#host.engine }: { cpu?: number; engine?: Engine } = {},
+  ): bigint {
+    this.#checkCpu(cpu);
+    if (engine === "jit") this.compile();
+    return this.#host.call(this, engine, cpu, r1, r2);
+  }
+
+  #checkCpu(cpu: number): void {
+    if (Number.isInteger(cpu) && cpu >= 0 && cpu < this.#host.cpus) return;
+    throw new BpfError("usage", `program '${this.name}': no CPU ${cpu}, the machine has ${this.#host.cpus}`);
+  }
+}
