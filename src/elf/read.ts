@@ -122,10 +122,6 @@ export function parseElf(source: Uint8Array, { name = "object" }: ReadOptions = 
   let claimed = 0;
   const data = (section: ElfSection): Uint8Array => {
     if (section.type === SECTION_TYPES.nobits) return bytes.subarray(0, 0);
-    if (!seen.has(section.index)) {
-      seen.add(section.index);
-      claimed += section.size;
-    }
     if ((section.flags & SECTION_FLAGS.compressed) !== 0) {
       throw new BpfError("unsupported", `${name}: section '${section.name}' is compressed`, {
         where: { file: name, section: section.name },
@@ -137,6 +133,10 @@ export function parseElf(source: Uint8Array, { name = "object" }: ReadOptions = 
           `(${bytes.length} bytes)`,
         section.offset,
       ).at({ section: section.name });
+    }
+    if (!seen.has(section.index)) {
+      seen.add(section.index);
+      claimed += section.size;
     }
     if (claimed > bytes.length) throw fail(`section '${section.name}' overlaps others`, section.offset);
     return bytes.subarray(section.offset, section.offset + section.size);
