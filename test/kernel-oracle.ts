@@ -16,7 +16,8 @@
  * - tc and socket programs take `pkt_type` from the destination address (zero: this host; any other unicast address:
  *   another host), `protocol` from the Ethernet type, `ifindex` is 1 and everything else 0. VLAN tags stay in the data.
  * - XDP runs with `ingress_ifindex` 1, 256 bytes of headroom (216 of them for the program) and, for a small packet, a
- *   frame that can grow to 3,520 bytes.
+ *   frame that can grow to 3,520 bytes. Of a longer packet the program sees the first 3,520 bytes (`data_end`), whether or
+ *   not it declares that it understands fragments.
  * - Of the context that a step gives, the kernel takes mark, priority, ifindex, cb, tstamp, wire_len and gso fields and
  *   gives back those alone; the rest must be 0 (EINVAL).
  * - Program arrays lose their entries when nobody holds the map, so every map is pinned while the session lasts.
