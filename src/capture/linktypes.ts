@@ -17,6 +17,8 @@ export interface Linktype {
   readonly name: string;
   /** The DLT_ name without its prefix, where it is another one. */
   readonly dltName?: string;
+  /** DLT_ names for it that other releases of libpcap use. */
+  readonly dltAliases?: readonly string[];
   /** The DLT_ value on Linux, where it is another one. */
   readonly dlt?: number;
   /** The longest packet that is believed, in bytes, where it is not {@link MAX_PACKET}. */
@@ -48,7 +50,7 @@ export const LINKTYPES = [
   { linktype: 101, name: "RAW", dlt: 12, about: "bare IPv4 or IPv6, told apart by the version nibble" },
   { linktype: 102, name: "SLIP_BSDOS", dlt: 15, about: "BSD/OS SLIP" },
   { linktype: 103, name: "PPP_BSDOS", dlt: 16, about: "BSD/OS PPP" },
-  { linktype: 104, name: "C_HDLC", about: "Cisco HDLC" },
+  { linktype: 104, name: "C_HDLC", dltAliases: ["CHDLC"], about: "Cisco HDLC" },
   { linktype: 105, name: "IEEE802_11", about: "IEEE 802.11" },
   { linktype: 106, name: "ATM_CLIP", dlt: 19, about: "Linux Classical IP over ATM" },
   { linktype: 107, name: "FRELAY", about: "Frame Relay LAPF" },
@@ -110,7 +112,7 @@ export const LINKTYPES = [
   { linktype: 163, name: "IEEE802_11_AVS", dltName: "IEEE802_11_RADIO_AVS", about: "IEEE 802.11 after an AVS header" },
   { linktype: 164, name: "JUNIPER_MONITOR", about: "Juniper, monitoring" },
   { linktype: 165, name: "BACNET_MS_TP", about: "BACnet MS/TP" },
-  { linktype: 166, name: "PPP_PPPD", about: "PPP as pppd logs it: a direction byte, then an HDLC-like control field" },
+  { linktype: 166, name: "PPP_PPPD", dltAliases: ["PPP_WITH_DIRECTION", "LINUX_PPP_WITHDIRECTION"], about: "PPP as pppd logs it: a direction byte, then an HDLC-like control field" },
   { linktype: 167, name: "JUNIPER_PPPOE", about: "Juniper, PPPoE" },
   { linktype: 168, name: "JUNIPER_PPPOE_ATM", about: "Juniper, PPPoE over ATM" },
   { linktype: 169, name: "GPRS_LLC", about: "GPRS logical link control" },
@@ -130,7 +132,7 @@ export const LINKTYPES = [
   { linktype: 183, name: "JUNIPER_VP", about: "Juniper, voice PIC" },
   { linktype: 184, name: "A429", about: "ARINC 429 words" },
   { linktype: 185, name: "A653_ICM", about: "ARINC 653 messages between partitions" },
-  { linktype: 186, name: "USB_FREEBSD", about: "USB after a FreeBSD header" },
+  { linktype: 186, name: "USB_FREEBSD", dltAliases: ["USB"], about: "USB after a FreeBSD header" },
   { linktype: 187, name: "BLUETOOTH_HCI_H4", about: "Bluetooth HCI UART transport" },
   { linktype: 188, name: "IEEE802_16_MAC_CPS", about: "IEEE 802.16 MAC common part sublayer" },
   { linktype: 189, name: "USB_LINUX", about: "USB after a Linux header of 48 bytes" },
@@ -139,7 +141,7 @@ export const LINKTYPES = [
   { linktype: 192, name: "PPI", about: "any link type after a Per-Packet Information header" },
   { linktype: 193, name: "IEEE802_16_MAC_CPS_RADIO", about: "IEEE 802.16 MAC common part sublayer after a radiotap header" },
   { linktype: 194, name: "JUNIPER_ISM", about: "Juniper, integrated services module" },
-  { linktype: 195, name: "IEEE802_15_4_WITHFCS", about: "IEEE 802.15.4 with its checksum" },
+  { linktype: 195, name: "IEEE802_15_4_WITHFCS", dltAliases: ["IEEE802_15_4"], about: "IEEE 802.15.4 with its checksum" },
   { linktype: 196, name: "SITA", about: "SITA WAN protocols after a pseudo-header" },
   { linktype: 197, name: "ERF", about: "Endace ERF records" },
   { linktype: 198, name: "RAIF1", about: "Ethernet after the header of a u10 Networks board" },
@@ -152,7 +154,7 @@ export const LINKTYPES = [
   { linktype: 205, name: "C_HDLC_WITH_DIR", about: "Cisco HDLC after a direction byte" },
   { linktype: 206, name: "FRELAY_WITH_DIR", about: "Frame Relay after a direction byte" },
   { linktype: 207, name: "LAPB_WITH_DIR", about: "X.25 LAPB after a direction byte" },
-  { linktype: 209, name: "I2C_LINUX", about: "Linux I2C" },
+  { linktype: 209, name: "I2C_LINUX", dltAliases: ["IPMB_LINUX"], about: "Linux I2C" },
   { linktype: 210, name: "FLEXRAY", about: "FlexRay after a pseudo-header" },
   { linktype: 211, name: "MOST", about: "MOST multimedia bus" },
   { linktype: 212, name: "LIN", about: "LIN bus after a pseudo-header" },
@@ -258,13 +260,11 @@ const BY_NUMBER: ReadonlyMap<number, Linktype> = new Map(
 );
 
 const BY_NAME: ReadonlyMap<string, Linktype> = new Map(
-  (LINKTYPES as readonly Linktype[]).flatMap((row): [string, Linktype][] =>
-    row.dltName === undefined
-      ? [[row.name, row]]
-      : [
-          [row.dltName, row],
-          [row.name, row],
-        ],
+  (LINKTYPES as readonly Linktype[]).flatMap((row) =>
+    [row.name, row.dltName ?? row.name, ...(row.dltAliases ?? [])].map((name): [string, Linktype] => [
+      name,
+      row,
+    ]),
   ),
 );
 

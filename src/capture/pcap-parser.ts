@@ -55,7 +55,7 @@ export class PcapParser implements RecordParser {
 
   describePending(offset: number, available: number, packet: number): string {
     if (this.header === undefined)
-      return `the file header needs ${FILE_HEADER} bytes, only ${available} are there`;
+      return `pcap header is cut off: it needs ${FILE_HEADER} bytes, only ${available} are there`;
     const what = available < this.#recordHeader ? "header" : "record";
     return `packet ${packet} is cut off: its ${what} at byte ${offset} needs ${this.need} bytes, only ${available} are there`;
   }

@@ -135,7 +135,7 @@ export class PcapngParser implements RecordParser {
       const options = body + ((captured + 3) & ~3);
       const tail = position + length - 4;
       if (options > tail) {
-        this.failure = tooLong(window.base + position, number, captured, length - fixed - 4);
+        this.failure = noRoom(window.base + position, number, captured, length - fixed - 4);
         break;
       }
       if (length - captured > MAX_BLOCK) {
@@ -292,11 +292,12 @@ export class PcapngParser implements RecordParser {
     const options = this.#options("interface", window, position + 16, position + length - 4, littleEndian);
     const id = this.#clocks.length;
     const tsresol = Number(timeOption(options, "if_tsresol", id, at) ?? 6);
-    const tsoffset = Number(timeOption(options, "if_tsoffset", id, at) ?? 0);
+    const stated = timeOption(options, "if_tsoffset", id, at) ?? 0;
+    const tsoffset = Number(stated);
     if (!Number.isSafeInteger(tsoffset)) {
       throw new BpfError(
         "capture",
-        `interface ${id} at byte ${at}: if_tsoffset is ${tsoffset} seconds, beyond 2^53`,
+        `interface ${id} at byte ${at}: if_tsoffset is ${stated} seconds, beyond 2^53`,
         {
           where: { offset: at },
         },
@@ -370,6 +371,14 @@ function timeOption(
     );
   }
   return typeof value === "string" ? undefined : value;
+}
+
+function noRoom(offset: number, packet: number, captured: number, room: number): BpfError {
+  return new BpfError(
+    "capture",
+    `packet ${packet} is damaged: its record at byte ${offset} states ${captured} captured bytes, its block has room for ${room}`,
+    { where: { offset } },
+  );
 }
 
 function badLength(offset: number, length: number, least: number, packet: number): BpfError {

@@ -23,6 +23,9 @@ import type {
 
 const NOTHING = new Uint8Array(0);
 
+/** The message about a file that is no capture shows and interprets this many bytes of it, however they come. */
+const FOREIGN_BYTES = 16;
+
 /** Chunks longer than this are read in pieces, because the offsets of a batch have 32 bits. */
 const PIECE = 1 << 30;
 
@@ -216,7 +219,8 @@ export class CaptureReader {
   }
 
   #detect(window: Window, start: number, end: number): RecordParser | undefined {
-    if (end - start < 4) {
+    const length = end - start;
+    if (length < 4) {
       this.#need = 4;
       return undefined;
     }
@@ -224,7 +228,8 @@ export class CaptureReader {
     const pcap = findPcapMagic(magic);
     if (pcap !== undefined) this.#parser = new PcapParser(pcap.row, pcap.littleEndian, this.#interfaces);
     else if (magic === SHB_TYPE) this.#parser = new PcapngParser(this.#interfaces);
-    else this.#stop("foreign", foreignFile(window.data.subarray(start, Math.min(end, start + 16))), 0);
+    else if (length < FOREIGN_BYTES) this.#need = FOREIGN_BYTES;
+    else this.#stop("foreign", foreignFile(window.data.subarray(start, start + FOREIGN_BYTES)), 0);
     return this.#parser;
   }
 
