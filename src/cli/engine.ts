@@ -1,14 +1,23 @@
-import type { Engine } from "../machine/index.ts";
-import { type Option, type Values, choice } from "./command.ts";
+import type { Engine, MachineOptions } from "../machine/index.ts";
+import { type Options, type Values, choice, integer } from "./command.ts";
 
-export const ENGINE_OPTION: Option = {
-  type: "string",
-  value: "jit|interp",
-  help: "compile to WebAssembly (default) or interpret",
+/** How programs are run: the options that commands share. */
+export const ENGINE_OPTIONS: Options = {
+  engine: { type: "string", value: "jit|interp", help: "compile to WebAssembly (default) or interpret" },
+  fuel: {
+    type: "string",
+    value: "N",
+    help: "stop a run after N instructions (interp) or loop rounds and calls (jit)",
+  },
 };
 
+export function machineOptions(values: Values): Pick<MachineOptions, "engine" | "fuel"> {
+  const fuel = integer(values, "fuel", 1, Number.MAX_SAFE_INTEGER);
+  return { engine: engineOf(values), ...(fuel === undefined ? {} : { fuel }) };
+}
+
 /** The engine that `--engine` names; the JIT without it. */
-export function engineOf(values: Values): Engine {
+function engineOf(values: Values): Engine {
   return choice(values, "engine", ["jit", "interp", "interpreter"])?.startsWith("interp") === true
     ? "interpreter"
     : "jit";

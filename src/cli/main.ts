@@ -44,12 +44,12 @@ export async function main(args: readonly string[], terminal: Terminal = process
     const { values, positionals } = parseCommandLine(command, rest);
     return await command.run({ values, positionals, terminal, json });
   } catch (error) {
-    report(error, terminal, json, rest.includes("--debug"));
-    return 2;
+    return report(error, terminal, json, rest.includes("--debug"));
   }
 }
 
-function report(error: unknown, terminal: Terminal, json: boolean, debug: boolean): void {
+/** Returns the exit status: a program that was stopped is a failed check, everything else wrong input. */
+function report(error: unknown, terminal: Terminal, json: boolean, debug: boolean): number {
   // What is not a BpfError is a fault of ours: say so in one line, with the trace on request.
   const known =
     error instanceof BpfError
@@ -64,6 +64,7 @@ function report(error: unknown, terminal: Terminal, json: boolean, debug: boolea
   if (json) terminal.line(toJson({ version: JSON_VERSION, error: known.toJSON() }));
   else terminal.note(`skep: ${known.message}`);
   if (debug && error instanceof Error) terminal.note(error.stack ?? "");
+  return known.code === "fault" ? 1 : 2;
 }
 
 function overview({ style }: Terminal): string {

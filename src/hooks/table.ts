@@ -54,6 +54,20 @@ const TC_ENDS: readonly number[] = [2, 4, 5, 8];
 const mask = (test: (bit: number) => boolean): number =>
   Array.from({ length: 32 }, (_, bit) => (test(bit) ? 2 ** bit : 0)).reduce((sum, bit) => sum + bit, 0);
 
+/** sched_cls and sched_act differ in where they are attached, not in what they see or answer. */
+const TRAFFIC_CONTROL: Omit<Hook, "type" | "title"> = {
+  kind: KIND_SKB_LINK,
+  context: SK_BUFF,
+  returns: TC_ACTIONS,
+  signed: true,
+  // Codes that tc does not know count as TC_ACT_UNSPEC: the packet goes on.
+  fate: (value) => (TC_ENDS.includes(value) ? "drop" : "pass"),
+  passMask: mask((bit) => !TC_ENDS.includes(bit)),
+  linktypes: [LINKTYPE_ETHERNET],
+  headroom: XDP_HEADROOM,
+  tailReserve: SHARED_INFO,
+};
+
 /** Program types that have an engine behind them. */
 export const HOOKS: readonly Hook[] = [
   {
@@ -70,20 +84,8 @@ export const HOOKS: readonly Hook[] = [
     headroom: XDP_HEADROOM,
     tailReserve: SHARED_INFO,
   },
-  {
-    type: "sched_cls",
-    title: "traffic control: frames at a queueing discipline",
-    kind: KIND_SKB_LINK,
-    context: SK_BUFF,
-    returns: TC_ACTIONS,
-    signed: true,
-    // Codes that tc does not know count as TC_ACT_UNSPEC: the packet goes on.
-    fate: (value) => (TC_ENDS.includes(value) ? "drop" : "pass"),
-    passMask: mask((bit) => !TC_ENDS.includes(bit)),
-    linktypes: [LINKTYPE_ETHERNET],
-    headroom: XDP_HEADROOM,
-    tailReserve: SHARED_INFO,
-  },
+  { type: "sched_cls", title: "traffic control: frames at a queueing discipline", ...TRAFFIC_CONTROL },
+  { type: "sched_act", title: "traffic control: frames at an action", ...TRAFFIC_CONTROL },
   {
     type: "socket_filter",
     title: "socket filter: packets at a socket, from the network header on",

@@ -1,6 +1,13 @@
 /** A live address space: memory, maps, programs, engines, helpers, clocks. */
 export { Machine, type MachineOptions, type Loaded, type LoadOptions } from "./machine.ts";
-export { Program, type Compilation, type PacketsOptions, type RunInput, type RunResult } from "./program.ts";
+export {
+  Program,
+  type Compilation,
+  type Layer,
+  type PacketsOptions,
+  type RunInput,
+  type RunResult,
+} from "./program.ts";
 export { BpfMap, type Codec, type MapDefinition, type UpdateFlag } from "./map.ts";
 export type { BatchResult, KeptPacket, Packets } from "./runner.ts";
 export { LinearMemory } from "./memory.ts";

@@ -1,3 +1,4 @@
+import { KIND_SKB_LINK, KIND_SKB_NETWORK } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { type ContextValues, type Hook, contextTemplate, decodeContext, returnName } from "../hooks/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
@@ -16,7 +17,14 @@ export interface RunInput {
   /** Which of the machine's CPUs runs it; per-CPU maps see it. Default 0. */
   readonly cpu?: number;
   readonly engine?: Engine;
+  readonly layer?: Layer;
 }
+
+/**
+ * Where the data of a socket filter begins: at the network header, as at most sockets and in BPF_PROG_TEST_RUN (the
+ * default), or at the link header, as at a packet socket of type SOCK_RAW. Other program types have one answer.
+ */
+export type Layer = "network" | "link";
 
 /** What a run leaves; of the last one when there were several. */
 export interface RunResult {
@@ -43,6 +51,7 @@ export interface PacketsOptions {
   readonly context?: ContextValues;
   readonly cpu?: number;
   readonly engine?: Engine;
+  readonly layer?: Layer;
   /** Receives packets after their run; by default those that go on. */
   readonly onPacket?: (packet: KeptPacket) => void;
   /** Receive every packet, dropped ones too. */
@@ -115,7 +124,7 @@ export class Program {
    * @example
    * const { returnName, packet } = programs.firewall.run({ packet: frame, context: { ingress_ifindex: 2 } });
    */
-  run({ packet, context, repeat = 1, cpu = 0, engine = this.#host.engine }: RunInput): RunResult {
+  run({ packet, context, repeat = 1, cpu = 0, engine = this.#host.engine, layer }: RunInput): RunResult {
     const { hook } = this;
     if (!Number.isInteger(repeat) || repeat < 1 || repeat > 0xffffffff) {
       throw new BpfError(
@@ -126,6 +135,7 @@ export class Program {
     let kept: { bytes: Uint8Array; metaLength: number } | undefined;
     const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
     const { results, durationNs } = this.#runner(batch, engine, cpu, {
+      kind: this.#kind(layer),
       template: contextTemplate(hook, context),
       repeat,
       keep: 0xffffffff,
@@ -155,12 +165,26 @@ export class Program {
   runPackets(batch: Packets, options: PacketsOptions = {}): BatchResult {
     const { hook } = this;
     return this.#runner(batch, options.engine ?? this.#host.engine, options.cpu ?? 0, {
+      kind: this.#kind(options.layer),
       template: contextTemplate(hook, options.context),
       ...(options.onPacket === undefined
         ? {}
         : { onPacket: options.onPacket, keep: options.keepAll === true ? 0xffffffff : hook.passMask }),
       ...(options.onFault === undefined ? {} : { onFault: options.onFault }),
     });
+  }
+
+  /** The KIND_ constant of the context. */
+  #kind(layer: Layer | undefined): number {
+    const { hook } = this;
+    if (layer === undefined) return hook.kind;
+    if (hook.type !== "socket_filter") {
+      throw new BpfError(
+        "usage",
+        `program '${this.name}': layer is for socket filters, not for ${hook.type}`,
+      );
+    }
+    return layer === "link" ? KIND_SKB_LINK : KIND_SKB_NETWORK;
   }
 
   #runner(

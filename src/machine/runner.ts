@@ -5,7 +5,6 @@
 import { BpfError } from "../errors.ts";
 import {
   CTX_HEADER,
-  CTX_KIND,
   ENGINE_INTERPRETER,
   ENGINE_JIT,
   RECORD_IFINDEX,
@@ -74,6 +73,8 @@ export interface BatchOptions {
   readonly engine: Engine;
   readonly cpu: number;
   readonly fuel: bigint;
+  /** KIND_ constant: what the context looks like. */
+  readonly kind: number;
   readonly repeat?: number;
   /** Bytes that the context starts from (hooks/context.ts). */
   readonly template: Uint8Array;
@@ -148,7 +149,7 @@ export class Runner<P extends Runnable> {
     const set = (field: number, value: number): void => memory.setU32(run + field, value);
     set(RUN_PROG, program.descriptor);
     set(RUN_ENGINE, options.engine === "jit" ? ENGINE_JIT : ENGINE_INTERPRETER);
-    set(RUN_KIND, hook.kind);
+    set(RUN_KIND, options.kind);
     set(RUN_CTX, this.#ctx);
     set(RUN_CTX_SIZE, hook.context.size);
     set(RUN_TEMPLATE, this.#template);
@@ -157,7 +158,6 @@ export class Runner<P extends Runnable> {
     set(RUN_REPEAT, options.repeat ?? 1);
     set(RUN_KEEP, options.keep ?? 0);
     memory.setU64(run + RUN_FUEL, options.fuel);
-    memory.setU32(this.#ctx + CTX_KIND, hook.kind);
 
     let durationNs = 0;
     for (let first = 0; first < batch.count; ) {

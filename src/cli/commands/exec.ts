@@ -3,7 +3,7 @@ import { decodeInstructions } from "../../isa/index.ts";
 import { Machine, type Program } from "../../machine/index.ts";
 import { parseObject } from "../../object/index.ts";
 import { type Command, type Invocation, text } from "../command.ts";
-import { ENGINE_OPTION, engineOf } from "../engine.ts";
+import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
 import { readInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 
@@ -15,7 +15,7 @@ export const execCommand: Command = {
     "Reads a program as hex digits from standard input and runs it. r1 holds the address of the memory that is given\n" +
     "as hex digits, r2 its length; without memory both are 0. Prints r0 as hex digits.",
   options: {
-    engine: ENGINE_OPTION,
+    ...ENGINE_OPTIONS,
     elf: {
       type: "boolean",
       help: "the hex digits are an ELF object; its program (or first function) is run",
@@ -37,8 +37,7 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
   const digits =
     given === undefined || given === "-" ? new TextDecoder().decode(await readInput("-")) : given;
   const bytes = parseHex(digits, "program");
-  const engine = engineOf(values);
-  const machine = await Machine.create({ engine });
+  const machine = await Machine.create(machineOptions(values));
   const program =
     values["elf"] === true
       ? await loadElf(machine, bytes)
@@ -50,7 +49,9 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
   }
   const result = program.call(address, memory.length);
   terminal.line(
-    json ? toJson({ version: JSON_VERSION, engine, r0: result.toString(16) }) : result.toString(16),
+    json
+      ? toJson({ version: JSON_VERSION, engine: machine.engine, r0: result.toString(16) })
+      : result.toString(16),
   );
   return 0;
 }

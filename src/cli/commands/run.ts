@@ -4,7 +4,7 @@ import { type Hook, hookOf, returnName } from "../../hooks/index.ts";
 import { type Engine, Machine, type Program } from "../../machine/index.ts";
 import { type ObjectSpec, type ProgramSpec, parseObject } from "../../object/index.ts";
 import { type Command, type Invocation, integer, onlyPositional, text } from "../command.ts";
-import { ENGINE_OPTION, engineOf } from "../engine.ts";
+import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
 import { readInput, streamInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
@@ -33,7 +33,7 @@ export const runCommand: Command = {
       value: "FILE",
       help: "write packets that pass, as the program left them (.pcapng: as pcapng)",
     },
-    engine: ENGINE_OPTION,
+    ...ENGINE_OPTIONS,
     maps: {
       type: "string",
       value: "FILE",
@@ -65,7 +65,6 @@ async function run(invocation: Invocation): Promise<number> {
   const input = text(values, "read");
   if (input === undefined)
     throw new BpfError("usage", "run: no capture given; use -r FILE (see 'skep run --help')");
-  const engine = engineOf(values);
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER);
   const mapFile = text(values, "maps");
 
@@ -74,7 +73,7 @@ async function run(invocation: Invocation): Promise<number> {
   const trace: string[] = [];
   let traced = 0;
   const machine = await Machine.create({
-    engine,
+    ...machineOptions(values),
     cpus: integer(values, "cpus", 1, 1024) ?? 1,
     onTrace: (line) => {
       if (traced++ < MAX_TRACE) trace.push(line);
@@ -83,6 +82,7 @@ async function run(invocation: Invocation): Promise<number> {
   const { programs, maps } = await machine.load(spec, { programs: [chosen.name] });
   const program = programs[chosen.name] as Program;
   const { hook } = program;
+  const { engine } = machine;
   if (mapFile !== undefined) await fillMaps(mapFile, maps);
   const compilation = engine === "jit" ? program.compile() : undefined;
 
