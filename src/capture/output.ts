@@ -21,8 +21,7 @@ export class Output {
   view: DataView;
   #length = 0;
   #total = 0;
-  #source: Uint8Array;
-  #sourceView: DataView;
+  #source: DataView;
   readonly #sink: ((chunk: Uint8Array) => void) | undefined;
   readonly #chunkSize: number;
 
@@ -35,8 +34,7 @@ export class Output {
     this.#chunkSize = size;
     this.data = new Uint8Array(Math.min(size, CHUNK_SIZE));
     this.view = new DataView(this.data.buffer);
-    this.#source = this.data;
-    this.#sourceView = this.view;
+    this.#source = this.view;
   }
 
   /** All bytes so far, those handed out included. */
@@ -71,13 +69,12 @@ export class Output {
       data.set(from.subarray(start, start + length), at);
       return;
     }
-    if (from !== this.#source) {
-      this.#source = from;
-      this.#sourceView = new DataView(from.buffer, from.byteOffset, from.byteLength);
-    }
-    const source = this.#sourceView;
+    // By buffer, not by array: a caller may make a new array for each packet of the same memory.
+    if (from.buffer !== this.#source.buffer) this.#source = new DataView(from.buffer);
+    const source = this.#source;
+    const base = from.byteOffset + start;
     let i = 0;
-    for (; i + 4 <= length; i += 4) view.setUint32(at + i, source.getUint32(start + i, true), true);
+    for (; i + 4 <= length; i += 4) view.setUint32(at + i, source.getUint32(base + i, true), true);
     for (; i < length; i++) data[at + i] = from[start + i]!;
   }
 
