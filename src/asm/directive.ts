@@ -2,6 +2,7 @@
  * Directives of LLVM's text, as `clang -S` writes them: sections, symbols and data. Those that describe debugging
  * information are read over; one that nobody knows is an error.
  */
+import { CLASSES, type Instruction, SLOT_SIZE } from "../isa/index.ts";
 import { type Position, asmError, didYouMean } from "./diagnostic.ts";
 import { type Value, parseExpression, symbolName } from "./expression.ts";
 import type { Token } from "./lexer.ts";
@@ -136,6 +137,9 @@ const fill: Handler = (unit, args, at) => {
   unit.bytes(bytes, at);
 };
 
+/** `goto +0`, which fills gaps in code. */
+const NOTHING: Instruction = { opcode: CLASSES.jmp, dst: 0, src: 0, offset: 0, imm: 0 };
+
 const align =
   (asPower: boolean): Handler =>
   (unit, args, at) => {
@@ -143,13 +147,16 @@ const align =
     const number = args.count(unit, "the alignment", limit);
     const alignment = asPower ? 2 ** number : Math.max(number, 1);
     if ((alignment & (alignment - 1)) !== 0) throw asmError(at, `alignment ${alignment} is no power of 2`);
-    let byte = 0;
+    let byte: number | undefined;
     if (args.skip(",") && !args.atEnd && args.token.text !== ",") byte = args.count(unit, "the byte", 255);
     const most = args.skip(",") ? args.count(unit, "the most bytes to skip", MAX_FILL) : alignment;
     const { section } = unit;
     section.align = Math.max(section.align, alignment);
     const missing = (alignment - (section.size % alignment)) % alignment;
-    if (missing <= most) unit.fill(missing, byte, at);
+    if (missing > most) return;
+    const isCode = (section.flags & SECTION_FLAGS.exec) !== 0 && section.size % SLOT_SIZE === 0;
+    if (byte !== undefined || !isCode) return unit.fill(missing, byte ?? 0, at);
+    for (let slots = missing / SLOT_SIZE; slots > 0; slots--) unit.instruction({ slots: [NOTHING] }, at);
   };
 
 /** LEB128 (DWARF 5, section 7.6), of constants. */
@@ -215,7 +222,7 @@ const section: Handler = (unit, args, at) => {
 const binding =
   (kind: "local" | "global" | "weak"): Handler =>
   (unit, args) => {
-    do unit.symbol(args.name("a symbol")).binding = kind;
+    do Object.assign(unit.symbol(args.name("a symbol")), { binding: kind, isBound: true });
     while (args.skip(","));
   };
 
@@ -282,7 +289,7 @@ const comm =
     const symbol = unit.symbol(name);
     symbol.type = "object";
     symbol.size = bytes;
-    if (global) symbol.binding = "global";
+    if (global && !symbol.isBound) symbol.binding = "global";
     unit.label(name, at);
     unit.fill(bytes, 0, at);
     unit.section = back;
@@ -294,10 +301,7 @@ function padTo(unit: Unit, target: SectionDraft, alignment: number, at: Position
 }
 
 /** Directives whose effect is nothing: debugging information and hints for linkers. */
-const IGNORED: readonly string[] = [
-  ...[".file", ".loc", ".ident", ".addrsig", ".addrsig_sym", ".cv_loc", ".line", ".version", ".lto_discard"],
-  ...[".no_dead_strip", ".end"],
-];
+const IGNORED: readonly string[] = [".file", ".loc", ".ident", ".addrsig", ".addrsig_sym"];
 
 const DIRECTIVES: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   [".text", open(".text")],

@@ -51,10 +51,10 @@ export function encodeMatch({ row, operands }: Match): Encoded {
         slot.imm = inRange(name, value) | 0;
         break;
       case "to":
-        slot.imm |= inRange(name, value) << 16;
+        slot.imm = (slot.imm & 0xffff) | (inRange(name, value) << 16);
         break;
       case "from":
-        slot.imm |= inRange(name, value) & 0xffff;
+        slot.imm = (slot.imm & ~0xffff) | (inRange(name, value) & 0xffff);
         break;
       case "offset":
       case "jump":
@@ -94,10 +94,11 @@ function referenceKind(name: PlaceholderName): InstructionReference["kind"] | un
 /** Displacements and distances are signed; other numbers may be written signed or unsigned. */
 const SIGNED: ReadonlySet<PlaceholderName> = new Set(["offset", "index", "jump", "jump32"]);
 
-function inRange(name: PlaceholderName, { constant, at }: Value): number {
+function inRange(name: PlaceholderName, { constant, decimal, at }: Value): number {
   const { bits } = PLACEHOLDERS[name];
   const lowest = name === "pseudo" ? 0n : -(1n << BigInt(bits - 1));
-  const highest = SIGNED.has(name) ? -lowest - 1n : (1n << BigInt(bits)) - 1n;
+  const isSigned = name !== "pseudo" && (SIGNED.has(name) || decimal === true);
+  const highest = isSigned ? -lowest - 1n : (1n << BigInt(bits)) - 1n;
   if (constant < lowest || constant > highest) {
     throw asmError(at, `${constant} is out of range: ${bits} bits, ${lowest} to ${highest}`);
   }

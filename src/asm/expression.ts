@@ -9,6 +9,9 @@ export interface Value {
   readonly constant: bigint;
   readonly plus?: string;
   readonly minus?: string;
+  /** A literal in base 10 of the mnemonic dialect, which makes no bit pattern out of a number: 0xffffffff is -1 there,
+   * 4294967295 is too large. */
+  readonly decimal?: boolean;
   /** Where it stands. */
   readonly at: Position;
 }

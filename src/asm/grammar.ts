@@ -175,6 +175,10 @@ function parseField(
       if (token.text !== ",") return { value: { constant: 0n, at: token }, next: index };
       return number(state, index + 1);
     case "target":
+      // In the mnemonic dialect a distance has a sign; a number without one is a label's name.
+      if (!state.grammar.expressions && token.kind === "number") {
+        return { value: { constant: 0n, plus: token.text, at: token }, next: index + 1 };
+      }
       return distance(state, field, index) ?? name(state, index);
     case "function":
       return name(state, index);
@@ -216,7 +220,11 @@ function number(state: State, index: number): { value: Value; next: number } | u
   const value = literal.kind === "number" ? literal.value : state.constants.get(literal.text);
   if (value === undefined || literal.kind === "string") return undefined;
   return {
-    value: { constant: token.text === "-" ? -value : value, at: token },
+    value: {
+      constant: token.text === "-" ? -value : value,
+      at: token,
+      decimal: literal.kind === "number" && !/^0[xXbB]/.test(literal.text),
+    },
     next: index + (signed ? 2 : 1),
   };
 }

@@ -62,8 +62,7 @@ export class Resolver {
     for (const { offset, type, symbol } of section.listed) {
       const isSection =
         !this.#unit.symbols.has(symbol) && this.#unit.sections.some(({ name }) => name === symbol);
-      if (!isSection) this.#unit.symbol(symbol);
-      relocations.push({ offset, type, target: isSection ? { section: symbol } : { symbol } });
+      relocations.push({ offset, type, target: isSection ? { section: symbol } : this.#mention(symbol) });
     }
     return relocations.sort((a, b) => a.offset - b.offset);
   }
@@ -101,7 +100,7 @@ export class Resolver {
   }
 
   #place(name: string): Place | undefined {
-    const [, digits, index] = /^(\d+) (\d+)$/.exec(name) ?? [];
+    const [, digits, index = 0] = /^(\d+)(?: (\d+))?$/.exec(name) ?? [];
     if (digits !== undefined) return this.#unit.numbered.get(digits)?.[Number(index)];
     const symbol = this.#unit.symbols.get(name);
     if (symbol?.section === undefined) return undefined;
@@ -116,7 +115,8 @@ export class Resolver {
     if (place === undefined) {
       const labels = [...this.#unit.symbols.values()].filter((symbol) => symbol.section !== undefined);
       const known = labels.map((symbol) => symbol.name);
-      throw asmError(at, `label '${shown}' is not defined${didYouMean(name, known)}`);
+      const hint = /^\d+$/.test(name) ? `; a distance has a sign: +${name}` : didYouMean(name, known);
+      throw asmError(at, `label '${shown}' is not defined${hint}`);
     }
     if (place.section !== section) {
       throw asmError(at, `'${shown}' is in section '${place.section.name}'; ${what}`);
@@ -166,6 +166,11 @@ export class Resolver {
       const known = labels.map((symbol) => symbol.name);
       throw asmError(at, `label '${name.replace(/ .*/, "")}' is not defined${didYouMean(name, known)}`);
     }
+    return this.#mention(name);
+  }
+
+  /** A symbol that a relocation names; one that is not defined here must be somewhere else. */
+  #mention(name: string): { readonly symbol: string } {
     const symbol = this.#unit.symbol(name);
     if (symbol.section === undefined && symbol.binding === "local") symbol.binding = "global";
     return { symbol: name };

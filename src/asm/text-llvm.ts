@@ -60,7 +60,10 @@ export function llvmText(row: InstructionRow): RowText {
       const [dst, src] = width === 64 ? ["{dst}", "{src}"] : ["{dst32}", "{src32}"];
       if (op === "neg") return { text: `${dst} = -${dst}` };
       if (op === "movsx") return { text: `${dst} = (s${from})${src}` };
-      return { text: `${dst} ${ALU_OPERATORS[op]} ${source === "imm" ? "{imm}" : src}` };
+      const text = `${dst} ${ALU_OPERATORS[op]} ${source === "imm" ? "{imm}" : src}`;
+      // clang -S writes a move that clears the upper half like this, and llvm-mc cannot read it.
+      const isClearing = op === "mov" && width === 32 && source === "reg";
+      return isClearing ? { text, also: ["{dst} = {src32}"] } : { text };
     }
     case "endian": {
       const name = semantics.op === "swap" ? "bswap" : semantics.op;

@@ -51,6 +51,8 @@ export interface SymbolDraft {
   size: number;
   sizeValue?: Value;
   binding: "local" | "global" | "weak";
+  /** Whether a directive gave it its binding. */
+  isBound: boolean;
   visibility: "default" | "hidden" | "protected" | "internal";
   type: "notype" | "object" | "function";
   /** Where it was defined. */
@@ -120,6 +122,7 @@ export class Unit {
         value: 0,
         size: 0,
         binding: "local",
+        isBound: false,
         visibility: "default",
         type: "notype",
         order: this.symbols.size,
