@@ -20,6 +20,7 @@ export const ERROR_CODES = {
   helper: "a helper that does not exist, or that this machine cannot do",
   context: "an input (packet, context) that the program type cannot take",
   fault: "a program that was stopped at run time",
+  fuel: "a program that did not end within the fuel of a run",
   memory: "the machine's linear memory is used up",
   kernel: "a call that the Linux kernel refused; `errno` names its error",
   verifier: "a program that a verifier rejected; `log` of the VerifierError says why",

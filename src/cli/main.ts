@@ -64,7 +64,7 @@ function report(error: unknown, terminal: Terminal, json: boolean, debug: boolea
   if (json) terminal.line(toJson({ version: JSON_VERSION, error: known.toJSON() }));
   else terminal.note(`skep: ${known.message}`);
   if (debug && error instanceof Error) terminal.note(error.stack ?? "");
-  return known.code === "fault" ? 1 : 2;
+  return known.code === "fault" || known.code === "fuel" ? 1 : 2;
 }
 
 function overview({ style }: Terminal): string {

@@ -47,5 +47,8 @@ export function describeFault(
       : cause instanceof Error
         ? cause.message
         : String(cause));
-  return new BpfError("fault", `program '${program}': ${at}${text}`, { where, cause });
+  return new BpfError(code === FAULT_FUEL ? "fuel" : "fault", `program '${program}': ${at}${text}`, {
+    where,
+    cause,
+  });
 }

@@ -1,6 +1,6 @@
 import type { Btf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
-import { EXEC_REGS, MAP_ID, STATUS_DONE, STATUS_PAUSED } from "../core/layout.ts";
+import { EXEC_FAULT, EXEC_REGS, FAULT_FUEL, MAP_ID, STATUS_DONE, STATUS_PAUSED } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
@@ -282,7 +282,8 @@ export class Machine {
       } else {
         this.#core.begin(exec, program.descriptor, r1, r2);
         const status = this.#core.interpret(exec, this.#fuel);
-        if (status === STATUS_PAUSED) throw outOfFuel(program.name);
+        // Here a budget that is used up is no pause but the end.
+        if (status === STATUS_PAUSED) this.memory.setU32(exec + EXEC_FAULT, FAULT_FUEL);
         stopped = status !== STATUS_DONE;
       }
     } catch (error) {
@@ -302,11 +303,6 @@ export class Machine {
     });
   }
 }
-
-const outOfFuel = (name: string): BpfError =>
-  new BpfError("fault", `program '${name}': stopped: it used up its fuel (an endless loop?)`, {
-    where: { program: name },
-  });
 
 function check(program: ProgramImage): void {
   checkStructure({

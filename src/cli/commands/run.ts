@@ -1,9 +1,9 @@
 import { type Capture, linktypeName, readCapture } from "../../capture/index.ts";
 import { BpfError } from "../../errors.ts";
 import { type Hook, hookOf, returnName } from "../../hooks/index.ts";
-import { type Engine, Machine, type Program } from "../../machine/index.ts";
+import { type Engine, type Layer, Machine, type Program } from "../../machine/index.ts";
 import { type ObjectSpec, type ProgramSpec, parseObject } from "../../object/index.ts";
-import { type Command, type Invocation, integer, onlyPositional, text } from "../command.ts";
+import { type Command, type Invocation, choice, integer, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
 import { readInput, streamInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
@@ -34,6 +34,11 @@ export const runCommand: Command = {
       help: "write packets that pass, as the program left them (.pcapng: as pcapng)",
     },
     ...ENGINE_OPTIONS,
+    layer: {
+      type: "string",
+      value: "network|link",
+      help: "where a socket filter's data begins (default network, as in BPF_PROG_TEST_RUN)",
+    },
     maps: {
       type: "string",
       value: "FILE",
@@ -90,6 +95,7 @@ async function run(invocation: Invocation): Promise<number> {
     program,
     input,
     output: text(values, "write"),
+    layer: choice<Layer>(values, "layer", ["network", "link"]),
     limit,
     keepResults: values["packets"] === true,
     terminal,
@@ -165,6 +171,7 @@ interface CaptureRun {
   readonly program: Program;
   readonly input: string;
   readonly output: string | undefined;
+  readonly layer: Layer | undefined;
   readonly limit: number | undefined;
   readonly keepResults: boolean;
   readonly terminal: Terminal;
@@ -184,6 +191,7 @@ async function runCapture({
   program,
   input,
   output,
+  layer,
   limit,
   keepResults,
   terminal,
@@ -208,13 +216,14 @@ async function runCapture({
       const packets = room === batch.count ? batch : { ...batch, count: room };
       const faulted = new Set<number>();
       const done = program.runPackets(packets, {
+        ...(layer === undefined ? {} : { layer }),
         ...(sink === undefined ? {} : { onPacket: (packet) => sink.add(batch, packet) }),
         onFault: (index, error) => {
           faulted.add(index);
           faults.count++;
           faults.first ??= error;
           // Each further packet would cost seconds: a program that does not end is not run on.
-          if (error.message.includes("fuel")) throw error;
+          if (error.code === "fuel") throw error;
         },
       });
       runNs += done.durationNs;

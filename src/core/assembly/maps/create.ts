@@ -35,14 +35,23 @@ import {
 } from "../uapi";
 import { arrayCreate } from "./array";
 import { hashCreate, hashFree } from "./hash";
+import { trieCreate, trieFree } from "./trie";
 
 const ACCESS_FLAGS = BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 const ARRAY_FLAGS = BPF_F_NUMA_NODE | BPF_F_MMAPABLE | BPF_F_INNER_MAP | ACCESS_FLAGS;
+const TRIE_FLAGS = BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE | ACCESS_FLAGS;
 const HASH_FLAGS = BPF_F_NO_PREALLOC | BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | ACCESS_FLAGS;
 // linux/percpu.h PCPU_MIN_UNIT_SIZE, the most that a per-CPU value can take.
 const MAX_PERCPU_VALUE: u32 = 32 << 10;
-// linux/slab.h KMALLOC_MAX_SIZE (4 MiB on x86-64), less struct htab_elem.
-const MAX_HASH_ELEMENT: u64 = (4 << 20) - 48;
+// Key and value of a hash together; value of a trie. Linux 6.18 on x86-64: KMALLOC_MAX_SIZE, 4 MiB, less the kernel's
+// own fields.
+const MAX_HASH_ELEMENT: u64 = (4 << 20) - 49;
+const MAX_TRIE_VALUE: u32 = (4 << 20) - 280;
+// 16 bytes for each bucket, in a size of 32 bits.
+const MAX_HASH_ENTRIES: u32 = 1 << 27;
+// A key is 4 bytes prefix length and 1 to 256 bytes of data.
+const MIN_TRIE_KEY: u32 = 5;
+const MAX_TRIE_KEY: u32 = 260;
 
 /** The address of the new map's descriptor (as a signed number: errors are -4095 to -1), or -errno. */
 export function map_create(type: i32, keySize: u32, valueSize: u32, maxEntries: u32, flags: u32): i32 {
@@ -67,6 +76,9 @@ export function map_free(map: u32): void {
     case MAP_TYPE_PERCPU_ARRAY:
       free(load<u32>(map, MAP_VALUES));
       break;
+    case MAP_TYPE_LPM_TRIE:
+      trieFree(map);
+      break;
     default:
       hashFree(map);
   }
@@ -78,6 +90,8 @@ function createStorage(map: u32, type: i32): i32 {
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
       return arrayCreate(map);
+    case MAP_TYPE_LPM_TRIE:
+      return trieCreate(map);
     default:
       return hashCreate(map);
   }
@@ -90,16 +104,21 @@ function check(type: i32, keySize: u32, valueSize: u32, maxEntries: u32, flags: 
       return checkArray(type == MAP_TYPE_PERCPU_ARRAY, keySize, valueSize, maxEntries, flags);
     case MAP_TYPE_HASH:
     case MAP_TYPE_PERCPU_HASH:
+    case MAP_TYPE_LRU_HASH:
+    case MAP_TYPE_LRU_PERCPU_HASH:
       return checkHash(type, keySize, valueSize, maxEntries, flags);
+    case MAP_TYPE_LPM_TRIE:
+      return checkTrie(keySize, valueSize, maxEntries, flags);
     default:
       return -EOPNOTSUPP;
   }
 }
 
-/** Both kinds of access at once can't be forbidden to programs. */
+/** Read-only and write-only at once is refused, for bpf(2) as for programs. */
 function accessAllowed(flags: u32): bool {
-  const both = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
-  return (flags & both) != both;
+  const host = BPF_F_RDONLY | BPF_F_WRONLY;
+  const program = BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
+  return (flags & host) != host && (flags & program) != program;
 }
 
 function checkArray(perCpu: bool, keySize: u32, valueSize: u32, maxEntries: u32, flags: u32): i32 {
@@ -119,7 +138,15 @@ function checkHash(type: i32, keySize: u32, valueSize: u32, maxEntries: u32, fla
   if (lru && (flags & BPF_F_NO_PREALLOC) != 0) return -ENOTSUPP;
   if ((flags & BPF_F_NUMA_NODE) != 0 && perCpu) return -EINVAL;
   if (maxEntries == 0 || keySize == 0 || valueSize == 0) return -EINVAL;
-  if (u64(keySize) + valueSize >= MAX_HASH_ELEMENT) return -E2BIG;
+  if (maxEntries > MAX_HASH_ENTRIES) return -E2BIG;
+  if (u64(keySize) + valueSize > MAX_HASH_ELEMENT) return -E2BIG;
   if (perCpu && valueSize > MAX_PERCPU_VALUE) return -E2BIG;
   return 0;
+}
+
+function checkTrie(keySize: u32, valueSize: u32, maxEntries: u32, flags: u32): i32 {
+  if (maxEntries == 0 || (flags & BPF_F_NO_PREALLOC) == 0) return -EINVAL;
+  if ((flags & ~TRIE_FLAGS) != 0 || !accessAllowed(flags)) return -EINVAL;
+  if (keySize < MIN_TRIE_KEY || keySize > MAX_TRIE_KEY) return -EINVAL;
+  return valueSize == 0 || valueSize > MAX_TRIE_VALUE ? -EINVAL : 0;
 }

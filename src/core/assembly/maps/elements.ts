@@ -5,20 +5,16 @@
  * that double in size as the map grows. Blocks that come back are handed out again last in, first out, as the kernel
  * does: a program that keeps a pointer to a deleted value sees it change with the next insertion in both.
  */
-import { MAP_PRIVATE } from "../../layout";
 import { alloc, free } from "../allocator";
-
-// Bytes of a block; first block that came back; next fresh block and end of the piece that it lies in; blocks that
-// no piece holds yet; list of the pieces; blocks of the next piece.
-const POOL_STRIDE = MAP_PRIVATE;
-const POOL_FREE = MAP_PRIVATE + 4;
-const POOL_FRESH = MAP_PRIVATE + 8;
-const POOL_END = MAP_PRIVATE + 12;
-const POOL_LEFT = MAP_PRIVATE + 16;
-const POOL_PIECES = MAP_PRIVATE + 20;
-const POOL_NEXT_PIECE = MAP_PRIVATE + 24;
-/** First private field of the map types that use a pool. */
-export const AFTER_POOL = MAP_PRIVATE + 28;
+import {
+  POOL_END,
+  POOL_FREE,
+  POOL_FRESH,
+  POOL_LEFT,
+  POOL_NEXT_PIECE,
+  POOL_PIECES,
+  POOL_STRIDE,
+} from "./fields";
 
 const PIECE_HEADER: u32 = 8;
 const FIRST_PIECE: u64 = 16;

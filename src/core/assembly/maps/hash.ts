@@ -33,19 +33,18 @@ import {
   MAP_TYPE_LRU_PERCPU_HASH,
 } from "../uapi";
 import { isPerCpu, roundUp8 } from "./descriptor";
-import { AFTER_POOL, poolCreate, poolFree, poolGive, poolTake } from "./elements";
+import { poolCreate, poolFree, poolGive, poolTake } from "./elements";
+import {
+  ELEMENT_HASH,
+  ELEMENT_KEY,
+  HASH_BUCKETS,
+  HASH_MASK,
+  HASH_SPARES,
+  HASH_VALUE,
+  LRU_NODE,
+} from "./fields";
 import { hash16, hash4, hash8, hashBytes, hashKey } from "./hashing";
-
-// Address of the buckets, their number less one; distance from an element to its (first CPU's) value; address of the
-// spare elements, one for each CPU.
-const HASH_BUCKETS = AFTER_POOL;
-const HASH_MASK = AFTER_POOL + 4;
-const HASH_VALUE = AFTER_POOL + 8;
-const HASH_SPARES = AFTER_POOL + 12;
-
-// An element: the next of its chain, its hash, its key.
-const ELEMENT_HASH = 4;
-const ELEMENT_KEY = 8;
+import { lruAdd, lruCreate, lruRemove, lruTouch, lruVictim } from "./lru";
 
 function isLru(map: u32): bool {
   const type = load<i32>(map, MAP_TYPE);
@@ -54,19 +53,20 @@ function isLru(map: u32): bool {
 
 /** Storage for a map whose attributes have been checked. 0 or -errno. */
 export function hashCreate(map: u32): i32 {
+  const lru = isLru(map);
   const entries = load<u32>(map, MAP_MAX_ENTRIES);
-  if (entries > 1 << 28) return -ENOMEM;
   const buckets = entries == 1 ? 1 : u32(1) << (32 - clz(entries - 1));
   const perCpu = isPerCpu(map);
   const valueStride = roundUp8(load<u32>(map, MAP_VALUE_SIZE));
   const value = ELEMENT_KEY + roundUp8(load<u32>(map, MAP_KEY_SIZE));
-  const stride = value + valueStride * (perCpu ? cpus : 1);
+  const stride = value + valueStride * (perCpu ? cpus : 1) + (lru ? LRU_NODE : 0);
   if (stride > u64(i32.MAX_VALUE)) return -ENOMEM;
   const preallocate = (load<u32>(map, MAP_FLAGS) & BPF_F_NO_PREALLOC) == 0;
   const spares = preallocate && !perCpu;
   store<u32>(map, u32(value), HASH_VALUE);
   store<u32>(map, perCpu ? u32(valueStride) : 0, MAP_CPU_STRIDE);
   store<u32>(map, buckets - 1, HASH_MASK);
+  if (lru) lruCreate(map);
   const table = alloc(buckets << 2, 8);
   store<u32>(map, table, HASH_BUCKETS);
   const blocks = entries + (spares ? cpus : perCpu ? 0 : 1);
@@ -81,7 +81,7 @@ export function hashCreate(map: u32): i32 {
       hashFree(map);
       return -ENOMEM;
     }
-    for (let cpu: u32 = 0; cpu < cpus; cpu++) store<u32>(list + (cpu << 2), poolTake(map));
+    for (let cpu: u32 = 0; cpu < cpus; cpu++) store<u32>(list + (cpu << 2), take(map, lru));
   }
   return 0;
 }
@@ -138,6 +138,18 @@ function find(map: u32, key: u32): u32 {
 export function hashLookup(map: u32, key: u32, cpu: u32): u32 {
   const element = find(map, key);
   if (element == 0) return 0;
+  return valueOf(map, element, cpu);
+}
+
+/** The same for a program: in an LRU map the element counts as used (bpf(2) leaves no such trace). */
+export function lruLookup(map: u32, key: u32, cpu: u32): u32 {
+  const element = find(map, key);
+  if (element == 0) return 0;
+  lruTouch(element);
+  return valueOf(map, element, cpu);
+}
+
+function valueOf(map: u32, element: u32, cpu: u32): u32 {
   return element + load<u32>(map, HASH_VALUE) + cpu * load<u32>(map, MAP_CPU_STRIDE);
 }
 
@@ -157,18 +169,28 @@ export function hashUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32,
   const status = checkUpdate(map, old != 0, flags);
   if (status != 0) return status;
   const perCpu = isPerCpu(map);
+  const lru = isLru(map);
   if (old != 0 && perCpu) {
+    if (lru) lruTouch(old);
     writePerCpu(map, old, value, cpu, allCpus);
     return 0;
   }
-  const full = load<u32>(map, MAP_COUNT) >= load<u32>(map, MAP_MAX_ENTRIES);
-  if (old == 0 && full) return -E2BIG;
   const spares = load<u32>(map, HASH_SPARES);
   const spare = spares + (exec_cpu() << 2);
-  const element = old != 0 && spares != 0 ? load<u32>(spare) : poolTake(map);
-  if (element == 0) return -ENOMEM;
-  const hash = hashKey(key, load<u32>(map, MAP_KEY_SIZE));
-  copyBytes(element + ELEMENT_KEY, key, load<u32>(map, MAP_KEY_SIZE));
+  let element: u32;
+  if (old != 0 && spares != 0) {
+    element = load<u32>(spare);
+  } else {
+    if (old == 0 && load<u32>(map, MAP_COUNT) >= load<u32>(map, MAP_MAX_ENTRIES)) {
+      if (!lru) return -E2BIG;
+      remove(map, lruVictim(map));
+    }
+    element = take(map, lru);
+    if (element == 0) return -ENOMEM;
+  }
+  const keySize = load<u32>(map, MAP_KEY_SIZE);
+  const hash = hashKey(key, keySize);
+  copyBytes(element + ELEMENT_KEY, key, keySize);
   if (perCpu) {
     zeroBytes(element + load<u32>(map, HASH_VALUE), load<u32>(map, MAP_CPU_STRIDE) * cpus);
     writePerCpu(map, element, value, cpu, allCpus);
@@ -179,12 +201,14 @@ export function hashUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32,
   store<u32>(element, hash, ELEMENT_HASH);
   store<u32>(element, load<u32>(bucket));
   store<u32>(bucket, element);
+  if (lru) lruAdd(map, element, old != 0);
   if (old == 0) {
     store<u32>(map, load<u32>(map, MAP_COUNT) + 1, MAP_COUNT);
   } else {
     unlink(bucket, old);
+    if (lru) lruRemove(map, old);
     if (spares != 0) store<u32>(spare, old);
-    else poolGive(map, old);
+    else give(map, old, lru);
   }
   return 0;
 }
@@ -205,10 +229,26 @@ function unlink(bucket: u32, element: u32): void {
 export function hashDelete(map: u32, key: u32): i32 {
   const element = find(map, key);
   if (element == 0) return -ENOENT;
-  unlink(bucketOf(map, hashKey(key, load<u32>(map, MAP_KEY_SIZE))), element);
-  poolGive(map, element);
-  store<u32>(map, load<u32>(map, MAP_COUNT) - 1, MAP_COUNT);
+  remove(map, element);
   return 0;
+}
+
+function remove(map: u32, element: u32): void {
+  const lru = isLru(map);
+  unlink(bucketOf(map, load<u32>(element, ELEMENT_HASH)), element);
+  if (lru) lruRemove(map, element);
+  give(map, element, lru);
+  store<u32>(map, load<u32>(map, MAP_COUNT) - 1, MAP_COUNT);
+}
+
+// A block of an LRU map begins with the node of its list.
+function take(map: u32, lru: bool): u32 {
+  const block = poolTake(map);
+  return block != 0 && lru ? block + LRU_NODE : block;
+}
+
+function give(map: u32, element: u32, lru: bool): void {
+  poolGive(map, lru ? element - LRU_NODE : element);
 }
 
 /** Bucket after bucket; a key that is not there (any more) starts over. */

@@ -18,6 +18,7 @@ import { arrayCheckUpdate, arrayLookup, arrayNextKey, arrayUpdate } from "./arra
 import { isPerCpu, roundUp8 } from "./descriptor";
 import { hashLookup, hashNextKey, hashUpdate } from "./hash";
 import { map_delete_elem } from "./program";
+import { trieLookup, trieNextKey, trieUpdate } from "./trie";
 
 /** Address of the value on one CPU, or 0. Of maps without CPUs it is the value for any of them. */
 export function map_lookup_percpu(map: u32, key: u32, cpu: u32): u32 {
@@ -31,6 +32,8 @@ export function map_lookup_percpu(map: u32, key: u32, cpu: u32): u32 {
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
       return arrayLookup(map, key, cpu);
+    case MAP_TYPE_LPM_TRIE:
+      return trieLookup(map, key);
     default:
       return 0;
   }
@@ -74,6 +77,8 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
         copyBytes(first + cpu * distance, value + cpu * stride, stride);
       return 0;
     }
+    case MAP_TYPE_LPM_TRIE:
+      return trieUpdate(map, key, value, flags);
     default:
       return -EOPNOTSUPP;
   }
@@ -95,6 +100,8 @@ export function map_get_next_key(map: u32, key: u32, next: u32): i32 {
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
       return arrayNextKey(map, key, next);
+    case MAP_TYPE_LPM_TRIE:
+      return trieNextKey(map, key, next);
     default:
       return -EOPNOTSUPP;
   }

@@ -1,0 +1,40 @@
+/** Where the map types keep their own fields in a descriptor, and the layout of hash elements. */
+import { MAP_PRIVATE } from "../../layout";
+
+// The pool of elements (elements.ts): bytes of a block; first block that came back; next fresh block and end of the
+// piece that it lies in; blocks that no piece holds yet; list of the pieces; blocks of the next piece.
+export const POOL_STRIDE = MAP_PRIVATE;
+export const POOL_FREE = MAP_PRIVATE + 4;
+export const POOL_FRESH = MAP_PRIVATE + 8;
+export const POOL_END = MAP_PRIVATE + 12;
+export const POOL_LEFT = MAP_PRIVATE + 16;
+export const POOL_PIECES = MAP_PRIVATE + 20;
+export const POOL_NEXT_PIECE = MAP_PRIVATE + 24;
+const AFTER_POOL = MAP_PRIVATE + 28;
+
+// Hashes: address of the buckets, their number less one; distance from an element to its (first CPU's) value; address
+// of the spare elements, one for each CPU.
+export const HASH_BUCKETS = AFTER_POOL;
+export const HASH_MASK = AFTER_POOL + 4;
+export const HASH_VALUE = AFTER_POOL + 8;
+export const HASH_SPARES = AFTER_POOL + 12;
+export const AFTER_HASH = AFTER_POOL + 16;
+
+// Tries: address of the root or 0; bytes of data in a key; distance from a node to its value; the table of shortcuts
+// and the stamp of its valid entries.
+export const TRIE_ROOT = AFTER_POOL;
+export const TRIE_DATA_SIZE = AFTER_POOL + 4;
+export const TRIE_VALUE = AFTER_POOL + 8;
+export const TRIE_SHORTCUTS = AFTER_POOL + 12;
+export const TRIE_STAMP = AFTER_POOL + 16;
+
+// An element of a hash: the next of its chain, its hash, its key.
+export const ELEMENT_HASH = 4;
+export const ELEMENT_KEY = 8;
+
+// In front of an element of an LRU hash lies a node: its neighbours in the list, its reference bit, its list.
+export const LRU_NODE = 16;
+export const LRU_PREVIOUS = 0;
+export const LRU_NEXT = 4;
+export const LRU_REFERENCED = 8;
+export const LRU_ACTIVE = 9;

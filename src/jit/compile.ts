@@ -1,0 +1,187 @@
+/** From a program to the bytes of a module. */
+import { BpfError } from "../errors.ts";
+import { isWide } from "../isa/index.ts";
+import { buildCallGraph } from "./callgraph.ts";
+import { type Linkage, writeResolver } from "./calls.ts";
+import { buildGraph } from "./cfg.ts";
+import { type Demand, UNKNOWN_CALL, analyseDemand } from "./demand.ts";
+import { type Shape, shapeOf } from "./dominators.ts";
+import { type PreparedFunction, emitFunction } from "./emit.ts";
+import { type FactsContext, analyseFacts } from "./facts.ts";
+import { Imports, ModuleTypes } from "./imports.ts";
+import { makeReducible } from "./reduce.ts";
+import { PARAMETERS } from "./registers.ts";
+import type { Step } from "./steps.ts";
+import type { CompileInput, CompiledProgram, HelperLowering } from "./types.ts";
+import { ByteWriter, SECTIONS, TYPE_I32, TYPE_I64 } from "./wasm.ts";
+
+const LDDW_FUNCTION = 4;
+
+/**
+ * Compiles a program to a WebAssembly module. Pure: the same input gives the same bytes.
+ *
+ * The module imports `env.memory`, and as far as it uses them `env.table`, the globals `core.exec` (i32) and
+ * `core.fuel` (i64), the functions `core.fault`, `core.ld_abs` and helpers of module `core`, and functions of module
+ * `host`. Each function of the program is exported as `f0`, `f1`, …, of type (r1 to r5: i64, end of the stack frame:
+ * i32) -> r0: i64.
+ *
+ * @throws BpfError code "instruction" or "program" if the program is malformed: an invalid instruction, a jump out of
+ * its function, a call of a slot where no function starts.
+ * @example
+ * const { bytes } = compileProgram({
+ *   instructions: decodeInstructions(Uint8Array.of(0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0)),
+ *   functions: [{ name: "main", start: 0, end: 2 }],
+ *   helper: (id) => ({ kind: "host", name: `helper_${id}`, args: 5 }),
+ * });
+ * const memory = new WebAssembly.Memory({ initial: 2 });
+ * const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
+ * exports.f0(0n, 0n, 0n, 0n, 0n, 0x10200); // 2n
+ */
+export function compileProgram(input: CompileInput): CompiledProgram {
+  const functions = prepareFunctions(input);
+  const types = new ModuleTypes();
+  const functionType = types.index({ params: PARAMETERS, results: [TYPE_I64] });
+  const usesRegisterCalls = functions.prepared.some(({ steps }) => steps.some((step) => step.kind === "register"));
+  const imports = new Imports(types, {
+    stepsOf: functions.prepared.map(({ steps }) => steps),
+    fuel: input.fuel ?? false,
+    checkDepth: functions.checkDepth,
+    usesRegisterCalls,
+  });
+  const resolverType = usesRegisterCalls ? types.index({ params: [TYPE_I64, TYPE_I32], results: [TYPE_I32] }) : -1;
+  const count = functions.prepared.length;
+  const link: Linkage = {
+    functionIndex: (number) => imports.functionCount + number,
+    coreFunction: (name) => imports.functionIndex("core", name),
+    hostFunction: (name) => imports.functionIndex("host", name),
+    execGlobal: 0,
+    fuelGlobal: 1,
+    functionType,
+    resolver: imports.functionCount + count,
+    codeAddress: input.codeAddress ?? 0,
+    fuel: input.fuel ?? false,
+    checkDepth: functions.checkDepth,
+  };
+
+  const code = new ByteWriter(4096);
+  const bodies = new ByteWriter(4096);
+  code.unsigned(count + (usesRegisterCalls ? 1 : 0));
+  functions.prepared.forEach((prepared, index) => {
+    bodies.clear();
+    emitFunction(bodies, prepared, {
+      facts: functions.context,
+      link,
+      argumentsOf: functions.argumentsOf,
+      countsEntry: index > 0 || functions.mainIsCalled,
+    });
+    code.sized(bodies);
+  });
+  if (usesRegisterCalls) {
+    bodies.clear();
+    bodies.unsigned(0);
+    writeResolver(bodies, link);
+    bodies.op("end");
+    code.sized(bodies);
+  }
+
+  const functionExports = input.functions.map((_, index) => `f${index}`);
+  const module = new ByteWriter(code.length + 1024);
+  // "\0asm", version 1.
+  module.bytes(Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+  module.section(SECTIONS.type, types.section());
+  module.section(SECTIONS.import, imports.section());
+  const functionSection = new ByteWriter();
+  functionSection.unsigned(count + (usesRegisterCalls ? 1 : 0));
+  for (let index = 0; index < count; index++) functionSection.unsigned(functionType);
+  if (usesRegisterCalls) functionSection.unsigned(resolverType);
+  module.section(SECTIONS.function, functionSection);
+  const exportSection = new ByteWriter();
+  exportSection.unsigned(count);
+  functionExports.forEach((name, index) => {
+    exportSection.name(name);
+    exportSection.byte(0);
+    exportSection.unsigned(imports.functionCount + index);
+  });
+  module.section(SECTIONS.export, exportSection);
+  module.section(SECTIONS.code, code);
+  if (input.names === true) module.section(SECTIONS.custom, nameSection(input, imports.functionCount));
+  return {
+    bytes: module.view().slice(),
+    functionExports,
+    coreImports: imports.names("core"),
+    hostImports: imports.names("host"),
+    usesTable: usesRegisterCalls,
+  };
+}
+
+interface PreparedProgram {
+  readonly prepared: readonly PreparedFunction[];
+  readonly context: FactsContext;
+  readonly argumentsOf: (functionIndex: number) => Demand;
+  readonly checkDepth: boolean;
+  readonly mainIsCalled: boolean;
+}
+
+/** Everything before emission: graphs, then facts and demands, of called functions before their callers. */
+function prepareFunctions(input: CompileInput): PreparedProgram {
+  const { instructions, functions, arrayMap } = input;
+  if (functions.length === 0) throw new BpfError("program", "program: it has no functions");
+  const startsAt = new Map(functions.map(({ start }, index) => [start, index]));
+  const graphs = functions.map((range) => buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1));
+  const calls = buildCallGraph(graphs.map(({ steps }) => steps));
+
+  const lowerings = new Map<number, HelperLowering>();
+  const helper = (id: number): HelperLowering => {
+    let lowering = lowerings.get(id);
+    if (lowering === undefined) {
+      lowering = input.helper(id);
+      lowerings.set(id, lowering);
+    }
+    return lowering;
+  };
+  const results = new Map<number, number>();
+  const demands = new Map<number, Demand>();
+  const context: FactsContext = {
+    helper,
+    arrayMap: arrayMap === undefined ? undefined : (address) => arrayMap.call(input, address),
+    resultBits: (index) => results.get(index) ?? 64,
+  };
+  const argumentsOf = (index: number): Demand => demands.get(index) ?? UNKNOWN_CALL;
+  const prepared = new Array<PreparedFunction>(functions.length);
+  for (const index of calls.order) {
+    const { steps, blocks } = graphs[index] as (typeof graphs)[number];
+    let shape: Shape = shapeOf(blocks);
+    if (!shape.reducible) shape = shapeOf(makeReducible(blocks));
+    const facts = analyseFacts(shape, steps, context);
+    const demand = analyseDemand(shape, steps, argumentsOf);
+    results.set(index, facts.resultBits);
+    demands.set(index, { live: demand.live[0] as number, upper: demand.upper[0] as number });
+    prepared[index] = { steps, shape, facts, demand, start: (functions[index] as { start: number }).start };
+  }
+
+  const hasRegisterCalls = graphs.some(({ steps }) => steps.some((step: Step) => step.kind === "register"));
+  // A function whose address is taken is called by helpers, from any depth.
+  const hasCallbacks = instructions.some((one) => isWide(one) && one.src === LDDW_FUNCTION);
+  return {
+    prepared,
+    context,
+    argumentsOf,
+    checkDepth: calls.mayBeTooDeep || hasRegisterCalls || hasCallbacks,
+    mainIsCalled: calls.isCalled[0] === true || hasRegisterCalls || hasCallbacks,
+  };
+}
+
+function nameSection(input: CompileInput, imported: number): ByteWriter {
+  const names = new ByteWriter();
+  names.unsigned(input.functions.length);
+  input.functions.forEach(({ name }, index) => {
+    names.unsigned(imported + index);
+    names.name(name);
+  });
+  const section = new ByteWriter();
+  section.name("name");
+  // Subsection 1: function names.
+  section.byte(1);
+  section.sized(names);
+  return section;
+}

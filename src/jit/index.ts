@@ -1,0 +1,11 @@
+/** The compiler from eBPF to WebAssembly. */
+export { compileProgram } from "./compile.ts";
+export type {
+  ArrayMap,
+  CompileInput,
+  CompiledProgram,
+  CoreLowering,
+  FunctionRange,
+  HelperLowering,
+  HostLowering,
+} from "./types.ts";

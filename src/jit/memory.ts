@@ -1,0 +1,132 @@
+/**
+ * Emission of loads, stores and atomic operations. An address is the low half of a register plus the offset; that is
+ * all: programs are verified, or live with reaching anything within their linear memory.
+ */
+import { FRAME_SIZE } from "../core/layout.ts";
+import { ANY, EXACT } from "./facts.ts";
+import type { Registers } from "./registers.ts";
+import type { Step } from "./steps.ts";
+import type { Opcode } from "./wasm.ts";
+
+/** Binary logarithms of the sizes, which is how WebAssembly writes alignments. */
+const ALIGNMENTS: Readonly<Record<number, number>> = { 1: 0, 2: 1, 4: 2, 8: 3 };
+
+const LOADS: Readonly<Record<number, { unsigned: Opcode; narrow: Opcode; wide: Opcode }>> = {
+  1: { unsigned: "i32.load8_u", narrow: "i32.load8_s", wide: "i64.load8_s" },
+  2: { unsigned: "i32.load16_u", narrow: "i32.load16_s", wide: "i64.load16_s" },
+  4: { unsigned: "i32.load", narrow: "i32.load", wide: "i64.load32_s" },
+};
+
+const STORES: Readonly<Record<number, Opcode>> = { 1: "i32.store8", 2: "i32.store16", 4: "i32.store" };
+
+/**
+ * Puts an address on the stack; the result is what the access must still add. WebAssembly adds that without wrapping
+ * at 2^32, unlike the interpreter, but only accesses that fail either way can tell: below FIRST_ADDRESS, where a sum
+ * that wraps would lie, there is nothing.
+ */
+export function pushAddress(registers: Registers, register: number, offset: number): number {
+  const { facts, code } = registers;
+  if (facts.kind[register] === EXACT) {
+    code.i32Const((facts.low[register] as number) + offset);
+    return 0;
+  }
+  if (facts.kind[register] !== ANY) {
+    const fromStart = (facts.low[register] as number) + offset + FRAME_SIZE;
+    if (fromStart >= 0) {
+      registers.pushFrameStart();
+      return fromStart;
+    }
+  }
+  registers.pushLow(register);
+  if (offset >= 0) return offset;
+  code.i32Const(offset);
+  code.op("i32.add");
+  return 0;
+}
+
+function pushValue(registers: Registers, step: Step): void {
+  const { code } = registers;
+  if (step.bytes === 8) {
+    if (step.register) registers.pushWhole(step.src);
+    else code.i64Const(step.imm, step.high);
+  } else if (step.register) {
+    registers.pushLow(step.src);
+  } else {
+    code.i32Const(step.imm);
+  }
+}
+
+/** Leaves an i32 for values of up to 32 bits and where the upper half is of no interest, else an i64. True for i32. */
+export function emitLoad(registers: Registers, step: Step): boolean {
+  const { code } = registers;
+  const offset = pushAddress(registers, step.src, step.offset);
+  const align = ALIGNMENTS[step.bytes] as number;
+  const names = LOADS[step.bytes];
+  if (names === undefined) {
+    code.memory("i64.load", align, offset);
+    return false;
+  }
+  const low = !step.signed || step.narrow;
+  const name = step.signed ? (step.narrow ? names.narrow : names.wide) : names.unsigned;
+  code.memory(name, align, offset);
+  return low;
+}
+
+export function emitStore(registers: Registers, step: Step): void {
+  const offset = pushAddress(registers, step.dst, step.offset);
+  pushValue(registers, step);
+  registers.code.memory(STORES[step.bytes] ?? "i64.store", ALIGNMENTS[step.bytes] as number, offset);
+}
+
+/**
+ * Atomic operations as plain loads and stores, which is all that one thread needs. Where threads share a memory,
+ * WebAssembly's atomic instructions take their place here, and in emitLoad and emitStore for steps with `fetch` set;
+ * these trap on unaligned addresses, as the verifier guarantees.
+ *
+ * An operation that fetches leaves the old value in the local "old32" or "old64".
+ */
+export function emitAtomic(registers: Registers, step: Step): void {
+  const { code, locals } = registers;
+  const { wide } = step;
+  const load: Opcode = wide ? "i64.load" : "i32.load";
+  const store: Opcode = wide ? "i64.store" : "i32.store";
+  const align = wide ? 3 : 2;
+  const address = locals.scratch("address");
+  const old = locals.scratch(wide ? "old64" : "old32");
+  const pushSource = (register: number): void => {
+    if (wide) registers.pushWhole(register);
+    else registers.pushLow(register);
+  };
+
+  const offset = pushAddress(registers, step.dst, step.offset);
+  code.opIndex("local.tee", address);
+  code.opIndex("local.get", address);
+  code.memory(load, align, offset);
+  switch (step.op) {
+    case "xchg":
+      code.opIndex("local.set", old);
+      pushSource(step.src);
+      break;
+    case "cmpxchg":
+      // Stores the old value again where Linux stores nothing: nobody else can see the difference yet.
+      code.opIndex("local.set", old);
+      pushSource(step.src);
+      code.opIndex("local.get", old);
+      pushSource(0);
+      code.opIndex("local.get", old);
+      code.op(wide ? "i64.eq" : "i32.eq");
+      code.op("select");
+      break;
+    default:
+      if (step.fetch) code.opIndex("local.tee", old);
+      pushSource(step.src);
+      code.op(`${wide ? "i64" : "i32"}.${step.op as "add" | "or" | "and" | "xor"}`);
+  }
+  code.memory(store, align, offset);
+}
+
+/** Puts the old value that an atomic operation fetched on the stack. */
+export function pushFetched(registers: Registers, wide: boolean): void {
+  registers.code.opIndex("local.get", registers.locals.scratch(wide ? "old64" : "old32"));
+}
+
