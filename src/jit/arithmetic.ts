@@ -23,7 +23,9 @@ const SHIFTS: Partial<Record<AluOp, Pair>> = {
   arsh: ["i32.shr_s", "i64.shr_s"],
 };
 
-const COMPARISONS: Readonly<Record<Exclude<JumpOp, "jset">, { signed: Pair; unsigned: Pair; inverse: JumpOp }>> = {
+const COMPARISONS: Readonly<
+  Record<Exclude<JumpOp, "jset">, { signed: Pair; unsigned: Pair; inverse: JumpOp }>
+> = {
   jeq: { signed: ["i32.eq", "i64.eq"], unsigned: ["i32.eq", "i64.eq"], inverse: "jne" },
   jne: { signed: ["i32.ne", "i64.ne"], unsigned: ["i32.ne", "i64.ne"], inverse: "jeq" },
   jgt: { signed: ["i32.gt_u", "i64.gt_u"], unsigned: ["i32.gt_u", "i64.gt_u"], inverse: "jle" },

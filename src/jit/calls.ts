@@ -123,7 +123,12 @@ export function emitLocalCall(registers: Registers, step: Step, link: Linkage, d
 }
 
 /** Leaves the result as an i32 if that is enough, and as an i64 otherwise. True for i32. */
-export function emitCoreCall(registers: Registers, step: Step, lowering: CoreLowering, link: Linkage): boolean {
+export function emitCoreCall(
+  registers: Registers,
+  step: Step,
+  lowering: CoreLowering,
+  link: Linkage,
+): boolean {
   const { code } = registers;
   lowering.args.forEach((type, index) => {
     if (type === "u64") registers.pushWhole(index + 1);
@@ -163,7 +168,12 @@ function storeArguments(registers: Registers, exec: number, count: number, step:
 }
 
 /** Leaves the result, an i64. */
-export function emitHostCall(registers: Registers, step: Step, { name, args }: HostLowering, link: Linkage): void {
+export function emitHostCall(
+  registers: Registers,
+  step: Step,
+  { name, args }: HostLowering,
+  link: Linkage,
+): void {
   const { code, locals } = registers;
   const exec = locals.scratch("exec");
   saveFuel(registers, link);
@@ -243,7 +253,12 @@ export function writeResolver(code: ByteWriter, link: Linkage): void {
 }
 
 /** bpf_map_lookup_elem in an array, as address arithmetic. Leaves an i32. */
-export function emitArrayLookup(registers: Registers, map: ArrayMap, link: Linkage, pushKey: () => void): void {
+export function emitArrayLookup(
+  registers: Registers,
+  map: ArrayMap,
+  link: Linkage,
+  pushKey: () => void,
+): void {
   const { code, locals } = registers;
   const index = locals.scratch("old32");
   pushKey();

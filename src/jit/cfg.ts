@@ -78,7 +78,11 @@ function formBlocks(steps: readonly Step[], start: number): Block[] {
   const blockAt = new Map<number, number>();
   for (let first = 0; first < steps.length; ) {
     let end = first + 1;
-    while (!endsBlock(steps[end - 1] as Step) && end < steps.length && !leaders.has((steps[end] as Step).slot)) {
+    while (
+      !endsBlock(steps[end - 1] as Step) &&
+      end < steps.length &&
+      !leaders.has((steps[end] as Step).slot)
+    ) {
       end++;
     }
     blockAt.set((steps[first] as Step).slot, blocks.length);

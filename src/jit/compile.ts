@@ -41,14 +41,18 @@ export function compileProgram(input: CompileInput): CompiledProgram {
   const functions = prepareFunctions(input);
   const types = new ModuleTypes();
   const functionType = types.index({ params: PARAMETERS, results: [TYPE_I64] });
-  const usesRegisterCalls = functions.prepared.some(({ steps }) => steps.some((step) => step.kind === "register"));
+  const usesRegisterCalls = functions.prepared.some(({ steps }) =>
+    steps.some((step) => step.kind === "register"),
+  );
   const imports = new Imports(types, {
     stepsOf: functions.prepared.map(({ steps }) => steps),
     fuel: input.fuel ?? false,
     checkDepth: functions.checkDepth,
     usesRegisterCalls,
   });
-  const resolverType = usesRegisterCalls ? types.index({ params: [TYPE_I64, TYPE_I32], results: [TYPE_I32] }) : -1;
+  const resolverType = usesRegisterCalls
+    ? types.index({ params: [TYPE_I64, TYPE_I32], results: [TYPE_I32] })
+    : -1;
   const count = functions.prepared.length;
   const link: Linkage = {
     functionIndex: (number) => imports.functionCount + number,
@@ -127,7 +131,9 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
   const { instructions, functions, arrayMap } = input;
   if (functions.length === 0) throw new BpfError("program", "program: it has no functions");
   const startsAt = new Map(functions.map(({ start }, index) => [start, index]));
-  const graphs = functions.map((range) => buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1));
+  const graphs = functions.map((range) =>
+    buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1),
+  );
   const calls = buildCallGraph(graphs.map(({ steps }) => steps));
 
   const lowerings = new Map<number, HelperLowering>();

@@ -140,7 +140,11 @@ class FunctionEmitter {
     const registers = this.#registers;
     registers.beginBlock(node);
     if (isHeader && this.#context.link.fuel) {
-      emitFuelUse(registers, this.#context.link, (steps[block.first]?.slot ?? this.#prepared.start) as number);
+      emitFuelUse(
+        registers,
+        this.#context.link,
+        (steps[block.first]?.slot ?? this.#prepared.start) as number,
+      );
     }
     const { first, end } = block;
     for (let index = first; index < end; index++) this.#emitStep(steps[index] as Step);

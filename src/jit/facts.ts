@@ -223,12 +223,7 @@ export function entryFacts(): Facts {
   return facts;
 }
 
-function annotate(
-  shape: Shape,
-  steps: readonly Step[],
-  entries: BlockFacts,
-  context: FactsContext,
-): number {
+function annotate(shape: Shape, steps: readonly Step[], entries: BlockFacts, context: FactsContext): number {
   const facts = new Facts();
   let resultBits = 0;
   shape.blocks.forEach(({ first, end }, index) => {
@@ -366,7 +361,10 @@ function addConstant(facts: Facts, step: Step, addend: number): void {
 /** Upper bound of the bits that the result of `dst op operand` has. */
 function aluBits(step: Step, facts: Facts): number {
   const width = step.wide ? 64 : 32;
-  const a = Math.min(width, facts.bits[step.op === "mov" || step.op === "movsx" ? step.src : step.dst] as number);
+  const a = Math.min(
+    width,
+    facts.bits[step.op === "mov" || step.op === "movsx" ? step.src : step.dst] as number,
+  );
   const b = Math.min(width, operandBits(step, facts));
   const constant = constantOperand(step, facts);
   switch (step.op) {

@@ -1,7 +1,15 @@
 /** The types and imports of a module: only what its code uses. */
 import type { CoreLowering } from "./types.ts";
 import type { Step } from "./steps.ts";
-import { ByteWriter, TYPE_I32, TYPE_I64, type WasmImport, type WasmType, writeImport, writeType } from "./wasm.ts";
+import {
+  ByteWriter,
+  TYPE_I32,
+  TYPE_I64,
+  type WasmImport,
+  type WasmType,
+  writeImport,
+  writeType,
+} from "./wasm.ts";
 
 /** Function types, each once. */
 export class ModuleTypes {

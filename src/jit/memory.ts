@@ -129,4 +129,3 @@ export function emitAtomic(registers: Registers, step: Step): void {
 export function pushFetched(registers: Registers, wide: boolean): void {
   registers.code.opIndex("local.get", registers.locals.scratch(wide ? "old64" : "old32"));
 }
-

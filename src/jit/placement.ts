@@ -33,7 +33,8 @@ export function placeBlocks({ blocks, predecessors, idom, loopOf, loopParent, is
     const dominator = idom[node] as number;
     const around = (isHeader[node] === 1 ? loopParent[node] : loopOf[node]) as number;
     let left = -1;
-    for (let loop = loopOf[dominator] as number; loop !== around; loop = loopParent[loop] as number) left = loop;
+    for (let loop = loopOf[dominator] as number; loop !== around; loop = loopParent[loop] as number)
+      left = loop;
     const parent = left === -1 ? dominator : left;
     size[parent] = (size[parent] as number) + (size[node] as number);
     if (left !== -1) {

@@ -34,7 +34,8 @@ const NO_REGION = -1;
 export function makeReducible(graph: readonly Block[]): Block[] {
   const work: Work = { blocks: [], predecessors: [], regionOf: [] };
   addBlock(work, { first: 0, end: 0, successors: [1], choice: -1, dispatches: false });
-  for (const block of graph) addBlock(work, { ...block, successors: block.successors.map((next) => next + 1) });
+  for (const block of graph)
+    addBlock(work, { ...block, successors: block.successors.map((next) => next + 1) });
   work.blocks.forEach(({ successors }, index) => {
     for (const next of successors) (work.predecessors[next] as number[]).push(index);
   });
@@ -131,7 +132,8 @@ function cyclicComponents({ blocks, regionOf }: Work, members: readonly number[]
       if (next !== undefined) {
         if (regionOf[next] !== id) continue;
         if (!order.has(next)) path.push({ node: next, edge: 0 });
-        else if (isOpen.has(next)) low.set(node, Math.min(low.get(node) as number, order.get(next) as number));
+        else if (isOpen.has(next))
+          low.set(node, Math.min(low.get(node) as number, order.get(next) as number));
         continue;
       }
       path.pop();

@@ -240,5 +240,8 @@ export class Registers {
 
 /** The analyses contradict each other. Refusing is better than wrong code. */
 function lost(register: number): BpfError {
-  return new BpfError("unsupported", `compiler: the value of r${register} is lost; please report this program`);
+  return new BpfError(
+    "unsupported",
+    `compiler: the value of r${register} is lost; please report this program`,
+  );
 }

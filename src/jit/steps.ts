@@ -138,9 +138,13 @@ export function readStep(
   const row = rowOf(instruction);
   if (row === undefined) {
     const opcode = instruction.opcode.toString(16).padStart(2, "0");
-    throw new BpfError("instruction", `instruction ${slot}: opcode 0x${opcode} with these fields is invalid`, {
-      where: { instruction: slot },
-    });
+    throw new BpfError(
+      "instruction",
+      `instruction ${slot}: opcode 0x${opcode} with these fields is invalid`,
+      {
+        where: { instruction: slot },
+      },
+    );
   }
   const step = blankStep(instruction, slot);
   fill(step, row, instructions, functionAt);
@@ -285,9 +289,13 @@ function fillCall(
     step.kind = "local";
     step.target = functionAt(step.slot + 1 + step.imm);
     if (step.target < 0) {
-      throw new BpfError("program", `instruction ${step.slot}: calls slot ${step.slot + 1 + step.imm}, where no function starts`, {
-        where: { instruction: step.slot },
-      });
+      throw new BpfError(
+        "program",
+        `instruction ${step.slot}: calls slot ${step.slot + 1 + step.imm}, where no function starts`,
+        {
+          where: { instruction: step.slot },
+        },
+      );
     }
   } else if (target === "register") {
     step.kind = "register";

@@ -69,4 +69,7 @@ export interface CompiledProgram {
 }
 
 /** What a call step turns into. */
-export type Lowering = HelperLowering | { readonly kind: "array"; readonly map: ArrayMap } | { readonly kind: "cpu" };
+export type Lowering =
+  | HelperLowering
+  | { readonly kind: "array"; readonly map: ArrayMap }
+  | { readonly kind: "cpu" };
