@@ -123,8 +123,7 @@ async function* prepend(
 
 /**
  * Runs chunks through the platform's decompressor. Two loops: one feeds it, one takes what comes out. An error of the
- * source itself is passed on as it is; an error of the decompressor means damaged data: cut off when it had swallowed
- * all there was, corrupt when it choked before.
+ * source itself is passed on as it is; an error of the decompressor means damaged data.
  *
  * When the caller stops early the feeding loop may be waiting for a source that says nothing for hours, so nobody waits
  * for it; it ends by itself at the next chunk.
@@ -137,7 +136,6 @@ async function* gunzip(
   const writer = stream.writable.getWriter();
   const reader = stream.readable.getReader();
   let sourceFailure: { readonly error: unknown } | undefined;
-  let fed = false;
   let stopped = false;
   writer.closed.catch(ignore);
   const feed = async (): Promise<void> => {
@@ -156,7 +154,6 @@ async function* gunzip(
         await writer.write(new Uint8Array(chunk.subarray(start, start + GZIP_PIECE)));
       }
     }
-    fed = true;
     return writer.close();
   };
   // What goes wrong with the decompressor is reported on its readable side.
@@ -170,15 +167,24 @@ async function* gunzip(
   } catch (error) {
     const failure = sourceFailure as { readonly error: unknown } | undefined;
     if (failure !== undefined) throw failure.error;
-    const text = error instanceof Error ? error.message : String(error);
-    onBroken(
-      fed ? "truncated" : "corrupt",
-      new BpfError("capture", `gzip data is damaged: ${text}`, { cause: error }),
-    );
+    const reason = reasonOf(error);
+    const isCut = CUT_OFF.test(reason);
+    const what = isCut ? "gzip data is cut off" : "gzip data is damaged";
+    const message = reason === "" ? what : `${what}: ${reason}`;
+    onBroken(isCut ? "truncated" : "corrupt", new BpfError("capture", message, { cause: error }));
   } finally {
     stopped = true;
     reader.cancel().catch(ignore);
   }
+}
+
+/** How platforms say that compressed data ended too early; there is no code that they share. */
+const CUT_OFF = /unexpected (?:end|eof)|truncated/i;
+
+/** Node.js 20 says what is wrong, later ones say it in the cause of an empty error, browsers in words of their own. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message === "" && error.cause !== undefined ? reasonOf(error.cause) : error.message;
 }
 
 function ignore(): void {}
