@@ -33,6 +33,7 @@ export {
   type CaptureOptionInput,
   INTERFACE_OPTIONS,
   type OptionOwner,
+  type OptionRow,
   type OptionType,
   PACKET_OPTIONS,
   SECTION_OPTIONS,

@@ -7,8 +7,6 @@
  * `maxPacket` is the longest packet that libpcap believes for that type; 262,144 bytes where none is given.
  */
 
-const MIB = 1024 * 1024;
-
 /** What a row of {@link LINKTYPES} can say. */
 export interface Linktype {
   /** The LINKTYPE_ value in the file. */
@@ -176,7 +174,7 @@ export const LINKTYPES = [
   { linktype: 228, name: "IPV4", about: "bare IPv4" },
   { linktype: 229, name: "IPV6", about: "bare IPv6" },
   { linktype: 230, name: "IEEE802_15_4_NOFCS", about: "IEEE 802.15.4 without its checksum" },
-  { linktype: 231, name: "DBUS", maxPacket: 128 * MIB, about: "D-Bus messages" },
+  { linktype: 231, name: "DBUS", maxPacket: 0x800_0000, about: "D-Bus messages" },
   { linktype: 232, name: "JUNIPER_VS", about: "Juniper, virtual server" },
   { linktype: 233, name: "JUNIPER_SRX_E2E", about: "Juniper, SRX end-to-end debugging" },
   { linktype: 234, name: "JUNIPER_FIBRECHANNEL", about: "Juniper, Fibre Channel" },
@@ -194,7 +192,7 @@ export const LINKTYPES = [
   { linktype: 246, name: "PFSYNC", about: "packet filter state synchronisation" },
   { linktype: 247, name: "INFINIBAND", about: "InfiniBand" },
   { linktype: 248, name: "SCTP", about: "bare SCTP" },
-  { linktype: 249, name: "USBPCAP", maxPacket: MIB, about: "USB after a USBPcap header" },
+  { linktype: 249, name: "USBPCAP", maxPacket: 0x10_0000, about: "USB after a USBPcap header" },
   { linktype: 250, name: "RTAC_SERIAL", about: "serial line from an SEL RTAC" },
   { linktype: 251, name: "BLUETOOTH_LE_LL", about: "Bluetooth Low Energy link layer" },
   { linktype: 252, name: "WIRESHARK_UPPER_PDU", about: "upper-layer PDUs exported by Wireshark" },
@@ -224,7 +222,7 @@ export const LINKTYPES = [
   { linktype: 276, name: "LINUX_SLL2", about: 'Linux "cooked" capture, version 2' },
   { linktype: 277, name: "SERCOS_MONITOR", about: "Sercos monitor" },
   { linktype: 278, name: "OPENVIZSLA", about: "OpenVizsla USB sniffer" },
-  { linktype: 279, name: "EBHSCR", maxPacket: 8 * MIB, about: "Elektrobit high-speed capture and replay" },
+  { linktype: 279, name: "EBHSCR", maxPacket: 0x80_0000, about: "Elektrobit high-speed capture and replay" },
   { linktype: 280, name: "VPP_DISPATCH", about: "VPP graph dispatch trace" },
   { linktype: 281, name: "DSA_TAG_BRCM", about: "Ethernet with a Broadcom switch tag inside" },
   { linktype: 282, name: "DSA_TAG_BRCM_PREPEND", about: "Ethernet after a Broadcom switch tag" },

@@ -9,7 +9,8 @@ import { BpfError } from "../errors.ts";
 /** How the value of an option is to be read. Numbers have the byte order of their section. */
 export type OptionType = "text" | "u8" | "u32" | "i32" | "u64" | "i64" | "bytes" | "custom";
 
-interface OptionRow {
+/** A row of the tables below. */
+export interface OptionRow {
   readonly code: number;
   readonly name: string;
   readonly type: OptionType;
@@ -17,24 +18,24 @@ interface OptionRow {
 
 // Custom options begin with a 32-bit Private Enterprise Number; the first two hold text, the others bytes, and the
 // latter of each pair is not to be copied by a program that changes the block.
-const COMMON = [
+const COMMON: readonly OptionRow[] = [
   { code: 1, name: "opt_comment", type: "text" },
   { code: 2988, name: "opt_custom_text", type: "custom" },
   { code: 2989, name: "opt_custom_bytes", type: "custom" },
   { code: 19372, name: "opt_custom_text_nocopy", type: "custom" },
   { code: 19373, name: "opt_custom_bytes_nocopy", type: "custom" },
-] as const;
+];
 
 /** Options of the Section Header Block. */
-export const SECTION_OPTIONS = [
+export const SECTION_OPTIONS: readonly OptionRow[] = [
   ...COMMON,
   { code: 2, name: "shb_hardware", type: "text" },
   { code: 3, name: "shb_os", type: "text" },
   { code: 4, name: "shb_userappl", type: "text" },
-] as const;
+];
 
 /** Options of the Interface Description Block. */
-export const INTERFACE_OPTIONS = [
+export const INTERFACE_OPTIONS: readonly OptionRow[] = [
   ...COMMON,
   { code: 2, name: "if_name", type: "text" },
   { code: 3, name: "if_description", type: "text" },
@@ -53,10 +54,10 @@ export const INTERFACE_OPTIONS = [
   { code: 16, name: "if_txspeed", type: "u64" },
   { code: 17, name: "if_rxspeed", type: "u64" },
   { code: 18, name: "if_iana_tzname", type: "text" },
-] as const;
+];
 
 /** Options of the Enhanced Packet Block; the obsolete Packet Block has the first two of its own. */
-export const PACKET_OPTIONS = [
+export const PACKET_OPTIONS: readonly OptionRow[] = [
   ...COMMON,
   { code: 2, name: "epb_flags", type: "u32" },
   { code: 3, name: "epb_hash", type: "bytes" },
@@ -65,17 +66,16 @@ export const PACKET_OPTIONS = [
   { code: 6, name: "epb_queue", type: "u32" },
   { code: 7, name: "epb_verdict", type: "bytes" },
   { code: 8, name: "epb_processid_threadid", type: "bytes" },
-] as const;
+];
 
-/** The kinds of blocks whose options we know. */
-const TABLES = {
+/** A kind of block that carries options. */
+export type OptionOwner = "section" | "interface" | "packet";
+
+const TABLES: Readonly<Record<OptionOwner, readonly OptionRow[]>> = {
   section: SECTION_OPTIONS,
   interface: INTERFACE_OPTIONS,
   packet: PACKET_OPTIONS,
-} as const satisfies Record<string, readonly OptionRow[]>;
-
-/** A kind of block that carries options. */
-export type OptionOwner = keyof typeof TABLES;
+};
 
 /** An option as read. */
 export interface CaptureOption {
@@ -103,7 +103,7 @@ const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 function rowOf(owner: OptionOwner, code: number): OptionRow | undefined {
-  return (TABLES[owner] as readonly OptionRow[]).find((row) => row.code === code);
+  return TABLES[owner].find((row) => row.code === code);
 }
 
 /**
@@ -210,7 +210,7 @@ function encodeOne(
   option: CaptureOptionInput,
   littleEndian: boolean,
 ): { code: number; value: Uint8Array } {
-  const rows: readonly OptionRow[] = TABLES[owner];
+  const rows = TABLES[owner];
   const code = "code" in option ? option.code : rows.find((row) => row.name === option.name)?.code;
   if (code === undefined) {
     const known = rows.map((row) => row.name).join(", ");

@@ -29,9 +29,8 @@ import { tooLong } from "./pcap-parser.ts";
 import { type TickClock, storeTicks, tickClock } from "./time.ts";
 import type { CaptureInterface, CaptureSection, PacketBatch } from "./types.ts";
 
-/** The blocks that we read; every other type is passed over. */
+/** The blocks that we read besides the section header; every other type is passed over. */
 export const BLOCKS = {
-  section: SHB_TYPE,
   interface: 1,
   /** Obsolete, but old files have it. */
   packet: 2,
@@ -208,7 +207,7 @@ export class PcapngParser implements RecordParser {
   #other(window: Window, type: number, position: number, end: number, packet: number): number {
     const { view } = window;
     const at = window.base + position;
-    const isSection = type === BLOCKS.section;
+    const isSection = type === SHB_TYPE;
     let littleEndian = this.#littleEndian;
     if (isSection) {
       if (end - position < 12) {
