@@ -29,6 +29,11 @@ export class Reader {
     this.end = end;
   }
 
+  /** The same part again, from here. */
+  fork(): Reader {
+    return new Reader(this.#bytes, this.offset, this.end);
+  }
+
   get done(): boolean {
     return this.offset >= this.end;
   }
@@ -38,6 +43,11 @@ export class Reader {
     if (!this.done) throw malformed(`${what} has ${this.end - this.offset} bytes too many`, this.offset);
   }
 
+  /** The next byte, or -1 at the end. */
+  peek(): number {
+    return this.done ? -1 : (this.#bytes[this.offset] as number);
+  }
+
   byte(what: string): number {
     if (this.done) throw malformed(`${what} is cut off`, this.offset);
     return this.#bytes[this.offset++] as number;
@@ -45,7 +55,10 @@ export class Reader {
 
   bytes(length: number, what: string): Uint8Array {
     if (length > this.end - this.offset) {
-      throw malformed(`${what} of ${length} bytes exceeds the ${this.end - this.offset} that are left`, this.offset);
+      throw malformed(
+        `${what} of ${length} bytes exceeds the ${this.end - this.offset} that are left`,
+        this.offset,
+      );
     }
     const start = this.offset;
     this.offset += length;
@@ -92,7 +105,10 @@ export class Reader {
     const start = this.offset;
     const count = this.u32(`the number of ${what}`);
     if (count > this.end - this.offset) {
-      throw malformed(`the number of ${what}, ${count}, exceeds the ${this.end - this.offset} bytes left`, start);
+      throw malformed(
+        `the number of ${what}, ${count}, exceeds the ${this.end - this.offset} bytes left`,
+        start,
+      );
     }
     return count;
   }

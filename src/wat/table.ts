@@ -321,7 +321,9 @@ export function operationOf(code: number): Operation | undefined {
 }
 
 /** Bytes that stand before a second opcode. */
-export const PREFIXES: ReadonlySet<number> = new Set(rows.map((row) => row[1] >> 8).filter((byte) => byte > 0));
+export const PREFIXES: ReadonlySet<number> = new Set(
+  rows.map((row) => row[1] >> 8).filter((byte) => byte > 0),
+);
 
 /** What exists and is not printed: ranges of first bytes, both ends included. */
 const BEYOND = [

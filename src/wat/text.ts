@@ -12,16 +12,19 @@ const WIDTH = 110;
  */
 const CHARACTERS_PER_BYTE = 256;
 const CHARACTERS_AT_LEAST = 1 << 20;
+/** Engines refuse strings of twice this length. */
+const CHARACTERS_AT_MOST = 1 << 28;
 
 /** Lines of text, indented, within the budget that the module's size gives. */
 export class TextWriter {
   #text = "";
   #level = 0;
   #column = 0;
+  #blank = true;
   readonly #budget: number;
 
   constructor(moduleSize: number) {
-    this.#budget = CHARACTERS_AT_LEAST + moduleSize * CHARACTERS_PER_BYTE;
+    this.#budget = Math.min(CHARACTERS_AT_MOST, CHARACTERS_AT_LEAST + moduleSize * CHARACTERS_PER_BYTE);
   }
 
   get text(): string {
@@ -36,6 +39,7 @@ export class TextWriter {
     this.put(lead + indent);
     this.put(text);
     this.#column = indent.length + text.length;
+    this.#blank = text === "";
   }
 
   /** Goes on in the line. */
@@ -43,7 +47,7 @@ export class TextWriter {
     if (this.#text.length + text.length > this.#budget) {
       throw new BpfError(
         "unsupported",
-        `WebAssembly module: its text would exceed ${this.#budget} characters, out of proportion to its size`,
+        `WebAssembly module: its text would exceed ${this.#budget} characters`,
       );
     }
     this.#text += text;
@@ -57,7 +61,8 @@ export class TextWriter {
       this.line(text);
       this.#level -= 2;
     } else {
-      this.put(` ${text}`);
+      this.put(this.#blank ? text : ` ${text}`);
+      this.#blank = false;
     }
   }
 
@@ -115,7 +120,9 @@ export function floatText(type: keyof typeof FLOATS, bits: bigint): string {
   const value = Math.abs(view.getFloat32(0));
   for (let precision = 1; precision < digits; precision++) {
     const short = Number(value.toPrecision(precision));
-    if (Math.fround(short) === value) return sign + String(short);
+    // Half-way between two f32, where a reader that does not go through f64 may round to the other one.
+    const tie = short !== value && Math.fround(2 * short - value) === 2 * short - value;
+    if (Math.fround(short) === value && !tie) return sign + String(short);
   }
   return sign + String(Number(value.toPrecision(digits)));
 }
