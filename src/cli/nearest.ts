@@ -1,7 +1,7 @@
-/** The known word that is most like `word`, if any is close: at most one edit for each three letters. */
+/** The known word that is most like `word`, if any is close: at most one edit for each three letters, begun ones included. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  let least = Math.floor(Math.max(word.length, 3) / 3) + 1;
+  let least = Math.ceil(word.length / 3) + 1;
   for (const candidate of known) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < least) {

@@ -16,13 +16,26 @@ export interface ProgramImage {
 }
 
 export function linkedImage(linked: LinkedProgram): ProgramImage {
-  const { name, program, instructions, functions, references, lines } = linked;
+  const { name, program, instructions, references, lines } = linked;
+  const functions = functionRanges(instructions, linked.functions);
   return { name, type: program?.type, instructions, functions, references, lines };
 }
 
-/** Instructions without an object file around them: functions begin where something calls or points. */
+/** Instructions without an object file around them. */
 export function bareImage(name: string, instructions: readonly Instruction[]): ProgramImage {
-  const starts = new Set([0]);
+  const functions = functionRanges(instructions, [{ name, start: 0 }]);
+  return { name, type: undefined, instructions, functions, references: new Map(), lines: [] };
+}
+
+/**
+ * Functions begin where symbols say, and, as in the kernel, wherever something calls or points: hand-written code need
+ * not name what it calls.
+ */
+function functionRanges(
+  instructions: readonly Instruction[],
+  known: readonly Pick<FunctionRange, "name" | "start">[],
+): FunctionRange[] {
+  const names = new Map(known.map(({ start, name }) => [start, name]));
   instructions.forEach((instruction, slot) => {
     const semantics = rowOf(instruction)?.semantics;
     const refers =
@@ -30,22 +43,16 @@ export function bareImage(name: string, instructions: readonly Instruction[]): P
       (semantics?.kind === "lddw" && semantics.value === "func");
     const target = slot + 1 + instruction.imm;
     // A target outside the program is the structural check's to name.
-    if (refers && target >= 0 && target < instructions.length) starts.add(target);
+    if (refers && target >= 0 && target < instructions.length && !names.has(target)) {
+      names.set(target, `${known[0]?.name ?? "main"}_${target}`);
+    }
   });
-  const sorted = [...starts].sort((a, b) => a - b);
-  const functions: FunctionRange[] = sorted.map((start, index) => ({
-    name: index === 0 ? name : `${name}_${start}`,
+  const starts = [...names.keys()].sort((a, b) => a - b);
+  return starts.map((start, index) => ({
+    name: names.get(start) ?? "",
     start,
-    end: sorted[index + 1] ?? instructions.length,
+    end: starts[index + 1] ?? instructions.length,
   }));
-  return {
-    name,
-    type: undefined,
-    instructions,
-    functions,
-    references: new Map(),
-    lines: [],
-  };
 }
 
 /** `file:line` of a slot, if the object has line information. */

@@ -24,7 +24,9 @@ const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 /** All elements as hex: of per-CPU maps the first CPU's values, since the kernel's runs are kept on one CPU. */
 function contents(map: BpfMap): Record<string, string> {
-  return Object.fromEntries([...map.keys()].map((key) => [hex(key), hex(map.lookup(key) ?? new Uint8Array(0))]));
+  return Object.fromEntries(
+    [...map.keys()].map((key) => [hex(key), hex(map.lookup(key) ?? new Uint8Array(0))]),
+  );
 }
 
 describe.skipIf(!hasKernelBpf)(needs("examples against the kernel", hasKernelBpf, kernelBpfLacks), () => {

@@ -9,6 +9,9 @@ import { codeSections, listObject } from "../listing.ts";
 
 const CPUS: readonly LlvmCpu[] = ["generic", "v1", "v2", "v3", "v4"];
 
+/** Not one of LLVM's: every instruction that Linux has, in text that assembles back to it. */
+const ANY = "any";
+
 export const disasmCommand: Command = {
   name: "disasm",
   summary: "instructions as text, from an object, from raw bytes or from hex digits",
@@ -20,7 +23,11 @@ export const disasmCommand: Command = {
     dialect: { type: "string", value: "llvm|rfc", help: "r1 += 5 (llvm, the default) or add %r1, 5 (rfc)" },
     raw: { type: "boolean", help: "show the bytes too" },
     relocations: { type: "boolean", short: "r", help: "show relocations too (objects)" },
-    mcpu: { type: "string", value: CPUS.join("|"), help: "to the letter what llvm-objdump-19 --mcpu prints" },
+    mcpu: {
+      type: "string",
+      value: [...CPUS, ANY].join("|"),
+      help: "as llvm-objdump-19 --mcpu (default generic for objects); any: all that Linux has, as text that assembles back",
+    },
     "big-endian": { type: "boolean", help: "a bare program is big-endian" },
   },
   examples: [
@@ -34,10 +41,11 @@ async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "disasm", "a file");
   const dialect = parseDialect(text(values, "dialect") ?? "llvm");
-  const cpu = choice(values, "mcpu", CPUS);
+  const mcpu = choice(values, "mcpu", [...CPUS, ANY]);
   const raw = values["raw"] === true;
   const bytes = await readInput(path);
-  const options = { dialect, raw, ...(cpu === undefined ? {} : { cpu }) };
+  const cpu = mcpu ?? (isElf(bytes) && dialect === "llvm" ? "generic" : ANY);
+  const options = { dialect, raw, ...(cpu === ANY ? {} : { cpu }) };
   if (isElf(bytes)) {
     const elf = parseElf(bytes, { name: path });
     if (json) {

@@ -18,7 +18,7 @@ export const execCommand: Command = {
     ...ENGINE_OPTIONS,
     elf: {
       type: "boolean",
-      help: "the hex digits are an ELF object; its program (or first function) is run",
+      help: "the hex digits are an ELF object; its first program is run",
     },
     program: { type: "string", value: "HEX|-", help: "the program, if not from standard input" },
   },
@@ -56,17 +56,13 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
   return 0;
 }
 
-/** bpf_conformance puts the program into `.text`, where other objects have subprograms only. */
+/** The first program; bpf_conformance puts its only one into `.text`. */
 async function loadElf(machine: Machine, bytes: Uint8Array): Promise<Program> {
   const spec = parseObject(bytes, { name: "program" });
   const [name] = Object.keys(spec.programs);
-  if (name !== undefined) {
-    const { programs } = await machine.load(spec, { programs: [name] });
-    return programs[name] as Program;
-  }
-  const [first] = spec.functions;
-  if (first === undefined) throw new BpfError("object", "program: the object has no functions");
-  return machine.loadInstructions(first.instructions, first.name);
+  if (name === undefined) throw new BpfError("object", "program: the object has no programs");
+  const { programs } = await machine.load(spec, { programs: [name] });
+  return programs[name] as Program;
 }
 
 function parseHex(text: string, what: string): Uint8Array {
