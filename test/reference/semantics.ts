@@ -1,365 +1,283 @@
 /**
- * What every instruction means, in BigInt and as plainly as RFC 9669 says it: the judge of both engines. Nothing here
- * is fast, and nothing is shared with the engines but the instruction table.
+ * What instructions do, said a second time and as plainly as possible: RFC 9669 in BigInt arithmetic, driven by the
+ * rows of the instruction table. Engines are tested against this model; it shares no code with them.
  */
-import { type Instruction, type JumpOp, type Semantics, isWide, rowOf } from "../../src/isa/index.ts";
+import {
+  type AluOp,
+  type AtomicOp,
+  type Instruction,
+  type InstructionRow,
+  type JumpOp,
+  rowOf,
+} from "../../src/isa/index.ts";
 
-const MASK64 = (1n << 64n) - 1n;
+/** Operands at which arithmetic goes wrong first: ends of ranges, sign bits, shift counts. */
+export const EDGES: readonly bigint[] = [
+  0n,
+  1n,
+  2n,
+  7n,
+  31n,
+  32n,
+  33n,
+  63n,
+  64n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0x7fffn,
+  0x8000n,
+  0xffffn,
+  0x7fffffffn,
+  0x80000000n,
+  0xffffffffn,
+  0x100000000n,
+  0x180000000n,
+  0x0123456789abcdefn,
+  0xfedcba9876543210n,
+  0x7fffffffffffffffn,
+  0x8000000000000000n,
+  0xffffffff80000000n,
+  0xffffffffffffffffn,
+];
 
-export function unsigned(value: bigint, bits: number): bigint {
-  return BigInt.asUintN(bits, value);
+/** The same for the 32-bit immediate. */
+export const IMM_EDGES: readonly number[] = [
+  0, 1, -1, 2, 7, 31, 32, 63, 64, 0x7f, -128, 0x7fff, -0x8000, 0x7fffffff, -0x80000000, 0x12345678,
+];
+
+export const u64 = (value: bigint): bigint => BigInt.asUintN(64, value);
+const low = (bits: number, value: bigint): bigint => BigInt.asUintN(bits, value);
+const signed = (bits: number, value: bigint): bigint => BigInt.asIntN(bits, value);
+
+/** The 64-bit register after an arithmetic instruction; `b` is the source register or the sign-extended immediate. */
+export function alu(op: AluOp, width: 32 | 64, a: bigint, b: bigint, from: 8 | 16 | 32 = 32): bigint {
+  const x = low(width, a);
+  const y = low(width, b);
+  const sx = signed(width, a);
+  const sy = signed(width, b);
+  const shift = y % BigInt(width);
+  const results: Record<AluOp, () => bigint> = {
+    add: () => x + y,
+    sub: () => x - y,
+    mul: () => x * y,
+    div: () => (y === 0n ? 0n : x / y),
+    sdiv: () => (sy === 0n ? 0n : sx / sy),
+    or: () => x | y,
+    and: () => x & y,
+    lsh: () => x << shift,
+    rsh: () => x >> shift,
+    arsh: () => sx >> shift,
+    neg: () => -x,
+    mod: () => (y === 0n ? x : x % y),
+    smod: () => (sy === 0n ? sx : sx % sy),
+    xor: () => x ^ y,
+    mov: () => y,
+    movsx: () => signed(from, b),
+  };
+  return low(width, results[op]());
 }
 
-export function signed(value: bigint, bits: number): bigint {
-  return BigInt.asIntN(bits, value);
+export function jumpTaken(op: JumpOp, width: 32 | 64, a: bigint, b: bigint): boolean {
+  const x = low(width, a);
+  const y = low(width, b);
+  const sx = signed(width, a);
+  const sy = signed(width, b);
+  const results: Record<JumpOp, boolean> = {
+    jeq: x === y,
+    jne: x !== y,
+    jgt: x > y,
+    jge: x >= y,
+    jlt: x < y,
+    jle: x <= y,
+    jsgt: sx > sy,
+    jsge: sx >= sy,
+    jslt: sx < sy,
+    jsle: sx <= sy,
+    jset: (x & y) !== 0n,
+  };
+  return results[op];
 }
 
-type Alu = Extract<Semantics, { kind: "alu" }>;
-
-/** RFC 9669, section 4.1. Operands and result are unsigned 64-bit. */
-export function referenceAlu({ op, width, from }: Alu, dst: bigint, src: bigint): bigint {
-  const a = unsigned(dst, width);
-  const b = unsigned(src, width);
-  const sa = signed(dst, width);
-  const sb = signed(src, width);
-  const amount = b % BigInt(width);
-  const value = ((): bigint => {
-    switch (op) {
-      case "add":
-        return a + b;
-      case "sub":
-        return a - b;
-      case "mul":
-        return a * b;
-      case "div":
-        return b === 0n ? 0n : a / b;
-      case "sdiv":
-        return sb === 0n ? 0n : sa / sb;
-      case "mod":
-        return b === 0n ? a : a % b;
-      case "smod":
-        return sb === 0n ? a : sa % sb;
-      case "or":
-        return a | b;
-      case "and":
-        return a & b;
-      case "xor":
-        return a ^ b;
-      case "lsh":
-        return a << amount;
-      case "rsh":
-        return a >> amount;
-      case "arsh":
-        return sa >> amount;
-      case "neg":
-        return -a;
-      case "mov":
-        return b;
-      case "movsx":
-        return signed(src, from as number);
-    }
-  })();
-  return unsigned(value, width);
-}
-
-/** RFC 9669, section 4.2, on a little-endian machine. */
-export function referenceByteOrder(op: "le" | "be" | "swap", size: number, value: bigint): bigint {
-  const low = unsigned(value, size);
-  if (op === "le") return low;
+/** `le`, `be` and `bswap` on a little-endian machine. */
+export function endian(op: "le" | "be" | "swap", size: 16 | 32 | 64, value: bigint): bigint {
+  const kept = low(size, value);
+  if (op === "le") return kept;
   let swapped = 0n;
-  for (let bit = 0; bit < size; bit += 8) swapped = (swapped << 8n) | ((low >> BigInt(bit)) & 0xffn);
+  for (let bit = 0; bit < size; bit += 8) swapped = (swapped << 8n) | ((kept >> BigInt(bit)) & 0xffn);
   return swapped;
 }
 
-/** RFC 9669, section 4.3. */
-export function referenceCondition(op: JumpOp, width: number, dst: bigint, src: bigint): boolean {
-  const a = unsigned(dst, width);
-  const b = unsigned(src, width);
-  const sa = signed(dst, width);
-  const sb = signed(src, width);
-  switch (op) {
-    case "jeq":
-      return a === b;
-    case "jne":
-      return a !== b;
-    case "jgt":
-      return a > b;
-    case "jge":
-      return a >= b;
-    case "jlt":
-      return a < b;
-    case "jle":
-      return a <= b;
-    case "jset":
-      return (a & b) !== 0n;
-    case "jsgt":
-      return sa > sb;
-    case "jsge":
-      return sa >= sb;
-    case "jslt":
-      return sa < sb;
-    case "jsle":
-      return sa <= sb;
-  }
-}
-
-export interface ReferenceOptions {
-  readonly instructions: readonly Instruction[];
-  /** Linear memory; addresses count from 0. */
-  readonly memory: Uint8Array;
-  /** r1 to r5, missing ones being 0. */
-  readonly args?: readonly bigint[];
-  /** One past the highest address of the program stack. */
-  readonly stackEnd: number;
-  /** Nested calls, the main function included. Default 8. */
-  readonly maxFrames?: number;
-  /** How often `may_goto` goes on in one frame. Default 8,388,608. */
-  readonly mayGotoLimit?: number;
-  /** Default 1,000,000. */
-  readonly maxSteps?: number;
-  /** Called with r1 to r5; the result goes to r0. `id` is that of a helper, or "kfunc:ID". */
-  helper?(id: number | string, args: readonly bigint[]): bigint;
-  /** The packet access of `ld_abs` and `ld_ind`: the value, or undefined outside the packet. */
-  packet?(context: bigint, offset: number, bytes: number): bigint | undefined;
-  /** The slot of the function whose descriptor has this address, for `callx`. */
-  functionAt?(address: bigint): number | undefined;
-  /** Slot where to start. Default 0. */
-  readonly entry?: number;
-}
-
-export type ReferenceResult =
-  | { readonly kind: "done"; readonly r0: bigint; readonly steps: number }
-  /** maxSteps reached; memory and registers as they were. */
-  | { readonly kind: "steps" }
-  /** An access outside the memory, a call too deep, an invalid instruction or call target. */
-  | {
-      readonly kind: "fault";
-      readonly reason: "memory" | "depth" | "instruction" | "target";
-      readonly slot: number;
+/** The value in memory, the source register and r0 after an atomic operation. */
+export function atomic(
+  op: AtomicOp,
+  fetch: boolean,
+  bytes: number,
+  operands: { memory: bigint; source: bigint; r0: bigint },
+): { memory: bigint; source: bigint; r0: bigint } {
+  const bits = bytes * 8;
+  const memory = low(bits, operands.memory);
+  const source = low(bits, operands.source);
+  if (op === "cmpxchg") {
+    return {
+      memory: memory === low(bits, operands.r0) ? source : memory,
+      source: operands.source,
+      r0: memory,
     };
-
-interface Frame {
-  readonly returnTo: number;
-  readonly saved: readonly bigint[];
-  readonly rounds: number;
+  }
+  const results: Record<Exclude<AtomicOp, "cmpxchg" | "load_acquire">, bigint> = {
+    add: memory + source,
+    or: memory | source,
+    and: memory & source,
+    xor: memory ^ source,
+    xchg: source,
+    store_release: source,
+  };
+  const stored = op === "load_acquire" ? memory : low(bits, results[op]);
+  return { memory: stored, source: fetch ? memory : operands.source, r0: operands.r0 };
 }
 
-class Fault extends Error {
-  readonly reason: "memory" | "depth" | "instruction" | "target";
-  constructor(reason: Fault["reason"]) {
-    super(reason);
-    this.reason = reason;
+/** Memory that a modelled program may touch. */
+export interface ReferenceMemory {
+  readonly base: bigint;
+  readonly bytes: Uint8Array;
+}
+
+export interface ReferenceState {
+  /** r0 to r10, unsigned. */
+  readonly registers: bigint[];
+  readonly memory: ReferenceMemory;
+  /** Index of the next instruction slot. */
+  pc: number;
+  /** The callers' r6 to r9 and the slots that they go on at. */
+  readonly frames: { readonly saved: readonly bigint[]; readonly returnTo: number }[];
+}
+
+/** Why a modelled run ended. */
+export type ReferenceEnd = "exit" | "steps" | "access" | "depth" | "unsupported";
+
+function locate({ memory }: ReferenceState, address: bigint, bytes: number): number | undefined {
+  const at = address - memory.base;
+  return at >= 0n && at + BigInt(bytes) <= BigInt(memory.bytes.length) ? Number(at) : undefined;
+}
+
+function readBytes(memory: ReferenceMemory, at: number, bytes: number): bigint {
+  let value = 0n;
+  for (let index = bytes - 1; index >= 0; index--) {
+    value = (value << 8n) | BigInt(memory.bytes[at + index] as number);
+  }
+  return value;
+}
+
+function writeBytes(memory: ReferenceMemory, at: number, bytes: number, value: bigint): void {
+  for (let index = 0; index < bytes; index++) {
+    memory.bytes[at + index] = Number((value >> BigInt(8 * index)) & 0xffn);
   }
 }
 
-/** Runs a program to its end. Memory is changed in place. */
-export function referenceRun(options: ReferenceOptions): ReferenceResult {
-  const machine = new ReferenceMachine(options);
-  try {
-    return machine.run();
-  } catch (error) {
-    if (error instanceof Fault) return { kind: "fault", reason: error.reason, slot: machine.slot };
-    throw error;
-  }
+/** Runs one instruction. Undefined to go on, or why the run ends. */
+export function step(program: readonly Instruction[], state: ReferenceState): ReferenceEnd | undefined {
+  const instruction = program[state.pc];
+  const row = instruction === undefined ? undefined : rowOf(instruction);
+  if (instruction === undefined || row === undefined) return "unsupported";
+  return perform(row, instruction, program, state);
 }
 
-const FRAME_BYTES = 512n;
-
-class ReferenceMachine {
-  slot: number;
-  readonly #options: ReferenceOptions;
-  readonly #registers: bigint[];
-  readonly #frames: Frame[] = [];
-  readonly #view: DataView;
-  #rounds: number;
-
-  constructor(options: ReferenceOptions) {
-    this.#options = options;
-    this.slot = options.entry ?? 0;
-    this.#registers = new Array<bigint>(11).fill(0n);
-    (options.args ?? []).forEach((value, index) => {
-      this.#registers[index + 1] = value & MASK64;
-    });
-    this.#registers[10] = BigInt(options.stackEnd);
-    this.#rounds = options.mayGotoLimit ?? 0x800000;
-    const { buffer, byteOffset, byteLength } = options.memory;
-    this.#view = new DataView(buffer, byteOffset, byteLength);
-  }
-
-  #get(register: number): bigint {
-    return this.#registers[register] as bigint;
-  }
-
-  #set(register: number, value: bigint): void {
-    this.#registers[register] = value & MASK64;
-  }
-
-  #address(register: number, offset: number, bytes: number): number {
-    const address = Number(unsigned(this.#get(register) + BigInt(offset), 32));
-    if (address + bytes > this.#view.byteLength) throw new Fault("memory");
-    return address;
-  }
-
-  #load(address: number, bytes: number): bigint {
-    let value = 0n;
-    for (let index = bytes - 1; index >= 0; index--) {
-      value = (value << 8n) | BigInt(this.#view.getUint8(address + index));
+function perform(
+  { semantics }: InstructionRow,
+  instruction: Instruction,
+  program: readonly Instruction[],
+  state: ReferenceState,
+): ReferenceEnd | undefined {
+  const { registers } = state;
+  const { dst, src, offset, imm } = instruction;
+  const dstValue = registers[dst] as bigint;
+  const srcValue = registers[src] as bigint;
+  const immValue = u64(BigInt(imm));
+  let next = state.pc + 1;
+  switch (semantics.kind) {
+    case "alu": {
+      const operand = semantics.source === "reg" ? srcValue : immValue;
+      registers[dst] = alu(semantics.op, semantics.width, dstValue, operand, semantics.from);
+      break;
     }
-    return value;
-  }
-
-  #store(address: number, bytes: number, value: bigint): void {
-    for (let index = 0; index < bytes; index++) {
-      this.#view.setUint8(address + index, Number((value >> BigInt(8 * index)) & 0xffn));
+    case "endian":
+      registers[dst] = endian(semantics.op, semantics.size, dstValue);
+      break;
+    case "addr_space_cast":
+      registers[dst] = low(32, srcValue);
+      break;
+    case "lddw":
+      registers[dst] = u64((BigInt(program[state.pc + 1]?.imm ?? 0) << 32n) | low(32, immValue));
+      next++;
+      break;
+    case "load": {
+      const at = locate(state, u64(srcValue + BigInt(offset)), semantics.bytes);
+      if (at === undefined) return "access";
+      const value = readBytes(state.memory, at, semantics.bytes);
+      registers[dst] = semantics.signed ? u64(signed(semantics.bytes * 8, value)) : value;
+      break;
     }
-  }
-
-  run(): ReferenceResult {
-    const limit = this.#options.maxSteps ?? 1_000_000;
-    for (let steps = 1; steps <= limit; steps++) {
-      if (this.#step()) return { kind: "done", r0: this.#get(0), steps };
+    case "store": {
+      const at = locate(state, u64(dstValue + BigInt(offset)), semantics.bytes);
+      if (at === undefined) return "access";
+      writeBytes(state.memory, at, semantics.bytes, semantics.source === "reg" ? srcValue : immValue);
+      break;
     }
-    return { kind: "steps" };
-  }
-
-  /** True when the program has ended. */
-  #step(): boolean {
-    const instruction = this.#options.instructions[this.slot];
-    const row = instruction === undefined ? undefined : rowOf(instruction);
-    if (instruction === undefined || row === undefined) throw new Fault("instruction");
-    const { dst, src, offset, imm } = instruction;
-    const { semantics } = row;
-    const operand = (source: "imm" | "reg"): bigint => (source === "imm" ? BigInt(imm) : this.#get(src));
-    let next = this.slot + (isWide(instruction) ? 2 : 1);
-    switch (semantics.kind) {
-      case "alu":
-        this.#set(dst, referenceAlu(semantics, this.#get(dst), operand(semantics.source)));
-        break;
-      case "endian":
-        this.#set(dst, referenceByteOrder(semantics.op, semantics.size, this.#get(dst)));
-        break;
-      case "addr_space_cast":
-        this.#set(dst, unsigned(this.#get(src), 32));
-        break;
-      case "lddw": {
-        const high = this.#options.instructions[this.slot + 1];
-        if (high === undefined) throw new Fault("instruction");
-        this.#set(dst, (BigInt(high.imm) << 32n) | unsigned(BigInt(imm), 32));
-        break;
-      }
-      case "load": {
-        const value = this.#load(this.#address(src, offset, semantics.bytes), semantics.bytes);
-        this.#set(dst, semantics.signed ? signed(value, 8 * semantics.bytes) : value);
-        break;
-      }
-      case "store":
-        this.#store(this.#address(dst, offset, semantics.bytes), semantics.bytes, operand(semantics.source));
-        break;
-      case "atomic":
-        this.#atomic(semantics, instruction);
-        break;
-      case "packet": {
-        const at = semantics.mode === "abs" ? imm : Number(signed(this.#get(src) + BigInt(imm), 32));
-        const value = this.#options.packet?.(this.#get(6), at, semantics.bytes);
-        if (value === undefined) {
-          this.#set(0, 0n);
-          return this.#leave();
-        }
-        this.#set(0, value);
-        break;
-      }
-      case "goto":
-        next += semantics.distance === "offset" ? offset : imm;
-        break;
-      case "jump":
-        if (referenceCondition(semantics.op, semantics.width, this.#get(dst), operand(semantics.source))) {
-          next += offset;
-        }
-        break;
-      case "may_goto":
-        if (this.#rounds === 0) next += offset;
-        else this.#rounds--;
-        break;
-      case "call":
-        next = this.#call(semantics.target, instruction, next);
-        break;
-      case "exit":
-        return this.#leave();
+    case "atomic": {
+      const loads = semantics.op === "load_acquire";
+      const at = locate(state, u64((loads ? srcValue : dstValue) + BigInt(offset)), semantics.bytes);
+      if (at === undefined) return "access";
+      const memory = readBytes(state.memory, at, semantics.bytes);
+      const before = { memory, source: srcValue, r0: registers[0] as bigint };
+      const after = atomic(semantics.op, semantics.fetch, semantics.bytes, before);
+      writeBytes(state.memory, at, semantics.bytes, after.memory);
+      if (loads) registers[dst] = memory;
+      if (semantics.fetch && semantics.op !== "cmpxchg") registers[src] = after.source;
+      if (semantics.op === "cmpxchg") registers[0] = after.r0;
+      break;
     }
-    this.slot = next;
-    return false;
-  }
-
-  #call(target: "helper" | "local" | "kfunc" | "register", instruction: Instruction, next: number): number {
-    const { imm, dst } = instruction;
-    const callHelper = (id: number | string): number => {
-      if (this.#options.helper === undefined) throw new Fault("target");
-      this.#set(0, this.#options.helper(id, this.#registers.slice(1, 6)));
-      return next;
-    };
-    if (target === "helper") return callHelper(imm);
-    if (target === "kfunc") return callHelper(`kfunc:${imm}`);
-    if (target === "local") return this.#enter(next + imm, next);
-    const value = this.#get(dst);
-    if (value < 0x10000n) return callHelper(Number(value));
-    const entry = this.#options.functionAt?.(value);
-    if (entry === undefined) throw new Fault("target");
-    return this.#enter(entry, next);
-  }
-
-  #enter(entry: number, returnTo: number): number {
-    if (this.#frames.length + 1 >= (this.#options.maxFrames ?? 8)) throw new Fault("depth");
-    this.#frames.push({ returnTo, saved: this.#registers.slice(6, 11), rounds: this.#rounds });
-    this.#rounds = this.#options.mayGotoLimit ?? 0x800000;
-    this.#set(10, this.#get(10) - FRAME_BYTES);
-    return entry;
-  }
-
-  #leave(): boolean {
-    const frame = this.#frames.pop();
-    if (frame === undefined) return true;
-    frame.saved.forEach((value, index) => this.#set(6 + index, value));
-    this.#rounds = frame.rounds;
-    this.slot = frame.returnTo;
-    return false;
-  }
-
-  #atomic(
-    { op, fetch, bytes }: Extract<Semantics, { kind: "atomic" }>,
-    { dst, src, offset }: Instruction,
-  ): void {
-    if (op === "load_acquire") {
-      this.#set(dst, this.#load(this.#address(src, offset, bytes), bytes));
-      return;
+    case "goto":
+      next += semantics.distance === "imm" ? imm : offset;
+      break;
+    case "jump": {
+      const operand = semantics.source === "reg" ? srcValue : immValue;
+      if (jumpTaken(semantics.op, semantics.width, dstValue, operand)) next += offset;
+      break;
     }
-    const address = this.#address(dst, offset, bytes);
-    const operand = unsigned(this.#get(src), 8 * bytes);
-    if (op === "store_release") {
-      this.#store(address, bytes, operand);
-      return;
+    case "call":
+      if (semantics.target !== "local") return "unsupported";
+      if (state.frames.length === 7) return "depth";
+      state.frames.push({ saved: registers.slice(6, 10), returnTo: next });
+      registers[10] = u64((registers[10] as bigint) - 512n);
+      next += imm;
+      break;
+    case "exit": {
+      const frame = state.frames.pop();
+      if (frame === undefined) return "exit";
+      registers.splice(6, 4, ...frame.saved);
+      registers[10] = u64((registers[10] as bigint) + 512n);
+      next = frame.returnTo;
+      break;
     }
-    const old = this.#load(address, bytes);
-    switch (op) {
-      case "add":
-        this.#store(address, bytes, old + operand);
-        break;
-      case "or":
-        this.#store(address, bytes, old | operand);
-        break;
-      case "and":
-        this.#store(address, bytes, old & operand);
-        break;
-      case "xor":
-        this.#store(address, bytes, old ^ operand);
-        break;
-      case "xchg":
-        this.#store(address, bytes, operand);
-        break;
-      case "cmpxchg":
-        if (old === unsigned(this.#get(0), 8 * bytes)) this.#store(address, bytes, operand);
-        this.#set(0, old);
-        return;
-    }
-    if (fetch) this.#set(src, old);
+    default:
+      return "unsupported";
   }
+  state.pc = next;
+  return undefined;
+}
+
+/** Runs a program from slot 0 with these registers over this memory (which it changes). */
+export function runReference(
+  program: readonly Instruction[],
+  registers: readonly bigint[],
+  memory: ReferenceMemory,
+  maxSteps = 100_000,
+): { readonly end: ReferenceEnd; readonly state: ReferenceState; readonly steps: number } {
+  const state: ReferenceState = { registers: [...registers], memory, pc: 0, frames: [] };
+  for (let steps = 1; steps <= maxSteps; steps++) {
+    const end = step(program, state);
+    if (end !== undefined) return { end, state, steps };
+  }
+  return { end: "steps", state, steps: maxSteps };
 }

@@ -191,8 +191,10 @@ function jump(word: i32): i32 {
   return (word >> 16) << 3;
 }
 
+// Read as unsigned: Binaryen (as of AssemblyScript 0.28.20) makes a sign-extending load of a signed 32-bit load that
+// is then zero-extended.
 function imm32(pc: u32): i32 {
-  return load<i32>(pc, 4);
+  return load<u32>(pc, 4);
 }
 
 function imm64(pc: u32): i64 {

@@ -20,13 +20,14 @@ export const HASH_VALUE = AFTER_POOL + 8;
 export const HASH_SPARES = AFTER_POOL + 12;
 export const AFTER_HASH = AFTER_POOL + 16;
 
-// Tries: address of the root or 0; bytes of data in a key; distance from a node to its value; the table of shortcuts
-// and the stamp of its valid entries.
+// Tries: address of the root or 0; bytes of data in a key; distance from a node to its value; the table of shortcuts,
+// the stamp of its valid entries, and how often there was none.
 export const TRIE_ROOT = AFTER_POOL;
 export const TRIE_DATA_SIZE = AFTER_POOL + 4;
 export const TRIE_VALUE = AFTER_POOL + 8;
 export const TRIE_SHORTCUTS = AFTER_POOL + 12;
 export const TRIE_STAMP = AFTER_POOL + 16;
+export const TRIE_MISSES = AFTER_POOL + 20;
 
 // An element of a hash: the next of its chain, its hash, its key.
 export const ELEMENT_HASH = 4;

@@ -8,7 +8,7 @@
  */
 import { MAP_COUNT } from "../../layout";
 import { alloc } from "../allocator";
-import { TRIE_DATA_SIZE, TRIE_SHORTCUTS, TRIE_STAMP } from "./fields";
+import { TRIE_DATA_SIZE, TRIE_MISSES, TRIE_SHORTCUTS, TRIE_STAMP } from "./fields";
 
 // An entry: the leading bits, the stamp, the longest prefix found so far, the node to go on with.
 const ENTRY_TAG = 0;
@@ -44,6 +44,13 @@ export function shortcutEntry(map: u32, lead: u32): u32 {
   }
   const index = lead < 1 << INDEX_BITS ? lead : (lead * 0x9e3779b1) >> (32 - INDEX_BITS);
   return table + (index << 4);
+}
+
+/** Whether a lookup that found no entry shall make one: not always, or lookups that never repeat would pay twice. */
+export function worthFilling(map: u32): bool {
+  const misses = load<u32>(map, TRIE_MISSES) + 1;
+  store<u32>(map, misses, TRIE_MISSES);
+  return (misses & 7) == 0;
 }
 
 export function isFresh(map: u32, entry: u32, lead: u32): bool {

@@ -22,6 +22,7 @@ import {
   outdateShortcuts,
   shortcutBits,
   shortcutEntry,
+  worthFilling,
 } from "./shortcut";
 
 // A node: its children, the length of its prefix, whether a key is stored in it; its data.
@@ -129,10 +130,11 @@ function findLong(map: u32, key: u32, length: u32, size: u32): u32 {
   return found;
 }
 
-/** The entry for the `covered` leading bits of a key, made if need be; 0 if there can be none. */
+/** The entry for the `covered` leading bits of a key, or 0 if there is none. */
 function shortcut(map: u32, lead: u32, covered: u32): u32 {
   const entry = shortcutEntry(map, lead);
   if (entry == 0 || isFresh(map, entry, lead)) return entry;
+  if (!worthFilling(map)) return 0;
   const bits = lead << (32 - covered);
   let found: u32 = 0;
   let node = load<u32>(map, TRIE_ROOT);
