@@ -13,3 +13,6 @@ export { joinPerCpu, perCpuStride, possibleCpus, splitPerCpu } from "./cpus.ts";
 export { type BtfInfo, type MapInfo, type ProgramInfo, objectIds } from "./info.ts";
 export * from "./probe.ts";
 export type { SystemReport } from "./system.ts";
+export { KernelMachine, type KernelLoadOptions, type KernelLoaded, type KernelVerdict } from "./machine.ts";
+export { TypedMap } from "./typed-map.ts";
+export { LoadedProgram, type KernelRunInput, type KernelRunResult } from "./loaded-program.ts";

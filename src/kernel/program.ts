@@ -34,6 +34,8 @@ export interface ProgramDefinition {
   readonly btf?: Handle;
   readonly functionInfo?: InfoRecords;
   readonly lineInfo?: InfoRecords;
+  /** CO-RE relocations, which the kernel applies against its own types (since 5.17). */
+  readonly coreRelocations?: InfoRecords;
   /** Of tracing, lsm and struct_ops programs: the kernel's type that it attaches to. */
   readonly attachBtfId?: number;
   /** Where that type is: a program (ext, fentry of programs) or a module's BTF; the kernel's own if left out. */
@@ -68,7 +70,7 @@ export function loadProgram(kernel: Kernel, definition: ProgramDefinition): Kern
 
 /** One PROG_LOAD without exceptions: the descriptor, which is the caller's to close, or the negated errno. */
 export function attemptLoad(kernel: Kernel, definition: ProgramDefinition, logLevel: number): Logged {
-  const { instructions, functionInfo, lineInfo, fdArray } = definition;
+  const { instructions, functionInfo, lineInfo, coreRelocations, fdArray } = definition;
   const insns = encodeInstructions(instructions, { littleEndian: LITTLE_ENDIAN });
   const fds = fdArray === undefined ? undefined : Uint32Array.from(fdArray, ({ fd }) => fd);
   const request = {
@@ -86,6 +88,9 @@ export function attemptLoad(kernel: Kernel, definition: ProgramDefinition, logLe
     line_info_rec_size: lineInfo?.recordSize,
     line_info: lineInfo?.bytes,
     line_info_cnt: lineInfo && lineInfo.bytes.length / lineInfo.recordSize,
+    core_relo_rec_size: coreRelocations?.recordSize,
+    core_relos: coreRelocations?.bytes,
+    core_relo_cnt: coreRelocations && coreRelocations.bytes.length / coreRelocations.recordSize,
     attach_btf_id: definition.attachBtfId,
     attach_prog_fd: definition.attachTo?.fd,
     fd_array: fds && new Uint8Array(fds.buffer),

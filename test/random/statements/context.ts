@@ -76,6 +76,7 @@ export function packetLoad(b: FunctionBuilder): boolean {
     const src = b.target([6]);
     b.emit("mov64_reg", { dst: src, src: b.scalar() });
     b.emit("and64_imm", { dst: src, imm: b.random.pick([7, 15, 31]) });
+    b.set(src, SCALAR);
     b.emit(row, { src, imm: b.random.between(0, 20) });
   } else b.emit(row, { imm: b.random.between(0, 50) });
   b.now.clobber();

@@ -43,7 +43,7 @@ function placeIn(
   };
   if (value.kind === "stack") {
     // The verifier wants stack accesses aligned, whatever the machine can do.
-    if (value.spread > 0 && value.align < size) return undefined;
+    if (value.spread > 0 && (value.align < size || access === "atomic")) return undefined;
     if (access === "store" && value.spread === 0) {
       const stack = b.place(size, size);
       return stack === undefined ? undefined : { reg, offset: stack - value.offset, stack };
