@@ -197,8 +197,6 @@ class Reader {
         return;
       case "slot":
         this.#atOffset(event.slot * SLOT_SIZE, `slot ${event.slot}`, at);
-        // Read as assembly, the number would be a label.
-        unit.label(String(event.slot), at);
         return;
       case "relocation":
         unit.section.listed.push(event);

@@ -4,17 +4,19 @@
  */
 import { CLASSES, type Instruction, SLOT_SIZE } from "../isa/index.ts";
 import { type Position, asmError, didYouMean } from "./diagnostic.ts";
-import { type Value, parseExpression, symbolName } from "./expression.ts";
+import { type Constants, type Value, parseExpression, symbolName } from "./expression.ts";
 import type { Token } from "./lexer.ts";
 import { SECTION_FLAGS, type SectionDraft, type Unit } from "./unit.ts";
 
 /** A position in a directive's arguments. */
 export class Arguments {
   readonly #tokens: readonly Token[];
+  readonly #constants: Constants;
   #index: number;
 
-  constructor(tokens: readonly Token[], index: number) {
+  constructor(tokens: readonly Token[], index: number, constants: Constants) {
     this.#tokens = tokens;
+    this.#constants = constants;
     this.#index = index;
   }
 
@@ -66,22 +68,21 @@ export class Arguments {
   }
 
   value(): Value {
-    const parsed = parseExpression(this.#tokens, this.#index);
+    const parsed = parseExpression(this.#tokens, this.#index, this.#constants);
     if (parsed === undefined) throw asmError(this.token, `expected a number, not ${describe(this.token)}`);
     this.#index = parsed.next;
     return parsed.value;
   }
 
   /** A number that must be known at once, within bounds. */
-  count(unit: Unit, what: string, highest: number): number {
+  count(what: string, highest: number): number {
     const at = this.token;
     const { constant, plus, minus } = this.value();
-    const meaning = plus === undefined ? 0n : unit.constants.get(plus);
-    if (meaning === undefined || minus !== undefined) throw asmError(at, `${what} must be a number`);
-    const total = constant + meaning;
-    if (total < 0n || total > BigInt(highest))
-      throw asmError(at, `${what} is ${total}, not within 0 to ${highest}`);
-    return Number(total);
+    if (plus !== undefined || minus !== undefined) throw asmError(at, `${what} must be a number`);
+    if (constant < 0n || constant > BigInt(highest)) {
+      throw asmError(at, `${what} is ${constant}, not within 0 to ${highest}`);
+    }
+    return Number(constant);
   }
 
   end(): void {
@@ -120,14 +121,14 @@ const text =
 const MAX_FILL = 1 << 30;
 
 const zeros: Handler = (unit, args, at) => {
-  const count = args.count(unit, "the number of bytes", MAX_FILL);
-  unit.fill(count, args.skip(",") ? args.count(unit, "the byte", 255) : 0, at);
+  const count = args.count("the number of bytes", MAX_FILL);
+  unit.fill(count, args.skip(",") ? args.count("the byte", 255) : 0, at);
 };
 
 /** `.fill repeat, size, value`. */
 const fill: Handler = (unit, args, at) => {
-  const repeat = args.count(unit, "the number of repeats", MAX_FILL);
-  const size = args.skip(",") ? args.count(unit, "the size", 8) : 1;
+  const repeat = args.count("the number of repeats", MAX_FILL);
+  const size = args.skip(",") ? args.count("the size", 8) : 1;
   const { constant } = args.skip(",") ? args.value() : { constant: 0n };
   if (constant === 0n) return unit.fill(repeat * size, 0, at);
   const pattern = unit.numberBytes(constant, size);
@@ -144,12 +145,12 @@ const align =
   (asPower: boolean): Handler =>
   (unit, args, at) => {
     const limit = asPower ? 20 : 1 << 20;
-    const number = args.count(unit, "the alignment", limit);
+    const number = args.count("the alignment", limit);
     const alignment = asPower ? 2 ** number : Math.max(number, 1);
     if ((alignment & (alignment - 1)) !== 0) throw asmError(at, `alignment ${alignment} is no power of 2`);
     let byte: number | undefined;
-    if (args.skip(",") && !args.atEnd && args.token.text !== ",") byte = args.count(unit, "the byte", 255);
-    const most = args.skip(",") ? args.count(unit, "the most bytes to skip", MAX_FILL) : alignment;
+    if (args.skip(",") && !args.atEnd && args.token.text !== ",") byte = args.count("the byte", 255);
+    const most = args.skip(",") ? args.count("the most bytes to skip", MAX_FILL) : alignment;
     const { section } = unit;
     section.align = Math.max(section.align, alignment);
     const missing = (alignment - (section.size % alignment)) % alignment;
@@ -212,7 +213,7 @@ const section: Handler = (unit, args, at) => {
       if (!args.skip("%")) args.skip("@");
       const type = args.name("a section type").replace(/^@/, "");
       nobits = type === "nobits";
-      if (args.skip(",")) entrySize = args.count(unit, "the size of entries", 1 << 16);
+      if (args.skip(",")) entrySize = args.count("the size of entries", 1 << 16);
     }
   }
   const opened = unit.open(name, flags, nobits);
@@ -268,11 +269,11 @@ const set: Handler = (unit, args, at) => {
   const name = args.name("a name");
   args.comma();
   const { constant, plus, minus } = args.value();
-  const meaning = plus === undefined ? 0n : unit.constants.get(plus);
-  if (meaning === undefined || minus !== undefined)
+  if (plus !== undefined || minus !== undefined) {
     throw asmError(at, `'${name}' can only be set to a number`);
+  }
   if (unit.symbols.get(name)?.at !== undefined) throw asmError(at, `'${name}' is a label already`);
-  unit.constants.set(name, constant + meaning);
+  unit.constants.set(name, constant);
 };
 
 /** `.comm name, size, alignment`: zeros that the linker places; here they are placed in .bss. */
@@ -281,8 +282,8 @@ const comm =
   (unit, args, at) => {
     const name = args.name("a symbol");
     args.comma();
-    const bytes = args.count(unit, "the size", MAX_FILL);
-    const alignment = args.skip(",") ? args.count(unit, "the alignment", 1 << 20) : 1;
+    const bytes = args.count("the size", MAX_FILL);
+    const alignment = args.skip(",") ? args.count("the alignment", 1 << 20) : 1;
     const back = unit.section;
     const bss = unit.open(".bss");
     padTo(unit, bss, Math.max(alignment, 1), at);
@@ -355,7 +356,7 @@ export function runDirective(unit: Unit, tokens: readonly Token[], index: number
     if (IGNORED.includes(token.text) || token.text.startsWith(".cfi_")) return;
     throw asmError(token, `unknown directive '${token.text}'${didYouMean(token.text, DIRECTIVES.keys())}`);
   }
-  const args = new Arguments(tokens, index + 1);
+  const args = new Arguments(tokens, index + 1, unit.constants);
   handler(unit, args, token);
   args.end();
 }

@@ -287,14 +287,14 @@ class Listing {
     const last = this.#source;
     this.#source = source;
     const mark = this.#numbered ? ";" : "#";
-    if (source.function !== undefined && source.function !== last.function) {
-      this.#plain("source", `${mark} ${source.function}():`);
-    }
-    if (source.line === last.line && source.file === last.file && source.text === last.text) return;
-    if (source.file !== undefined && source.line !== undefined) {
+    const entered = source.function !== undefined && source.function !== last.function;
+    const moved = source.line !== last.line || source.file !== last.file || source.text !== last.text;
+    if (entered) this.#plain("source", `${mark} ${source.function}():`);
+    // Line 0 is what compilers call code that belongs to no line.
+    if (source.file !== undefined && (source.line ?? 0) > 0 && (entered || moved)) {
       this.#plain("source", `${mark} ${source.file}:${source.line}`);
     }
-    if (source.text !== undefined) this.#plain("source", `${mark} ${source.text}`);
+    if (source.text !== undefined && moved) this.#plain("source", `${mark} ${source.text}`);
   }
 
   /** Bytes that a variable holds, eight to a line. */
@@ -315,7 +315,9 @@ class Listing {
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 function hexBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => HEX[byte]).join(" ");
+  let text = "";
+  for (const byte of bytes) text += text === "" ? HEX[byte] : ` ${HEX[byte]}`;
+  return text;
 }
 
 /** A symbol's name as a label; quoted where it is no plain name. */

@@ -29,7 +29,7 @@ export function encodeMatch({ row, operands }: Match): Encoded {
   };
   let high = 0;
   let reference: InstructionReference | undefined;
-  for (const [name, value] of Object.entries(operands) as [PlaceholderName, Value][]) {
+  for (const { field: name, value } of operands) {
     const kind = value.plus === undefined ? undefined : referenceKind(name);
     if (kind !== undefined) {
       reference = { kind, value };
@@ -92,15 +92,28 @@ function referenceKind(name: PlaceholderName): InstructionReference["kind"] | un
 }
 
 /** Displacements and distances are signed; other numbers may be written signed or unsigned. */
-const SIGNED: ReadonlySet<PlaceholderName> = new Set(["offset", "index", "jump", "jump32"]);
+const SIGNED: readonly PlaceholderName[] = ["offset", "index", "jump", "jump32"];
+
+/** The lowest and the highest value that each placeholder takes, and the highest that is no bit pattern. */
+const RANGES: ReadonlyMap<PlaceholderName, { lowest: bigint; highest: bigint; highestDecimal: bigint }> =
+  new Map(
+    (Object.keys(PLACEHOLDERS) as PlaceholderName[]).map((name) => {
+      const bits = BigInt(PLACEHOLDERS[name].bits);
+      const unsigned = (1n << bits) - 1n;
+      if (name === "pseudo") return [name, { lowest: 0n, highest: unsigned, highestDecimal: unsigned }];
+      const signed = (1n << (bits - 1n)) - 1n;
+      const highest = SIGNED.includes(name) ? signed : unsigned;
+      return [name, { lowest: -signed - 1n, highest, highestDecimal: signed }];
+    }),
+  );
 
 function inRange(name: PlaceholderName, { constant, decimal, at }: Value): number {
-  const { bits } = PLACEHOLDERS[name];
-  const lowest = name === "pseudo" ? 0n : -(1n << BigInt(bits - 1));
-  const isSigned = name !== "pseudo" && (SIGNED.has(name) || decimal === true);
-  const highest = isSigned ? -lowest - 1n : (1n << BigInt(bits)) - 1n;
-  if (constant < lowest || constant > highest) {
-    throw asmError(at, `${constant} is out of range: ${bits} bits, ${lowest} to ${highest}`);
+  const range = RANGES.get(name);
+  if (range === undefined) return 0;
+  const highest = decimal === true ? range.highestDecimal : range.highest;
+  if (constant < range.lowest || constant > highest) {
+    const { bits } = PLACEHOLDERS[name];
+    throw asmError(at, `${constant} is out of range: ${bits} bits, ${range.lowest} to ${highest}`);
   }
   return Number(constant);
 }

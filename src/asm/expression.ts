@@ -48,17 +48,29 @@ const REGISTER = /^[rw]\d+$/;
  * An operator that is followed by nothing that can be an operand is left alone: in `if r1 > 5 & r2`, that is an error
  * of the instruction and not of the number.
  */
-export function parseExpression(tokens: readonly Token[], start: number): Parsed | undefined {
-  return binary(tokens, start, 0, 0);
+export function parseExpression(
+  tokens: readonly Token[],
+  start: number,
+  constants: Constants,
+): Parsed | undefined {
+  return binary({ tokens, constants }, start, 0, 0);
 }
 
-function binary(tokens: readonly Token[], start: number, weakest: number, depth: number): Parsed | undefined {
-  let left = unary(tokens, start, depth);
+/** Names that stand for numbers. */
+export type Constants = ReadonlyMap<string, bigint>;
+
+interface Source {
+  readonly tokens: readonly Token[];
+  readonly constants: Constants;
+}
+
+function binary(source: Source, start: number, weakest: number, depth: number): Parsed | undefined {
+  let left = unary(source, start, depth);
   while (left !== undefined) {
-    const operator = operatorAt(tokens, left.next);
+    const operator = operatorAt(source.tokens, left.next);
     const strength = PRECEDENCE[operator] ?? 0;
     if (strength <= weakest) break;
-    const right = binary(tokens, left.next + operator.length, strength, depth);
+    const right = binary(source, left.next + operator.length, strength, depth);
     if (right === undefined) break;
     left = { value: combine(operator, left.value, right.value), next: right.next };
   }
@@ -73,7 +85,8 @@ function operatorAt(tokens: readonly Token[], index: number): string {
   return isShift && !following.spaced ? token.text + token.text : token.text;
 }
 
-function unary(tokens: readonly Token[], index: number, depth: number): Parsed | undefined {
+function unary(source: Source, index: number, depth: number): Parsed | undefined {
+  const { tokens, constants } = source;
   const token = tokens[index];
   if (token === undefined) return undefined;
   if (depth > MAX_DEPTH) throw asmError(token, `the expression is nested more than ${MAX_DEPTH} deep`);
@@ -83,21 +96,27 @@ function unary(tokens: readonly Token[], index: number, depth: number): Parsed |
     case "name":
     case "string":
       if (token.kind === "name" && REGISTER.test(token.text)) return undefined;
-      return { value: { constant: 0n, plus: symbolName(token), at: token }, next: index + 1 };
+      return { value: nameValue(token, constants), next: index + 1 };
     case "end":
       return undefined;
     case "punctuation":
       break;
   }
   if (token.text === "(") {
-    const inner = binary(tokens, index + 1, 0, depth + 1);
+    const inner = binary(source, index + 1, 0, depth + 1);
     if (inner === undefined || tokens[inner.next]?.text !== ")") return undefined;
     return { value: { ...inner.value, at: token }, next: inner.next + 1 };
   }
   if (!"+-~!".includes(token.text)) return undefined;
-  const operand = unary(tokens, index + 1, depth + 1);
+  const operand = unary(source, index + 1, depth + 1);
   if (operand === undefined) return undefined;
   return { value: { ...applyUnary(token, operand.value), at: token }, next: operand.next };
+}
+
+function nameValue(token: Token, constants: Constants): Value {
+  const name = symbolName(token);
+  const meaning = constants.get(name);
+  return meaning === undefined ? { constant: 0n, plus: name, at: token } : { constant: meaning, at: token };
 }
 
 /** The name that a token stands for; quoted names are UTF-8. */

@@ -6,7 +6,7 @@
  */
 import { REGISTER_COUNT, type InstructionRow } from "../isa/index.ts";
 import { asmError, didYouMean } from "./diagnostic.ts";
-import { type Value, parseExpression, symbolName } from "./expression.ts";
+import { type Constants, type Value, parseExpression, symbolName } from "./expression.ts";
 import { Lexer, type LexerRules, type Token } from "./lexer.ts";
 import type { Pattern, RowPatterns } from "./pattern.ts";
 import { PLACEHOLDERS, type PlaceholderName } from "./placeholder.ts";
@@ -24,13 +24,17 @@ export interface Grammar {
   readonly expressions: boolean;
 }
 
-/** What the placeholders of a matched pattern stand for. */
-export type Operands = Partial<Record<PlaceholderName, Value>>;
+/** What a placeholder of a matched pattern stands for. */
+export interface Operand {
+  readonly field: PlaceholderName;
+  readonly value: Value;
+}
 
 /** A statement that is an instruction. */
 export interface Match {
   readonly row: InstructionRow;
-  readonly operands: Operands;
+  /** In the order of the pattern; a register that is repeated comes twice. */
+  readonly operands: readonly Operand[];
 }
 
 export function buildGrammar(
@@ -79,18 +83,19 @@ export interface MatchContext {
   readonly grammar: Grammar;
   readonly tokens: readonly Token[];
   /** Names that stand for numbers. */
-  readonly constants: ReadonlyMap<string, bigint>;
+  readonly constants: Constants;
   /** How many registers there are: 16 where invalid programs are wanted. */
   readonly registers: number;
 }
 
 interface State extends MatchContext {
   readonly start: number;
-  readonly operands: Operands;
+  /** A stack: what the path so far has read. */
+  readonly operands: Operand[];
   furthest: number;
   expected: Node[];
   /** A register that stands where an earlier one must be repeated, and that one. */
-  different?: { readonly index: number; readonly register: string };
+  different: { readonly index: number; readonly register: string } | undefined;
 }
 
 /**
@@ -99,7 +104,18 @@ interface State extends MatchContext {
  * @throws BpfError code "asm" that says what stands where something else should.
  */
 export function matchInstruction(context: MatchContext, start: number): Match {
-  const state: State = { ...context, start, operands: {}, furthest: -1, expected: [] };
+  const { grammar, tokens, constants, registers } = context;
+  const state: State = {
+    grammar,
+    tokens,
+    constants,
+    registers,
+    start,
+    operands: [],
+    furthest: -1,
+    expected: [],
+    different: undefined,
+  };
   const row = walk(state, context.grammar.root, start);
   if (row === undefined) throw explain(state, start);
   return { row, operands: state.operands };
@@ -124,12 +140,10 @@ function walk(state: State, node: Node, index: number): InstructionRow | undefin
   for (const { field, node: child } of node.fields) {
     const parsed = parseField(state, field, index);
     if (parsed === undefined) continue;
-    const before = state.operands[field];
-    state.operands[field] = parsed.value;
+    state.operands.push({ field, value: parsed.value });
     const row = walk(state, child, parsed.next);
     if (row !== undefined) return row;
-    if (before === undefined) delete state.operands[field];
-    else state.operands[field] = before;
+    state.operands.pop();
   }
   if (index > state.furthest) [state.furthest, state.expected] = [index, []];
   if (index === state.furthest) state.expected.push(node);
@@ -158,9 +172,9 @@ function parseField(
       if (register >= state.registers) {
         throw asmError(token, `register '${token.text}' does not exist; r0 to r${REGISTER_COUNT - 1} do`);
       }
-      const bound = state.operands[field];
-      if (bound !== undefined && bound.constant !== BigInt(register)) {
-        state.different = { index, register: `${accepts}${bound.constant}` };
+      const bound = state.operands.find((operand) => operand.field === field);
+      if (bound !== undefined && bound.value.constant !== BigInt(register)) {
+        state.different = { index, register: `${accepts}${bound.value.constant}` };
         return undefined;
       }
       return { value: { constant: BigInt(register), at: token }, next: index + 1 };
@@ -184,7 +198,7 @@ function parseField(
       return name(state, index);
     case "address":
       return state.grammar.expressions && token.text !== "("
-        ? parseExpression(state.tokens, index)
+        ? parseExpression(state.tokens, index, state.constants)
         : (number(state, index) ?? name(state, index));
   }
 }
@@ -193,8 +207,14 @@ function registerOf({ kind, text }: Token, letter: "r" | "w"): number | undefine
   if (kind !== "name") return undefined;
   // LLVM takes capital letters at the beginning of a statement; there is no harm in taking them everywhere.
   const first = text.charCodeAt(0) | 32;
-  if (first !== letter.charCodeAt(0) || !/^\d{1,2}$/.test(text.slice(1))) return undefined;
-  return Number(text.slice(1));
+  if (first !== letter.charCodeAt(0) || text.length < 2 || text.length > 3) return undefined;
+  let index = 0;
+  for (let at = 1; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return undefined;
+    index = index * 10 + digit;
+  }
+  return index;
 }
 
 /**
@@ -204,15 +224,9 @@ function registerOf({ kind, text }: Token, letter: "r" | "w"): number | undefine
 function number(state: State, index: number): { value: Value; next: number } | undefined {
   if (state.tokens[index]?.text === "(") return undefined;
   if (state.grammar.expressions) {
-    const parsed = parseExpression(state.tokens, index);
-    if (parsed === undefined) return undefined;
-    const { constant, plus, minus, at } = parsed.value;
-    if (minus !== undefined) return undefined;
-    if (plus === undefined) return parsed;
-    const meaning = state.constants.get(plus);
-    return meaning === undefined
-      ? undefined
-      : { value: { constant: constant + meaning, at }, next: parsed.next };
+    const parsed = parseExpression(state.tokens, index, state.constants);
+    const isNumber = parsed?.value.plus === undefined && parsed?.value.minus === undefined;
+    return isNumber ? parsed : undefined;
   }
   const token = state.tokens[index] as Token;
   const signed = token.text === "-" || token.text === "+";

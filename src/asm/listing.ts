@@ -11,7 +11,7 @@
  *            0:       85 10 00 00 ff ff ff ff call -0x1
  *                     0000000000000000:  R_BPF_64_32  helper
  *
- * A slot's number must be followed by a tab, as objdump has it; `1: r0 = 0` is a local label.
+ * A slot's number is indented with spaces and followed by a tab, as objdump has it; `1: r0 = 0` is a local label.
  */
 export type ListingEvent =
   | { readonly kind: "slot"; readonly slot: number }
@@ -28,7 +28,7 @@ export type ListingEvent =
   /** The name of the file, and relocations that stand in BTF. */
   | { readonly kind: "remark" };
 
-const SLOT = / *(\d{1,9}):\t(?:[0-9a-f]{2}(?: [0-9a-f]{2})*\t)?/y;
+const SLOT = /(?: +|(?=\d{8}))(\d{1,9}):\t(?:[0-9a-f]{2}(?: [0-9a-f]{2})*\t)?/y;
 const SYMBOL = /^([0-9a-f]{16}) <(.+)>:\s*$/;
 const SECTION = /^Disassembly of section (.+):\s*$/;
 const RELOCATION = /^\t\t([0-9a-f]{16}): {2}(R_\w+)\t(.+?)(?:\+0x([0-9a-f]+))?\s*$/;

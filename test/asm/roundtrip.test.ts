@@ -114,7 +114,7 @@ m:\t.zero 32
 \t.p2align 3, 0, 4
 `;
   for (const dialect of DIALECTS) {
-    it(`20,000 mutated texts in ${dialect}`, () => {
+    it(`10,000 mutated texts in ${dialect}`, () => {
       const options: AssembleOptions = { dialect, relocatable: true };
       fc.assert(
         fc.property(
