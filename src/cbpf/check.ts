@@ -147,7 +147,11 @@ function checkCells(program: CbpfProgram): void {
   });
 }
 
-/** Jumps of the kernel's translation have 16 bits, so that a jump over some 2,400 loads finds no way. */
+/**
+ * Jumps of the kernel's translation have 16 bits, so that a jump over some 2,340 loads can't reach its target. While the
+ * kernel translates, targets that it has not come to count as 0, and that distance must fit, too: no jump may stand
+ * beyond slot 32767. (Both measured with Linux 6.18.)
+ */
 function checkReach(program: CbpfProgram, variant: CbpfVariant): void {
   const { starts, jumps } = kernelLengths(program, variant);
   for (const { index, target, slot } of jumps) {
@@ -156,6 +160,12 @@ function checkReach(program: CbpfProgram, variant: CbpfVariant): void {
       throw refuse(
         index,
         `its jump to instruction ${target} spans ${distance} eBPF instructions in the kernel's translation, more than ${MAX_EBPF_JUMP}`,
+      );
+    }
+    if (slot > MAX_EBPF_JUMP) {
+      throw refuse(
+        index,
+        `its jump is eBPF instruction ${slot} of the kernel's translation, which takes none beyond ${MAX_EBPF_JUMP}`,
       );
     }
   }

@@ -1,5 +1,15 @@
-/** Classic BPF: the instruction set, its checker, its interpreter. */
+/** Classic BPF: the instruction set, its checker, its interpreter, its compiler. */
 export * from "./instruction.ts";
 export * from "./ancillary.ts";
 export { checkCbpf, type CbpfVariant } from "./check.ts";
+export { type KernelJump, kernelLengths } from "./kernel-size.ts";
 export { runCbpf, type CbpfFlavor, type CbpfRunOptions } from "./run.ts";
+export {
+  type CbpfBatchMeta,
+  type CbpfMatcher,
+  type CbpfMeta,
+  type MatcherOptions,
+  type PacketMemory,
+  compileMatcher,
+  createPacketMemory,
+} from "./matcher.ts";
