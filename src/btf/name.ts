@@ -21,10 +21,17 @@ export function typeName(btf: Btf, id: number): string {
  * @throws BpfError code "btf" if the type nests deeper than 32 levels.
  */
 export function declaration(btf: Btf, id: number, name: string): string {
-  return declare(btf, id, name, 0);
+  return declare(btf, id, name, 0, { left: MAX_LENGTH });
 }
 
-function declare(btf: Btf, id: number, name: string, depth: number): string {
+/** Functions that take functions that take functions have names without end; nobody reads more than this. */
+const MAX_LENGTH = 10_000;
+
+interface Budget {
+  left: number;
+}
+
+function declare(btf: Btf, id: number, name: string, depth: number, budget: Budget): string {
   if (depth > MAX_DEPTH) throw tooDeep(btf, id);
   let inner = name;
   let pointed = false;
@@ -58,7 +65,7 @@ function declare(btf: Btf, id: number, name: string, depth: number): string {
         at = type.type;
         continue;
       case "func_proto":
-        inner = `${pointed ? `(${inner})` : inner}(${parameters(btf, type, depth)})`;
+        inner = `${pointed ? `(${inner})` : inner}(${parameters(btf, type, depth, budget)})`;
         pointed = false;
         at = type.type;
         continue;
@@ -98,11 +105,16 @@ function baseName(type: { readonly kind: string; readonly name: string; readonly
   }
 }
 
-function parameters(btf: Btf, prototype: BtfPrototype, depth: number): string {
+function parameters(btf: Btf, prototype: BtfPrototype, depth: number, budget: Budget): string {
   if (prototype.parameters.length === 0) return "void";
-  // The names of 32 levels of functions that take functions would be endless; nobody reads more than a few.
-  if (depth >= 3) return "...";
-  return prototype.parameters
-    .map(({ name, type }) => (type === 0 && name === "" ? "..." : declare(btf, type, name, depth + 1)))
-    .join(", ");
+  const texts: string[] = [];
+  for (const { name, type } of prototype.parameters) {
+    budget.left -= name.length + 8;
+    if (budget.left < 0 || (type === 0 && name === "")) {
+      texts.push("...");
+      break;
+    }
+    texts.push(declare(btf, type, name, depth + 1, budget));
+  }
+  return texts.join(", ");
 }

@@ -78,7 +78,9 @@ export function collectReferences(
     const relocated = new Set<number>();
     for (const relocation of context.elf.relocations(section)) {
       const slot = relocation.offset / SLOT_SIZE;
-      const owner = drafts[countWhile(drafts, ({ start }) => start <= slot) - 1];
+      const last = drafts[countWhile(drafts, ({ start }) => start <= slot) - 1];
+      // Of several names for the same code the first speaks for all.
+      const owner = last && functions.list[functions.starts.get(place(index, last.start)) ?? -1];
       // Code between the functions belongs to none: a weak function that a linker has replaced.
       if (owner === undefined || slot >= owner.end) continue;
       const site: Site = {

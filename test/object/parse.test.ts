@@ -451,10 +451,12 @@ describe("what the object does not define", () => {
 
 /** All of a spec but bytes and instructions, which depend on the byte order. */
 function withoutBytes(spec: ObjectSpec): unknown {
-  const programs = Object.values(spec.programs).map(({ instructions: _, function: own, ...rest }) => ({
-    ...rest,
-    own: own.index,
-  }));
+  const programs = Object.values(spec.programs).map(
+    ({ instructions: _instructions, function: own, ...rest }) => ({
+      ...rest,
+      own: own.index,
+    }),
+  );
   const functions = spec.functions.map(({ instructions, ...rest }) => ({
     ...rest,
     length: instructions.length,
