@@ -1,7 +1,7 @@
 /** Every row of the instruction table, on edge values of its operands, against the BigInt reference. */
 import { describe, expect, it } from "vitest";
 import { INSTRUCTIONS, type Instruction, type InstructionRow } from "../../src/isa/index.ts";
-import { referenceRun } from "../reference/semantics.ts";
+import { referenceRun } from "./reference.ts";
 import { DATA, EXIT, type Harness, MEMORY_BYTES, STACK_END, ins, lddw, load, program } from "./harness.ts";
 
 const VALUES: readonly bigint[] = [
