@@ -33,7 +33,7 @@ function errnoOf(action: () => unknown): string | undefined {
 describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => {
   afterAll(expectNothingLeft);
 
-  const using_ = async (
+  const withMap = async (
     definition: Omit<MapDefinition, "name">,
     use: (map: KernelMap) => void,
   ): Promise<void> => {
@@ -42,7 +42,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
   };
 
   it.each(["hash", "lru_hash"] as const)("%s: update flags, lookup, delete, iteration", (type) =>
-    using_({ type, keySize: 4, valueSize: 8, maxEntries: 64 }, (map) => {
+    withMap({ type, keySize: 4, valueSize: 8, maxEntries: 64 }, (map) => {
       expect(map.lookup(u32(1))).toBeUndefined();
       expect(errnoOf(() => map.update(u32(1), u64(1), "exist"))).toBe("ENOENT");
       map.update(u32(1), u64(10), "noexist");
@@ -65,7 +65,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
   );
 
   it("hash: more than fits is E2BIG", () =>
-    using_({ type: "hash", keySize: 4, valueSize: 8, maxEntries: 2 }, (map) => {
+    withMap({ type: "hash", keySize: 4, valueSize: 8, maxEntries: 2 }, (map) => {
       map.update(u32(1), u64(1));
       map.update(u32(2), u64(2));
       expect(errnoOf(() => map.update(u32(3), u64(3)))).toBe("E2BIG");
@@ -73,7 +73,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
     }));
 
   it("array: every key is there, none can be removed", () =>
-    using_({ type: "array", keySize: 4, valueSize: 8, maxEntries: 3 }, (map) => {
+    withMap({ type: "array", keySize: 4, valueSize: 8, maxEntries: 3 }, (map) => {
       map.update(u32(2), u64(7));
       expect([...map.entries()].map(([key, value]) => [number(key), number(value)])).toEqual([
         [0, 0],
@@ -87,7 +87,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
     }));
 
   it.each(["percpu_array", "percpu_hash", "lru_percpu_hash"] as const)("%s: one part for each CPU", (type) =>
-    using_({ type, keySize: 4, valueSize: 12, maxEntries: 4 * possibleCpus() }, (map) => {
+    withMap({ type, keySize: 4, valueSize: 12, maxEntries: 4 * possibleCpus() }, (map) => {
       expect(map.valueBytes).toBe(16 * possibleCpus());
       const parts = Array.from({ length: possibleCpus() }, (_, cpu) => new Uint8Array(12).fill(cpu + 1));
       map.update(u32(1), joinPerCpu(parts, 12));
@@ -98,7 +98,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
   );
 
   it("lpm_trie: the longest prefix wins", () =>
-    using_(
+    withMap(
       { type: "lpm_trie", keySize: 8, valueSize: 4, maxEntries: 8, flags: MAP_FLAGS.no_prealloc },
       (map) => {
         const prefix = (bits: number, ...address: number[]): Uint8Array =>
@@ -117,7 +117,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
     ["queue", [1, 2, 3]],
     ["stack", [3, 2, 1]],
   ] as const)("%s: push, peek, pop without keys", (type, order) =>
-    using_({ type, keySize: 0, valueSize: 4, maxEntries: 4 }, (map) => {
+    withMap({ type, keySize: 0, valueSize: 4, maxEntries: 4 }, (map) => {
       const none = new Uint8Array(0);
       for (const value of [1, 2, 3]) map.update(none, u32(value));
       expect(number(map.lookup(none))).toBe(order[0]);
@@ -127,7 +127,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
   );
 
   it("bloom_filter: push and peek", () =>
-    using_({ type: "bloom_filter", keySize: 0, valueSize: 4, maxEntries: 100 }, (map) => {
+    withMap({ type: "bloom_filter", keySize: 0, valueSize: 4, maxEntries: 100 }, (map) => {
       map.update(new Uint8Array(0), u32(5));
       // The value goes in through the value pointer; ENOENT means "certainly not there".
       expect(map.element("map_lookup_elem", new Uint8Array(0), u32(5), 0)).toBe(0);
@@ -179,7 +179,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
   });
 
   it.each(["hash", "array", "lpm_trie", "percpu_hash"] as const)("%s: batches", (type) =>
-    using_(
+    withMap(
       {
         type,
         keySize: type === "lpm_trie" ? 8 : 4,
@@ -216,13 +216,13 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
   );
 
   it("says how far a refused batch came", () =>
-    using_({ type: "hash", keySize: 4, valueSize: 4, maxEntries: 2 }, (map) => {
+    withMap({ type: "hash", keySize: 4, valueSize: 4, maxEntries: 2 }, (map) => {
       const entries = [1, 2, 3].map((index) => [u32(index), u32(index)] as const);
       expect(() => updateBatch(map, entries)).toThrow(/update batch: E2BIG after 2 of 3/);
     }));
 
   it("freezes: no more updates from here", () =>
-    using_(
+    withMap(
       { type: "array", keySize: 4, valueSize: 4, maxEntries: 1, flags: MAP_FLAGS.rdonly_prog },
       (map) => {
         map.update(u32(0), u32(1));
@@ -233,7 +233,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("maps in the kernel"), () => 
     ));
 
   it("refuses keys and values of a wrong size before the kernel reads past them", () =>
-    using_({ type: "hash", keySize: 4, valueSize: 8, maxEntries: 1 }, (map) => {
+    withMap({ type: "hash", keySize: 4, valueSize: 8, maxEntries: 1 }, (map) => {
       expect(() => map.lookup(new Uint8Array(3))).toThrow(/the key has 3 bytes, the map takes 4/);
       expect(() => map.update(u32(1), u32(1))).toThrow(/the value has 4 bytes, the map takes 8/);
       expect(() => map.update(new Uint8Array(0), u64(1))).toThrow(/the key has 0 bytes/);
