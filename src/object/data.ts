@@ -78,8 +78,7 @@ export function readDataSections(
     if (!objects && !used.has(section.index)) continue;
     const contents = contentsOf(context, section);
     const name = table.specs.has(section.name) ? `${section.name}.${section.index}` : section.name;
-    const known =
-      names.size === 0 || name === section.name ? sectionVariables(context, section.name) : undefined;
+    const known = name === section.name ? sectionVariables(context, section.name) : undefined;
     names.set(section.index, name);
     table.specs.set(name, dataMap(section, name, contents, known?.id));
     warnAboutRelocations(context, section);
