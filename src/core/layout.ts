@@ -137,7 +137,6 @@ export const SKB_IFINDEX = 40;
 export const SKB_DATA = 76;
 export const SKB_DATA_END = 80;
 export const SKB_DATA_META = 140;
-export const SKB_WIRE_LEN = 160;
 export const SKB_SIZE = 192;
 
 // linux/bpf.h XDP_PACKET_HEADROOM.
@@ -187,8 +186,7 @@ export const RECORD_LENGTH = 4;
 export const RECORD_RESULT = 8;
 export const RECORD_OUT = 12;
 export const RECORD_OUT_LENGTH = 16;
-// Length on the wire; ingress interface (0: as the template says); what bpf_redirect asked for.
-export const RECORD_WIRE_LENGTH = 20;
+// Ingress interface (0: as the template says); what bpf_redirect asked for.
 export const RECORD_IFINDEX = 24;
 export const RECORD_REDIRECT = 28;
 // Bytes of metadata before the kept packet (they are kept too, in front of it).

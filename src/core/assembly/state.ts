@@ -21,6 +21,13 @@ export let cpus: u32 = 1;
 
 let states: u32 = 0;
 
+/** Counts runs of programs and operations of the host: what a map gets back in one is free in the next. */
+export let runs: u32 = 0;
+
+export function nextRun(): void {
+  runs++;
+}
+
 export function setExec(state: u32): void {
   exec = state;
 }

@@ -13,7 +13,6 @@ import {
   RECORD_IFINDEX,
   RECORD_LENGTH,
   RECORD_ORIGIN,
-  RECORD_WIRE_LENGTH,
   RUN_BUFFER,
   RUN_BUFFER_SIZE,
   RUN_CTX,
@@ -29,7 +28,6 @@ import {
   SKB_LEN,
   SKB_PKT_TYPE,
   SKB_PROTOCOL,
-  SKB_WIRE_LEN,
   XDP_DATA,
   XDP_DATA_END,
   XDP_DATA_META,
@@ -94,8 +92,6 @@ function describeSkb(context: u32, record: u32, mac: u32, dataEnd: u32, network:
   store<u32>(context, data, SKB_DATA);
   store<u32>(context, dataEnd, SKB_DATA_END);
   store<u32>(context, data, SKB_DATA_META);
-  const wire = load<u32>(record, RECORD_WIRE_LENGTH);
-  store<u32>(context, max(wire, length) - skipped, SKB_WIRE_LEN);
   const ifindex = load<u32>(record, RECORD_IFINDEX);
   if (ifindex != 0) {
     store<u32>(context, ifindex, SKB_IFINDEX);

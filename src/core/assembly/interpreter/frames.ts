@@ -25,6 +25,7 @@ import {
   PROG_CODE_END,
   STACK_SIZE,
 } from "../../layout";
+import { nextRun } from "../state";
 
 const R1 = 8;
 const R2 = 16;
@@ -46,6 +47,7 @@ export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
 
 /** What both engines need before a run. */
 export function reset(state: u32, func: u32, context: u32): void {
+  nextRun();
   store<u32>(state, load<u32>(func, FUNC_PROG), EXEC_PROG);
   store<u32>(state, context, EXEC_CTX);
   store<i32>(state, 0, EXEC_FAULT);

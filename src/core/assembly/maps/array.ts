@@ -31,8 +31,7 @@ export function arrayLookup(map: u32, key: u32, cpu: u32): u32 {
 
 /** What an update checks, in the kernel's order. */
 export function arrayCheckUpdate(map: u32, key: u32, flags: u64): i32 {
-  const perCpu = isPerCpu(map);
-  if ((perCpu ? flags : flags & ~BPF_F_LOCK) > u64(BPF_EXIST)) return -EINVAL;
+  if ((flags & ~BPF_F_LOCK) > u64(BPF_EXIST)) return -EINVAL;
   if (load<u32>(key) >= load<u32>(map, MAP_MAX_ENTRIES)) return -E2BIG;
   if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
   // No map of ours has a bpf_spin_lock yet.

@@ -2,18 +2,25 @@
  * Elements of hashes and tries: a pool of equal blocks that hands out and takes back.
  *
  * A preallocated map reserves all its blocks in one piece at creation, without touching them; others get pieces
- * that double in size as the map grows. Blocks that come back are handed out again last in, first out, as the kernel
- * does: a program that keeps a pointer to a deleted value sees it change with the next insertion in both.
+ * that double in size as the map grows.
+ *
+ * When a block that came back is used again is visible to a program that keeps a pointer to a deleted value. As seen
+ * in Linux 6.18: hashes hand it out with the next insertion (last in, first out); tries do not before the run ends, since
+ * the kernel waits for an RCU grace period.
  */
 import { alloc, free } from "../allocator";
+import { runs } from "../state";
 import {
   POOL_END,
   POOL_FREE,
   POOL_FRESH,
+  POOL_LAST_WAITING,
   POOL_LEFT,
   POOL_NEXT_PIECE,
   POOL_PIECES,
   POOL_STRIDE,
+  POOL_WAITING,
+  POOL_WAITING_RUN,
 } from "./fields";
 
 const PIECE_HEADER: u32 = 8;
@@ -53,6 +60,7 @@ function addPiece(map: u32): bool {
 
 /** A block, or 0 when all are in use or the memory is used up. What it held before is still in it. */
 export function poolTake(map: u32): u32 {
+  if (load<u32>(map, POOL_WAITING) != 0 && load<u32>(map, POOL_WAITING_RUN) != runs) release(map);
   const block = load<u32>(map, POOL_FREE);
   if (block != 0) {
     store<u32>(map, load<u32>(block), POOL_FREE);
@@ -71,6 +79,24 @@ export function poolTake(map: u32): u32 {
 export function poolGive(map: u32, block: u32): void {
   store<u32>(block, load<u32>(map, POOL_FREE));
   store<u32>(map, block, POOL_FREE);
+}
+
+/** The same, but nobody gets it before the run is over. */
+export function poolGiveLater(map: u32, block: u32): void {
+  if (load<u32>(map, POOL_WAITING_RUN) != runs) {
+    if (load<u32>(map, POOL_WAITING) != 0) release(map);
+    store<u32>(map, runs, POOL_WAITING_RUN);
+  }
+  const first = load<u32>(map, POOL_WAITING);
+  if (first == 0) store<u32>(map, block, POOL_LAST_WAITING);
+  store<u32>(block, first);
+  store<u32>(map, block, POOL_WAITING);
+}
+
+function release(map: u32): void {
+  store<u32>(load<u32>(map, POOL_LAST_WAITING), load<u32>(map, POOL_FREE));
+  store<u32>(map, load<u32>(map, POOL_WAITING), POOL_FREE);
+  store<u32>(map, 0, POOL_WAITING);
 }
 
 export function poolFree(map: u32): void {

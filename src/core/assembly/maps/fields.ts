@@ -2,7 +2,8 @@
 import { MAP_PRIVATE } from "../../layout";
 
 // The pool of elements (elements.ts): bytes of a block; first block that came back; next fresh block and end of the
-// piece that it lies in; blocks that no piece holds yet; list of the pieces; blocks of the next piece.
+// piece that it lies in; blocks that no piece holds yet; list of the pieces; blocks of the next piece; blocks that
+// came back during the run under way (first, last, number of that run).
 export const POOL_STRIDE = MAP_PRIVATE;
 export const POOL_FREE = MAP_PRIVATE + 4;
 export const POOL_FRESH = MAP_PRIVATE + 8;
@@ -10,7 +11,10 @@ export const POOL_END = MAP_PRIVATE + 12;
 export const POOL_LEFT = MAP_PRIVATE + 16;
 export const POOL_PIECES = MAP_PRIVATE + 20;
 export const POOL_NEXT_PIECE = MAP_PRIVATE + 24;
-const AFTER_POOL = MAP_PRIVATE + 28;
+export const POOL_WAITING = MAP_PRIVATE + 28;
+export const POOL_LAST_WAITING = MAP_PRIVATE + 32;
+export const POOL_WAITING_RUN = MAP_PRIVATE + 36;
+const AFTER_POOL = MAP_PRIVATE + 40;
 
 // Hashes: address of the buckets, their number less one; distance from an element to its (first CPU's) value; address
 // of the spare elements, one for each CPU.

@@ -69,7 +69,7 @@ export function hashCreate(map: u32): i32 {
   if (lru) lruCreate(map);
   const table = alloc(buckets << 2, 8);
   store<u32>(map, table, HASH_BUCKETS);
-  const blocks = entries + (spares ? cpus : perCpu ? 0 : 1);
+  const blocks = preallocate ? entries + (spares ? cpus : 0) : u32.MAX_VALUE;
   if (table == 0 || !poolCreate(map, u32(stride), blocks, preallocate)) {
     hashFree(map);
     return -ENOMEM;

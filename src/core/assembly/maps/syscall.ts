@@ -1,8 +1,9 @@
 /** Map operations as bpf(2) does them: per-CPU maps take and give the values of all CPUs, each rounded up to 8 bytes. */
 import { MAP_CPU_STRIDE, MAP_TYPE, MAP_VALUE_SIZE } from "../../layout";
 import { copyBytes } from "../bytes";
-import { cpus } from "../state";
+import { cpus, nextRun } from "../state";
 import {
+  BPF_F_LOCK,
   EINVAL,
   ENOENT,
   EOPNOTSUPP,
@@ -58,6 +59,9 @@ export function map_lookup_copy(map: u32, key: u32, out: u32, flags: u64): i32 {
 
 /** BPF_MAP_UPDATE_ELEM. */
 export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32 {
+  nextRun();
+  // Here before all else, while programs get the errors of the map type first.
+  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
   switch (load<i32>(map, MAP_TYPE)) {
     case MAP_TYPE_HASH:
     case MAP_TYPE_LRU_HASH:
@@ -86,6 +90,7 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
 
 /** BPF_MAP_DELETE_ELEM. */
 export function map_delete(map: u32, key: u32): i32 {
+  nextRun();
   return map_delete_elem(map, key);
 }
 

@@ -11,7 +11,7 @@ import { free } from "../allocator";
 import { copyBytes } from "../bytes";
 import { BPF_EXIST, BPF_NOEXIST, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from "../uapi";
 import { roundUp8 } from "./descriptor";
-import { poolCreate, poolFree, poolGive, poolTake } from "./elements";
+import { poolCreate, poolFree, poolGive, poolGiveLater, poolTake } from "./elements";
 import { TRIE_DATA_SIZE, TRIE_ROOT, TRIE_SHORTCUTS, TRIE_VALUE } from "./fields";
 import { bitAt, lane, matchLength } from "./prefix";
 import {
@@ -40,9 +40,8 @@ export function trieCreate(map: u32): i32 {
   const stride = value + u32(roundUp8(load<u32>(map, MAP_VALUE_SIZE)));
   store<u32>(map, dataSize, TRIE_DATA_SIZE);
   store<u32>(map, value, TRIE_VALUE);
-  // Of n stored nodes come at most n - 1 intermediate ones, and one more is in use during an update.
-  const most = u64(load<u32>(map, MAP_MAX_ENTRIES)) * 2 + 1;
-  poolCreate(map, stride, u32(min<u64>(most, u32.MAX_VALUE)), false);
+  // MAP_COUNT is what limits a trie; nodes that wait for the end of a run come on top.
+  poolCreate(map, stride, u32.MAX_VALUE, false);
   return 0;
 }
 
@@ -237,7 +236,7 @@ function replace(map: u32, slot: u32, node: u32, created: u32, flags: u64): i32 
   }
   store<u64>(created, load<u64>(node, NODE_CHILDREN), NODE_CHILDREN);
   store<u32>(slot, created);
-  poolGive(map, node);
+  poolGiveLater(map, node);
   return 0;
 }
 
@@ -269,11 +268,11 @@ export function trieDelete(map: u32, key: u32): i32 {
     // An intermediate parent with one child is one too many: the sibling takes its place.
     const sibling = slot == childSlot(parent, 0) ? childSlot(parent, 1) : childSlot(parent, 0);
     store<u32>(parentSlot, load<u32>(sibling));
-    poolGive(map, parent);
+    poolGiveLater(map, parent);
   } else {
     store<u32>(slot, left != 0 ? left : right);
   }
-  poolGive(map, node);
+  poolGiveLater(map, node);
   return 0;
 }
 
