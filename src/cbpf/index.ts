@@ -13,3 +13,14 @@ export {
   compileMatcher,
   createPacketMemory,
 } from "./matcher.ts";
+export {
+  formatCbpfC,
+  formatCbpfInstruction,
+  formatCbpfListing,
+  formatCbpfNumbers,
+  parseCbpfC,
+  parseCbpfListing,
+  parseCbpfNumbers,
+} from "./listing.ts";
+export { assembleCbpf } from "./asm.ts";
+export { disassembleCbpf } from "./disasm.ts";

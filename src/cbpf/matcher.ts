@@ -212,7 +212,8 @@ class CompiledMatcher implements CbpfMatcher {
   readonly #values: Uint32Array;
   /** Memory of our own for packets from elsewhere. */
   readonly #staging: Uint8Array;
-  /** What the ancillary words in memory stand for; none yet. */
+  readonly #view: DataView;
+  /** Whether the ancillary words in memory are the default ones. */
   #metaSet = false;
 
   constructor(program: CbpfProgram, flavor: CbpfFlavor, given: PacketMemory | undefined) {
@@ -232,6 +233,7 @@ class CompiledMatcher implements CbpfMatcher {
     this.#wireLengths = column(MATCHER_LAYOUT.wireLengths);
     this.#values = column(MATCHER_LAYOUT.values);
     this.#staging = given === undefined ? packets.data : new Uint8Array(0);
+    this.#view = new DataView(this.#staging.buffer, this.#staging.byteOffset, this.#staging.byteLength);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
       env: { memory: packets.memory },
     });
@@ -278,7 +280,8 @@ class CompiledMatcher implements CbpfMatcher {
   }
 
   #setMeta(meta: CbpfMeta | CbpfBatchMeta | undefined): void {
-    const { ancillary, networkOffset } = meta ?? {};
+    const ancillary = meta?.ancillary;
+    const networkOffset = meta?.networkOffset;
     const special = ancillary !== undefined || networkOffset !== undefined;
     if (!special && this.#metaSet) return;
     this.#metaSet = !special;
@@ -347,14 +350,7 @@ class CompiledMatcher implements CbpfMatcher {
       fill(this.#lengths, length, first, size);
       if (this.#usesLength) fill(this.#wireLengths, meta.wireLength ?? length, first, size);
       if (this.#extent * SPARSE < (end - start) / size) {
-        const slot = this.#extent;
-        for (let row = 0; row < size; row++) {
-          const from = offset[first + row] as number;
-          const to = row * slot;
-          const copied = Math.min(slot, length[first + row] as number);
-          for (let byte = 0; byte < copied; byte++) staging[to + byte] = data[from + byte] as number;
-          this.#offsets[row] = to;
-        }
+        this.#gather(data, offset, length, first, size);
       } else {
         staging.set(data.subarray(start, end));
         for (let row = 0; row < size; row++) this.#offsets[row] = (offset[first + row] as number) - start;
@@ -365,17 +361,37 @@ class CompiledMatcher implements CbpfMatcher {
     return matched;
   }
 
+  /** Copies what the program can read of each packet, a word at a time where that leaves no byte out. */
+  #gather(
+    data: Uint8Array,
+    offset: ArrayLike<number>,
+    length: ArrayLike<number>,
+    first: number,
+    size: number,
+  ): void {
+    const slot = this.#extent;
+    const from = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    const to = this.#view;
+    const whole = slot & ~3;
+    for (let row = 0; row < size; row++) {
+      const source = offset[first + row] as number;
+      const target = row * slot;
+      const copied = Math.min(slot, length[first + row] as number);
+      let byte = 0;
+      if (copied >= whole) {
+        for (; byte < whole; byte += 4)
+          to.setUint32(target + byte, from.getUint32(source + byte, true), true);
+      }
+      for (; byte < copied; byte++) to.setUint8(target + byte, from.getUint8(source + byte));
+      this.#offsets[row] = target;
+    }
+  }
+
   /** Runs over the packets in the columns and takes their values over. */
   #collect(size: number, first: number, base: number, dataLength: number, out: Uint32Array): number {
-    const bad = this.#run(size, base, dataLength);
-    if (bad !== 0) throw outsideData(first + bad - 1);
-    let matched = 0;
-    const values = this.#values;
-    for (let row = 0; row < size; row++) {
-      const value = values[row] as number;
-      out[first + row] = value;
-      if (value !== 0) matched++;
-    }
+    const matched = this.#run(size, base, dataLength);
+    if (matched < 0) throw outsideData(first - matched - 1);
+    out.set(size === MATCHER_BATCH ? this.#values : this.#values.subarray(0, size), first);
     return matched;
   }
 }

@@ -52,15 +52,16 @@ const VALUE = 7;
 const A = 8;
 const X = 9;
 const OFFSET = 10;
-const CELLS = 11;
+const MATCHED = 11;
+const CELLS = 12;
 
 const BATCH_PARAMETERS = 3;
 
 /** A compiled program. */
 export interface CbpfModule {
   /**
-   * A module that imports `env.memory` and exports `run(count, base, dataLength)`: 0, or the number (from 1) of the first
-   * packet whose bytes don't lie inside the data.
+   * A module that imports `env.memory` and exports `run(count, base, dataLength)`: how many packets matched, or -1 minus
+   * the index of the first packet whose bytes don't lie inside the data.
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** No byte of a packet from here on is read. */
@@ -132,11 +133,11 @@ function writeBatch(out: ByteWriter, program: CbpfProgram, analysis: CbpfAnalysi
   out.op("i32.gt_u");
   out.op("i32.or");
   out.open("if");
+  out.i32Const(-1);
   out.opIndex("local.get", COLUMN);
   out.i32Const(2);
   out.op("i32.shr_u");
-  out.i32Const(1);
-  out.op("i32.add");
+  out.op("i32.sub");
   out.op("return");
   out.op("end");
   out.opIndex("local.get", PACKET);
@@ -151,6 +152,12 @@ function writeBatch(out: ByteWriter, program: CbpfProgram, analysis: CbpfAnalysi
   out.opIndex("local.get", COLUMN);
   out.opIndex("local.get", VALUE);
   out.memory("i32.store", 2, MATCHER_LAYOUT.values);
+  out.opIndex("local.get", MATCHED);
+  out.opIndex("local.get", VALUE);
+  out.i32Const(0);
+  out.op("i32.ne");
+  out.op("i32.add");
+  out.opIndex("local.set", MATCHED);
   out.opIndex("local.get", COLUMN);
   out.i32Const(4);
   out.op("i32.add");
@@ -160,7 +167,7 @@ function writeBatch(out: ByteWriter, program: CbpfProgram, analysis: CbpfAnalysi
   out.opIndex("br_if", 0);
   out.op("end");
   out.op("end");
-  out.i32Const(0);
+  out.opIndex("local.get", MATCHED);
   out.op("end");
 }
 

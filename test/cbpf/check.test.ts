@@ -53,8 +53,6 @@ const CASES: readonly (readonly [string, readonly CbpfInstruction[], string | un
     [op(0x15, 0, 2, 0), op(0x02, 3), op(0x02, 3), op(0x60, 3), ret],
     "M[3] is read",
     3,
-  ] is read",
-    3,
   ],
   [
     "a cell that both paths store, apart",
@@ -192,18 +190,17 @@ describe.skipIf(!canAttach)(needs("the kernel agrees", canAttach, "SO_ATTACH_FIL
       ...[0x20, 0x28, 0x30].flatMap((code) => [0, 1, 0x7fff, 0x8000, 0xfff00000].map((k) => op(code, k))),
       ...[0x40, 0x48, 0x50].flatMap((code) => [0, 1, 0xfff00000].map((k) => op(code, k))),
       ...[0, 14, 0x8000, 0xffe00000].map((k) => op(0xb1, k)),
-      ...[
-        op(0x3c),
-        op(0x9c),
-        op(0x34, 3),
-        op(0x84),
-        op(0x80),
-        op(0x07),
-        op(0x15, 1),
-        op(0x15, 2 ** 31),
-        op(0x02, 1),
-      ],
-      ...[op(0x45, 2 ** 31), op(0x1d)],
+      op(0x3c),
+      op(0x9c),
+      op(0x34, 3),
+      op(0x84),
+      op(0x80),
+      op(0x07),
+      op(0x15, 1),
+      op(0x15, 2 ** 31),
+      op(0x02, 1),
+      op(0x45, 2 ** 31),
+      op(0x1d),
     ];
     const programs = forms.flatMap((form) => {
       const { starts } = kernelLengths([form, ret]);
