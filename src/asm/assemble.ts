@@ -1,6 +1,6 @@
 /** Text to instructions: reads statements, hands them to directives or the grammar, and puts the result together. */
 import { BpfError } from "../errors.ts";
-import { type Instruction, REGISTER_COUNT, SLOT_SIZE, decodeInstructions } from "../isa/index.ts";
+import { type Instruction, REGISTER_COUNT, SLOT_SIZE } from "../isa/index.ts";
 import { MAX_FAULTS, type Position, asmError, didYouMean, joinErrors } from "./diagnostic.ts";
 import { DIALECTS, type DialectName, dialectOf } from "./dialect.ts";
 import { runDirective } from "./directive.ts";
@@ -10,7 +10,8 @@ import { matchInstruction } from "./grammar.ts";
 import { Lexer, type Statement, type Token } from "./lexer.ts";
 import type { ListingEvent } from "./listing.ts";
 import { type AssembledRelocation, Resolver, markCall } from "./resolve.ts";
-import { SECTION_FLAGS, type SectionDraft, type SymbolDraft, Unit, isTemporary } from "./unit.ts";
+import { SECTION_FLAGS, type SectionDraft, bytesOf, instructionsOf } from "./section.ts";
+import { type SymbolDraft, Unit, isTemporary } from "./unit.ts";
 
 export interface AssembleOptions {
   /** Default "llvm". */
@@ -209,9 +210,8 @@ class Reader {
 
   #atOffset(offset: number, what: string, at: Position): void {
     const { size, name } = this.unit.section;
-    if (offset === size) return;
     // A listing of one function in the middle of a section begins with its own number.
-    if (size === 0 && this.unit.section.fixups.length === 0 && this.unit.section.chunks.length === 0) return;
+    if (offset === size || size === 0) return;
     throw asmError(at, `${what} does not follow what comes before it in section '${name}', ${size} bytes`);
   }
 }
@@ -233,7 +233,16 @@ function finish(unit: Unit, relocatable: boolean, faults: BpfError[]): Assembly 
   const sections = filled.map((section): AssembledSection => {
     const relocations = resolver.section(section);
     const { name, flags, nobits, align, entrySize, size } = section;
-    return { name, flags, nobits, align, entrySize, size, bytes: unit.bytesOf(section), relocations };
+    return {
+      name,
+      flags,
+      nobits,
+      align,
+      entrySize,
+      size,
+      bytes: bytesOf(section, unit.littleEndian),
+      relocations,
+    };
   });
   const [first, second] = code;
   if (!relocatable) {
@@ -259,11 +268,9 @@ function finish(unit: Unit, relocatable: boolean, faults: BpfError[]): Assembly 
 }
 
 function slotsOf(unit: Unit, section: SectionDraft, faults: BpfError[]): readonly Instruction[] {
-  const instructions = unit.instructionsOf(section);
+  const instructions = instructionsOf(section, unit.littleEndian);
   if (instructions !== undefined) return instructions;
-  const bytes = unit.bytesOf(section);
-  if (bytes.length % SLOT_SIZE === 0) return decodeInstructions(bytes, { littleEndian: unit.littleEndian });
-  const message = `section '${section.name}': ${bytes.length} bytes are no whole number of instructions`;
+  const message = `section '${section.name}': ${section.size} bytes are no whole number of instructions`;
   faults.push(new BpfError("asm", message, { where: { section: section.name } }));
   return [];
 }

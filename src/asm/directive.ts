@@ -6,7 +6,8 @@ import { CLASSES, type Instruction, SLOT_SIZE } from "../isa/index.ts";
 import { type Position, asmError, didYouMean } from "./diagnostic.ts";
 import { type Constants, type Value, parseExpression, symbolName } from "./expression.ts";
 import type { Token } from "./lexer.ts";
-import { SECTION_FLAGS, type SectionDraft, type Unit } from "./unit.ts";
+import { SECTION_FLAGS, type SectionDraft } from "./section.ts";
+import type { Unit } from "./unit.ts";
 
 /** A position in a directive's arguments. */
 export class Arguments {
@@ -272,8 +273,7 @@ const set: Handler = (unit, args, at) => {
   if (plus !== undefined || minus !== undefined) {
     throw asmError(at, `'${name}' can only be set to a number`);
   }
-  if (unit.symbols.get(name)?.at !== undefined) throw asmError(at, `'${name}' is a label already`);
-  unit.constants.set(name, constant);
+  unit.setConstant(name, constant, at);
 };
 
 /** `.comm name, size, alignment`: zeros that the linker places; here they are placed in .bss. */
@@ -284,7 +284,7 @@ const comm =
     args.comma();
     const bytes = args.count("the size", MAX_FILL);
     const alignment = args.skip(",") ? args.count("the alignment", 1 << 20) : 1;
-    const back = unit.section;
+    unit.push();
     const bss = unit.open(".bss");
     padTo(unit, bss, Math.max(alignment, 1), at);
     const symbol = unit.symbol(name);
@@ -293,7 +293,7 @@ const comm =
     if (global && !symbol.isBound) symbol.binding = "global";
     unit.label(name, at);
     unit.fill(bytes, 0, at);
-    unit.section = back;
+    unit.pop(at);
   };
 
 function padTo(unit: Unit, target: SectionDraft, alignment: number, at: Position): void {
@@ -310,6 +310,15 @@ const DIRECTIVES: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   [".bss", open(".bss")],
   [".rodata", open(".rodata")],
   [".section", section],
+  [
+    ".pushsection",
+    (unit, args, at) => {
+      unit.push();
+      section(unit, args, at);
+    },
+  ],
+  [".popsection", (unit, _args, at) => unit.pop(at)],
+  [".previous", (unit) => unit.previous()],
   [".globl", binding("global")],
   [".global", binding("global")],
   [".weak", binding("weak")],

@@ -7,17 +7,11 @@
  * code must be to its own section: calls become distances, addresses of functions `lddw` of the kind that means them.
  */
 import type { BpfError } from "../errors.ts";
-import { type Instruction, LDDW_KINDS, SLOT_SIZE } from "../isa/index.ts";
-import { asmError, didYouMean } from "./diagnostic.ts";
+import { LDDW_KINDS, SLOT_SIZE } from "../isa/index.ts";
+import { MAX_FAULTS, asmError, didYouMean } from "./diagnostic.ts";
 import type { Value } from "./expression.ts";
-import {
-  type Fixup,
-  SECTION_FLAGS,
-  type SectionDraft,
-  type SymbolDraft,
-  type Unit,
-  isTemporary,
-} from "./unit.ts";
+import { type Fixup, SECTION_FLAGS, type SectionDraft, overwrite, patch } from "./section.ts";
+import { type SymbolDraft, type Unit, isTemporary } from "./unit.ts";
 
 /** A place that the linker or loader must fill in. REL form: the addend lies in the place itself. */
 export interface AssembledRelocation {
@@ -56,12 +50,12 @@ export class Resolver {
   section(section: SectionDraft): AssembledRelocation[] {
     const relocations: AssembledRelocation[] = [];
     for (const fixup of section.fixups) {
+      if (this.#faults.length >= MAX_FAULTS) break;
       const relocation = this.#collect(() => this.#fixup(section, fixup));
       if (relocation !== undefined) relocations.push(relocation);
     }
     for (const { offset, type, symbol } of section.listed) {
-      const isSection =
-        !this.#unit.symbols.has(symbol) && this.#unit.sections.some(({ name }) => name === symbol);
+      const isSection = !this.#unit.symbols.has(symbol) && this.#unit.hasSection(symbol);
       relocations.push({ offset, type, target: isSection ? { section: symbol } : this.#mention(symbol) });
     }
     return relocations.sort((a, b) => a.offset - b.offset);
@@ -79,6 +73,7 @@ export class Resolver {
   /** Sizes that were given as distances of labels. */
   sizes(): void {
     for (const symbol of this.#unit.symbols.values()) {
+      if (this.#faults.length >= MAX_FAULTS) break;
       const { sizeValue } = symbol;
       if (sizeValue !== undefined) symbol.size = this.#collect(() => Number(this.#distance(sizeValue))) ?? 0;
     }
@@ -246,18 +241,13 @@ export class Resolver {
     return { offset, type, target: { section: place.section.name } };
   }
 
-  #write(section: SectionDraft, { chunk, size }: Fixup, value: bigint): void {
-    (section.chunks[chunk] as Uint8Array).set(this.#unit.numberBytes(value, size));
+  #write(section: SectionDraft, fixup: Fixup, value: bigint): void {
+    overwrite(section, fixup, this.#unit.numberBytes(value, fixup.size));
   }
 }
 
-function patch(section: SectionDraft, { chunk }: Fixup, fields: Partial<Instruction>): void {
-  section.chunks[chunk] = { ...(section.chunks[chunk] as Instruction), ...fields };
-}
-
-/** Marks the call at an offset as one that a relocation completes: listings do not show it. */
+/** Marks the last instruction as a call that a relocation completes: listings do not show it. */
 export function markCall(section: SectionDraft, offset: number): void {
-  const chunk = section.chunks[offset / SLOT_SIZE];
-  if (chunk === undefined || chunk instanceof Uint8Array) return;
-  section.chunks[offset / SLOT_SIZE] = { ...chunk, src: SRC_LOCAL_CALL };
+  if (offset !== section.size - SLOT_SIZE) return;
+  patch(section, { chunk: section.chunks.length - 1 }, { src: SRC_LOCAL_CALL });
 }

@@ -1,48 +1,21 @@
 /**
- * What grows while text is read: sections of instructions and data, symbols, and references between them that wait for
- * the end. A section is a list of chunks, since most are nothing but instructions and stay instructions.
+ * What grows while text is read: sections, symbols, and references between them that wait for the end.
  */
-import { type Instruction, SLOT_SIZE, encodeInstructions } from "../isa/index.ts";
+import { SLOT_SIZE } from "../isa/index.ts";
 import { type Position, asmError } from "./diagnostic.ts";
-import type { Encoded, InstructionReference } from "./encode.ts";
-import type { Value } from "./expression.ts";
+import type { Encoded } from "./encode.ts";
+import type { Constants, Value } from "./expression.ts";
+import {
+  type Fixup,
+  SECTION_FLAGS,
+  type SectionDraft,
+  appendBytes,
+  newSection,
+  nextPlace,
+} from "./section.ts";
 
-/** ELF section flags (System V ABI, "Sections") that the directives can set. */
-export const SECTION_FLAGS = { write: 1, alloc: 2, exec: 4, merge: 0x10, strings: 0x20 } as const;
-
-/** Bytes of one section, at most: more cannot come of text that a person wrote. */
-const MAX_SECTION_SIZE = 1 << 28;
-
-/** One piece of a section's contents. */
-type Chunk = Instruction | Uint8Array;
-
-/** A place that a symbol's address goes to. */
-export interface Fixup {
-  readonly chunk: number;
-  /** Byte offset in the section. */
-  readonly offset: number;
-  readonly kind: InstructionReference["kind"] | "data";
-  /** Bytes, of data. */
-  readonly size: number;
-  readonly value: Value;
-}
-
-export interface SectionDraft {
-  readonly name: string;
-  flags: number;
-  /** Occupies no space in a file, like .bss. */
-  readonly nobits: boolean;
-  align: number;
-  /** Of sections of constants of one size (flag "M"). */
-  entrySize: number;
-  size: number;
-  readonly chunks: Chunk[];
-  readonly fixups: Fixup[];
-  /** Relocations that were read from a listing. */
-  readonly listed: { readonly offset: number; readonly type: string; readonly symbol: string }[];
-  /** Debugging information: what stands in it is not kept, since the line table that it needs is not built. */
-  readonly skipped: boolean;
-}
+/** Bytes of all sections together, at most: more cannot come of text that a person wrote. */
+const MAX_SIZE = 1 << 26;
 
 export interface SymbolDraft {
   readonly name: string;
@@ -64,54 +37,76 @@ export interface SymbolDraft {
 /** Names that begin with `.L` do not reach the symbol table. */
 export const isTemporary = (name: string): boolean => name.startsWith(".L");
 
-/** The names that imply flags, as in LLVM: `.text.x` is code, `.rodata.x` is constant. */
-const KNOWN_SECTIONS: readonly { readonly prefix: string; readonly flags: number }[] = [
-  { prefix: ".text", flags: SECTION_FLAGS.alloc | SECTION_FLAGS.exec },
-  { prefix: ".data", flags: SECTION_FLAGS.alloc | SECTION_FLAGS.write },
-  { prefix: ".bss", flags: SECTION_FLAGS.alloc | SECTION_FLAGS.write },
-  { prefix: ".rodata", flags: SECTION_FLAGS.alloc },
-];
-
 export class Unit {
-  readonly sections: SectionDraft[] = [];
   readonly symbols = new Map<string, SymbolDraft>();
-  /** Names that stand for numbers (`.set`). */
-  readonly constants = new Map<string, bigint>();
   /** Places of labels that are numbers, in order. */
   readonly numbered = new Map<string, { readonly section: SectionDraft; readonly value: number }[]>();
-  readonly #littleEndian: boolean;
-  section: SectionDraft;
+  readonly littleEndian: boolean;
+  readonly #sections = new Map<string, SectionDraft>();
+  readonly #constants = new Map<string, bigint>();
+  readonly #stack: SectionDraft[] = [];
+  #section: SectionDraft;
+  #previous: SectionDraft;
+  #size = 0;
 
   constructor(littleEndian: boolean) {
-    this.#littleEndian = littleEndian;
-    this.section = this.open(".text");
+    this.littleEndian = littleEndian;
+    this.#section = newSection(".text");
+    this.#previous = this.#section;
+    this.#sections.set(".text", this.#section);
   }
 
-  get littleEndian(): boolean {
-    return this.#littleEndian;
+  /** The section that grows. */
+  get section(): SectionDraft {
+    return this.#section;
+  }
+
+  get sections(): SectionDraft[] {
+    return [...this.#sections.values()];
+  }
+
+  /** Names that stand for numbers (`.set`). */
+  get constants(): Constants {
+    return this.#constants;
+  }
+
+  /** Whether a section of this name exists. */
+  hasSection(name: string): boolean {
+    return this.#sections.has(name);
   }
 
   /** Goes to a section, which begins to exist if it does not. */
   open(name: string, flags?: number, nobits?: boolean): SectionDraft {
-    let section = this.sections.find((candidate) => candidate.name === name);
-    if (section === undefined) {
-      const known = KNOWN_SECTIONS.find(({ prefix }) => name === prefix || name.startsWith(`${prefix}.`));
-      section = {
-        name,
-        flags: flags ?? known?.flags ?? 0,
-        nobits: nobits ?? known?.prefix === ".bss",
-        align: 1,
-        entrySize: 0,
-        size: 0,
-        chunks: [],
-        fixups: [],
-        listed: [],
-        skipped: name.startsWith(".debug_"),
-      };
-      this.sections.push(section);
-    }
-    this.section = section;
+    let section = this.#sections.get(name);
+    if (section === undefined) this.#sections.set(name, (section = newSection(name, flags, nobits)));
+    this.#goTo(section);
     return section;
+  }
+
+  #goTo(section: SectionDraft): void {
+    [this.#previous, this.#section] = [this.#section, section];
+  }
+
+  /** Goes back to where it was before the last change. */
+  previous(): void {
+    this.#goTo(this.#previous);
+  }
+
+  /** Remembers the present section for {@link pop}. */
+  push(): void {
+    this.#stack.push(this.#section);
+  }
+
+  pop(at: Position): void {
+    const section = this.#stack.pop();
+    if (section === undefined) throw asmError(at, "no section was pushed");
+    this.#goTo(section);
+  }
+
+  /** Gives a number a name. */
+  setConstant(name: string, value: bigint, at: Position): void {
+    if (this.symbols.get(name)?.at !== undefined) throw asmError(at, `'${name}' is a label already`);
+    this.#constants.set(name, value);
   }
 
   symbol(name: string): SymbolDraft {
@@ -140,7 +135,7 @@ export class Unit {
       this.numbered.set(name, places);
       return;
     }
-    if (this.constants.has(name)) throw asmError(at, `'${name}' is a number already`);
+    if (this.#constants.has(name)) throw asmError(at, `'${name}' is a number already`);
     const symbol = this.symbol(name);
     if (symbol.at !== undefined) {
       throw asmError(at, `label '${name}' is defined twice, first in line ${symbol.at.line}`);
@@ -170,20 +165,22 @@ export class Unit {
     if (section.nobits && bytes.some((byte) => byte !== 0)) {
       throw asmError(at, `section '${section.name}' takes zeros only`);
     }
-    if (!section.nobits) section.chunks.push(bytes);
     this.#grow(bytes.length, at);
+    if (!section.nobits) appendBytes(section, bytes);
   }
 
   /** Adds zeros, or another byte, without making them where the section has no contents. */
   fill(count: number, byte: number, at: Position): void {
-    if (count > MAX_SECTION_SIZE) throw asmError(at, `${count} bytes are more than a section can hold`);
-    if (this.section.nobits && byte === 0) this.#grow(count, at);
-    else this.bytes(new Uint8Array(count).fill(byte), at);
+    if (this.section.skipped) return;
+    if (this.section.nobits && byte === 0) return this.#grow(count, at);
+    if (count > MAX_SIZE) throw tooLarge(at);
+    this.bytes(new Uint8Array(count).fill(byte), at);
   }
 
   /** Adds a number of 1 to 8 bytes, which may refer to symbols. */
   number(value: Value, size: number, at: Position): void {
     if (value.plus !== undefined || value.minus !== undefined) {
+      if (this.section.nobits) throw asmError(at, `section '${this.section.name}' takes zeros only`);
       if (!this.section.skipped) this.#fixup("data", size, value);
       this.bytes(new Uint8Array(size), at);
       return;
@@ -199,7 +196,7 @@ export class Unit {
   numberBytes(value: bigint, size: number): Uint8Array {
     const bytes = new Uint8Array(size);
     for (let index = 0; index < size; index++) {
-      const place = this.#littleEndian ? index : size - 1 - index;
+      const place = this.littleEndian ? index : size - 1 - index;
       bytes[place] = Number(BigInt.asUintN(8, value >> BigInt(8 * index)));
     }
     return bytes;
@@ -213,7 +210,8 @@ export class Unit {
       const name = value[side];
       if (name !== undefined) resolved[side] = this.#anchor(name, value.at);
     }
-    section.fixups.push({ chunk: section.chunks.length, offset: section.size, kind, size, value: resolved });
+    const place = nextPlace(section, kind === "data");
+    section.fixups.push({ ...place, offset: section.size, kind, size, value: resolved });
   }
 
   /** The symbol that a name means at this point: itself, or for `.` and `1b` or `1f` a hidden one. */
@@ -233,39 +231,11 @@ export class Unit {
 
   #grow(bytes: number, at: Position): void {
     this.section.size += bytes;
-    if (
-      this.section.nobits ? this.section.size > Number.MAX_SAFE_INTEGER : this.section.size > MAX_SECTION_SIZE
-    ) {
-      throw asmError(at, `section '${this.section.name}' grows beyond ${MAX_SECTION_SIZE} bytes`);
-    }
+    this.#size += bytes;
+    if (this.#size > MAX_SIZE) throw tooLarge(at);
   }
+}
 
-  /** A section's contents as instructions, or undefined if something else is among them. */
-  instructionsOf(section: SectionDraft): readonly Instruction[] | undefined {
-    const isInstruction = (chunk: Chunk): chunk is Instruction => !(chunk instanceof Uint8Array);
-    return section.chunks.every(isInstruction) ? (section.chunks as Instruction[]) : undefined;
-  }
-
-  /** A section's contents as bytes. */
-  bytesOf(section: SectionDraft): Uint8Array {
-    const bytes = new Uint8Array(section.nobits ? 0 : section.size);
-    let at = 0;
-    let run: Instruction[] = [];
-    const flush = (): void => {
-      bytes.set(encodeInstructions(run, { littleEndian: this.#littleEndian }), at);
-      at += run.length * SLOT_SIZE;
-      run = [];
-    };
-    for (const chunk of section.chunks) {
-      if (!(chunk instanceof Uint8Array)) {
-        run.push(chunk);
-        continue;
-      }
-      flush();
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    flush();
-    return bytes;
-  }
+function tooLarge(at: Position): Error {
+  return asmError(at, `all sections together hold more than ${MAX_SIZE} bytes`);
 }

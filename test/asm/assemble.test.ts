@@ -304,6 +304,35 @@ table:
     expect(formatInstruction(first, second)).toBe("ld_pseudo\tr1, 0x4, 0x2");
   });
 
+  it("sections can be left and come back to", () => {
+    const nested = `.pushsection .data
+.byte 1
+.popsection
+exit
+.data
+.byte 2
+.previous
+exit
+.section xyz,"aw",@nobits
+.zero 100
+.comm shared, 8, 8
+.lcomm own, 4`;
+    const { sections, symbols } = assemble(nested);
+    expect(sections.map(({ name, size, nobits, bytes }) => [name, size, nobits, bytes.length])).toEqual([
+      [".text", 16, false, 16],
+      [".data", 2, false, 2],
+      ["xyz", 100, true, 0],
+      [".bss", 12, true, 0],
+    ]);
+    expect(symbols.map(({ name, binding, value }) => [name, binding, value])).toEqual([
+      ["own", "local", 8],
+      ["shared", "global", 0],
+    ]);
+    expect(failure(".popsection").message).toBe("line 1, column 1: no section was pushed");
+    expect(failure(".bss\n.long 1").message).toBe("line 2, column 1: section '.bss' takes zeros only");
+    expect(failure(".bss\nexit").message).toBe("line 2, column 1: section '.bss' takes no contents");
+  });
+
   it("numbers that are given names", () => {
     expect(hex(".set SIZE, 4 * 2\nr1 += SIZE\nr2 = SIZE + 1 ll\n*(u32 *)(r10 - SIZE) = SIZE")).toBe(
       hex("r1 += 8\nr2 = 9 ll\n*(u32 *)(r10 - 8) = 8"),

@@ -1,6 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type AssembleOptions, type DisassembleOptions, assemble, disassemble } from "../../src/asm/index.ts";
+import {
+  type AssembleOptions,
+  type DisassembleOptions,
+  assemble,
+  checkAssembly,
+  disassemble,
+} from "../../src/asm/index.ts";
 import {
   INSTRUCTIONS,
   checkInstructions,
@@ -164,9 +170,24 @@ m:\t.zero 32
       ".p2align 63",
       `r0 = 0x${"f".repeat(5000)}`,
       `r0 = ${"9".repeat(5000)}`,
-      ".data\n.zero 200000000\n.zero 200000000",
+      ".data\n.zero 50000000\n.section a\n.zero 50000000",
     ];
     for (const text of bad)
       expect(() => assemble(text), text.slice(0, 40)).toThrow(/^line \d+, column \d+: /);
+  });
+
+  // Far above what an idle machine takes (measured: 0.1 s each), far below what a quadratic algorithm would.
+  it("time grows with the text", { timeout: 20_000 }, () => {
+    const numbers = Array.from({ length: 50_000 }, (_, index) => index);
+    const slots = fc.sample(arbitraryProgram({ maxLength: 2000 }), { seed: 16, numRuns: 60 }).flat();
+    for (const dialect of DIALECTS) assemble(disassemble(slots, { dialect, slots: true }), { dialect });
+    const texts = [
+      numbers.map((index) => `l${index}: if r1 == ${index} goto l${index}`),
+      numbers.map((index) => `goto missing${index}`),
+      numbers.map((index) => `.section s${index}\n.byte 1`),
+      numbers.map((index) => `.long ${index}, l${index}\nl${index}:`),
+      numbers.map(() => "1: .byte 1, 2, 3, 4, 5, 6, 7, 8"),
+    ];
+    for (const lines of texts) checkAssembly(lines.join("\n"), { relocatable: true });
   });
 });
