@@ -20,7 +20,7 @@ const { error, stderr } = await asc.main([
   "-O3",
   "--converge",
   "--enable",
-  "bulk-memory,sign-extension,mutable-globals,nontrapping-f2i,simd",
+  "bulk-memory,sign-extension,mutable-globals,nontrapping-f2i",
 ]);
 if (error) {
   console.error(stderr.toString() || String(error));

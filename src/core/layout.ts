@@ -189,7 +189,7 @@ export const RECORD_OUT_LENGTH = 16;
 // Ingress interface (0: as the template says); what bpf_redirect asked for.
 export const RECORD_IFINDEX = 24;
 export const RECORD_REDIRECT = 28;
-// Bytes of metadata before the kept packet (they are kept too, in front of it).
+// Bytes of metadata before the kept packet: they are kept too, and end where RECORD_OUT points.
 export const RECORD_META = 32;
 export const RECORD_SIZE = 40;
 

@@ -157,11 +157,11 @@ function resolve(
     const where = { program: image.name, instruction: slot };
     const what = `program '${image.name}': instruction ${slot}`;
     if (reference.kind === "extern") {
-      throw new BpfError("unsupported", `${what}: extern '${reference.extern.name}' is not supported yet`, {
+      throw new BpfError("unsupported", `${what}: extern '${reference.extern}' is not supported yet`, {
         where,
       });
     }
-    const { name } = reference.map;
+    const name = reference.map;
     const map = maps[name];
     if (map === undefined) {
       throw new BpfError("relocation", `${what}: no map '${name}'`, { where: { ...where, map: name } });

@@ -4,6 +4,13 @@ import { type LinkedProgram, type LinkedReference, lineAt } from "../object/inde
 import type { ProgramType } from "../uapi/index.ts";
 import type { FunctionRange } from "./check.ts";
 
+/** What an instruction waits for, by the name of a map or of a symbol that somebody else defines. */
+export type ImageReference =
+  | { readonly kind: "map"; readonly map: string }
+  /** The address of byte `offset` of the map's first value. */
+  | { readonly kind: "map_value"; readonly map: string; readonly offset: number }
+  | { readonly kind: "extern"; readonly extern: string };
+
 /** A program as a machine takes it: what engines need of a linked one, or bare instructions. */
 export interface ProgramImage {
   readonly name: string;
@@ -11,20 +18,34 @@ export interface ProgramImage {
   readonly instructions: readonly Instruction[];
   /** The first is the main function. */
   readonly functions: readonly FunctionRange[];
-  readonly references: ReadonlyMap<number, LinkedReference>;
+  /** By slot of the `lddw` that waits for an address. */
+  readonly references: ReadonlyMap<number, ImageReference>;
   readonly lines: readonly LineInfo[];
 }
 
 export function linkedImage(linked: LinkedProgram): ProgramImage {
-  const { name, program, instructions, references, lines } = linked;
+  const { name, program, instructions, lines } = linked;
   const functions = functionRanges(instructions, linked.functions);
+  const references = new Map([...linked.references].map(([slot, reference]) => [slot, byName(reference)]));
   return { name, type: program?.type, instructions, functions, references, lines };
 }
 
+function byName(reference: LinkedReference): ImageReference {
+  if (reference.kind === "map") return { kind: "map", map: reference.map.name };
+  if (reference.kind === "map_value")
+    return { kind: "map_value", map: reference.map.name, offset: reference.offset };
+  return { kind: "extern", extern: reference.extern.name };
+}
+
 /** Instructions without an object file around them. */
-export function bareImage(name: string, instructions: readonly Instruction[]): ProgramImage {
+export function bareImage(
+  name: string,
+  type: ProgramType | undefined,
+  instructions: readonly Instruction[],
+  references: ReadonlyMap<number, ImageReference>,
+): ProgramImage {
   const functions = functionRanges(instructions, [{ name, start: 0 }]);
-  return { name, type: undefined, instructions, functions, references: new Map(), lines: [] };
+  return { name, type, instructions, functions, references, lines: [] };
 }
 
 /**

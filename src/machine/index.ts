@@ -1,5 +1,12 @@
 /** A live address space: memory, maps, programs, engines, helpers, clocks. */
-export { Machine, type MachineOptions, type Loaded, type LoadOptions } from "./machine.ts";
+export {
+  Machine,
+  type MachineOptions,
+  type Loaded,
+  type LoadInstructionsOptions,
+  type LoadOptions,
+} from "./machine.ts";
+export type { ImageReference } from "./image.ts";
 export {
   Program,
   type Compilation,

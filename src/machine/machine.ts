@@ -5,7 +5,7 @@ import { BpfError } from "../errors.ts";
 import { HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { type MapSpec, type ObjectSpec, linkProgram } from "../object/index.ts";
-import { MAP_TYPES, errnoName } from "../uapi/index.ts";
+import { MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
 import { type Clock, RealClock, VirtualClock } from "./clock.ts";
 import { CodeSpace } from "./code.ts";
@@ -14,7 +14,7 @@ import { type Engine, ENGINES } from "./engine.ts";
 import { describeFault } from "./faults.ts";
 import { createHostFunctions, hasHelper } from "./helpers/registry.ts";
 import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
-import { type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
+import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
 import { LinearMemory } from "./memory.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Runner } from "./runner.ts";
@@ -45,6 +45,16 @@ export interface LoadOptions {
   readonly programs?: readonly string[];
   /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
+}
+
+export interface LoadInstructionsOptions {
+  /** Default "main". */
+  readonly name?: string;
+  readonly type?: ProgramType;
+  /** Live maps, by the names that `references` use. */
+  readonly maps?: Readonly<Record<string, BpfMap>>;
+  /** By slot: which `lddw` takes the address of which map. */
+  readonly references?: ReadonlyMap<number, ImageReference>;
 }
 
 /** What {@link Machine.load} returns, by name. */
@@ -188,8 +198,7 @@ export class Machine {
     for (const image of images) check(image);
     const used = new Set<string>();
     for (const { references } of images) {
-      for (const reference of references.values())
-        if (reference.kind !== "extern") used.add(reference.map.name);
+      for (const reference of references.values()) if (reference.kind !== "extern") used.add(reference.map);
     }
     const maps: Record<string, BpfMap> = {};
     for (const map of Object.values(spec.maps)) {
@@ -205,14 +214,19 @@ export class Machine {
   }
 
   /**
-   * Loads bare instructions as a program of no particular type: see {@link Program.call}.
+   * Loads bare instructions. Without a type the program is run by {@link Program.call}.
    *
    * @throws BpfError code "instruction" or "program" if the structure is wrong.
+   * @example
+   * machine.loadInstructions(assemble("r0 = 42\nexit").instructions).call(); // 42n
    */
-  loadInstructions(instructions: readonly Instruction[], name = "main"): Program {
-    const image = bareImage(name, instructions);
+  loadInstructions(
+    instructions: readonly Instruction[],
+    { name = "main", type, maps = {}, references = new Map() }: LoadInstructionsOptions = {},
+  ): Program {
+    const image = bareImage(name, type, instructions, references);
     check(image);
-    return this.#install(image, {});
+    return this.#install(image, maps);
   }
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>): Program {

@@ -16,7 +16,6 @@ import {
   RECORD_REDIRECT,
   RECORD_RESULT,
   RECORD_SIZE,
-  RECORD_WIRE_LENGTH,
   RUN_BUFFER,
   RUN_BUFFER_SIZE,
   RUN_COUNT,
@@ -56,8 +55,6 @@ export interface Packets {
   readonly data: Uint8Array;
   readonly offset: ArrayLike<number>;
   readonly capturedLength: ArrayLike<number>;
-  /** Bytes on the wire; the captured length where it is absent. */
-  readonly originalLength?: ArrayLike<number>;
   readonly count: number;
 }
 
@@ -187,19 +184,13 @@ export class Runner<P extends Runnable> {
     return { count: end - first, frame };
   }
 
-  #fill(
-    { offset, capturedLength, originalLength }: Packets,
-    base: number,
-    first: number,
-    count: number,
-  ): void {
+  #fill({ offset, capturedLength }: Packets, base: number, first: number, count: number): void {
     const words = new Uint32Array(this.#world.memory.u8.buffer, this.#records, (count * RECORD_SIZE) / 4);
     words.fill(0);
     for (let index = first, at = 0; index < first + count; index++, at += RECORD_SIZE / 4) {
       const captured = capturedLength[index] as number;
       words[at + RECORD_ORIGIN / 4] = this.#input.address + (offset[index] as number) - base;
       words[at + RECORD_LENGTH / 4] = captured;
-      words[at + RECORD_WIRE_LENGTH / 4] = originalLength?.[index] ?? captured;
       words[at + RECORD_IFINDEX / 4] = 0;
     }
   }
@@ -248,7 +239,7 @@ export class Runner<P extends Runnable> {
       const metaLength = words[at + RECORD_META / 4] as number;
       options.onPacket({
         index: first + index,
-        bytes: memory.u8.subarray(out, out + metaLength + length),
+        bytes: memory.u8.subarray(out - metaLength, out + length),
         metaLength,
       });
     }
