@@ -1,6 +1,6 @@
 /** Emission of arithmetic and comparisons. All of it is checked against a BigInt reference, row by row. */
 import type { AluOp, JumpOp } from "../isa/index.ts";
-import { constantOperand } from "./facts.ts";
+import { EXACT, type Facts, constantOperand } from "./facts.ts";
 import type { Registers } from "./registers.ts";
 import type { Step } from "./steps.ts";
 import { type ByteWriter, OPCODES, type Opcode, TYPE_I32, TYPE_I64 } from "./wasm.ts";
@@ -216,7 +216,7 @@ function emitDivisionByConstant(
   code.op(opcode);
 }
 
-/** Byte order: leaves an i32 if the step is narrow, an i64 otherwise. `le` of 64 bits changes nothing. */
+/** Byte order: leaves an i32 if the step is narrow, an i64 otherwise. `le` of 64 bits never gets here. */
 export function emitByteOrder(registers: Registers, step: Step): void {
   const { code, locals, facts } = registers;
   const { dst, bytes } = step;
@@ -299,7 +299,7 @@ function emitSwap64(code: ByteWriter, scratch: number): void {
 /** Leaves an i32 that is not zero if the jump is taken, or if it is not when `negate` is set. */
 export function emitCondition(registers: Registers, step: Step, negate: boolean): void {
   const { code } = registers;
-  const narrow = !step.wide || step.exact;
+  const narrow = !step.wide || step.exactComparison;
   if (step.op === "jset") {
     push(registers, step.dst, narrow);
     pushOperand(registers, step, narrow);
@@ -316,7 +316,12 @@ export function emitCondition(registers: Registers, step: Step, negate: boolean)
   }
   pushOperand(registers, step, narrow);
   const { signed, unsigned } = COMPARISONS[name];
-  code.byte(OPCODES[(step.wide && step.exact ? unsigned : signed)[narrow ? 0 : 1]]);
+  code.byte(OPCODES[(step.wide && step.exactComparison ? unsigned : signed)[narrow ? 0 : 1]]);
+}
+
+/** Whether emitCondition leaves 1 or 0, rather than any number or 0. */
+function isComparison(step: Step, facts: Facts): boolean {
+  return step.op !== "jset" && constantOperand(step, facts) !== 0;
 }
 
 /** Turns the number on the stack into a condition: not zero, or zero if `negate` is set. */
@@ -327,4 +332,37 @@ function emitTruth(code: ByteWriter, narrow: boolean, negate: boolean): void {
     code.i64Const(0, 0);
     code.op("i64.ne");
   }
+}
+
+/** A value of its own if the condition does not hold. Leaves an i32 if the step is narrow, an i64 otherwise. */
+export function emitSelect(registers: Registers, step: Step): void {
+  const { code, facts } = registers;
+  const { narrow } = step;
+  const move = step.chosen as Step;
+  const { dst } = move;
+  if (move.kind === "constant" && facts.kind[dst] === EXACT && facts.high[dst] === 0 && move.high === 0) {
+    const kept = facts.low[dst] as number;
+    // 1 or 0: the comparison itself.
+    if (kept + move.imm === 1 && kept * move.imm === 0) {
+      emitCondition(registers, step, kept === 0);
+      if (!isComparison(step, facts)) {
+        code.i32Const(0);
+        code.op("i32.ne");
+      }
+      if (!narrow) code.op("i64.extend_i32_u");
+      return;
+    }
+  }
+  push(registers, dst, narrow);
+  if (move.kind === "constant") {
+    if (narrow) code.i32Const(move.imm);
+    else code.i64Const(move.imm, move.high);
+  } else if (narrow || move.wide) {
+    push(registers, move.src, narrow);
+  } else {
+    registers.pushLow(move.src);
+    code.op("i64.extend_i32_u");
+  }
+  emitCondition(registers, step, false);
+  code.op("select");
 }

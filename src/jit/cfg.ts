@@ -30,7 +30,7 @@ export function buildGraph(
   functionAt: (slot: number) => number,
 ): Graph {
   const steps = readReachable(instructions, range, functionAt);
-  return { steps, blocks: formBlocks(steps, range.start) };
+  return { steps, blocks: formBlocks(steps, range) };
 }
 
 function readReachable(
@@ -69,44 +69,38 @@ function readReachable(
   return steps;
 }
 
-function formBlocks(steps: readonly Step[], start: number): Block[] {
-  const leaders = new Set<number>([start]);
-  for (const step of steps) {
-    if (jumps(step)) leaders.add(step.target);
-  }
+function formBlocks(steps: readonly Step[], { start, end: functionEnd }: FunctionRange): Block[] {
+  const isLeader = new Uint8Array(functionEnd - start);
+  for (const step of steps) if (jumps(step)) isLeader[step.target - start] = 1;
   const blocks: Block[] = [];
-  const blockAt = new Map<number, number>();
+  const blockAt = new Int32Array(functionEnd - start);
   for (let first = 0; first < steps.length; ) {
     let end = first + 1;
     while (
       !endsBlock(steps[end - 1] as Step) &&
       end < steps.length &&
-      !leaders.has((steps[end] as Step).slot)
+      isLeader[(steps[end] as Step).slot - start] === 0
     ) {
       end++;
     }
-    blockAt.set((steps[first] as Step).slot, blocks.length);
+    blockAt[(steps[first] as Step).slot - start] = blocks.length;
     blocks.push({ first, end, successors: [], choice: -1, dispatches: false });
     joinShiftPairs(steps, first, end);
     first = end;
   }
-  const at = (slot: number): number => blockAt.get(slot) as number;
-  blocks.forEach((block, index) => {
+  for (let index = 0; index < blocks.length; index++) {
+    const block = blocks[index] as Block;
     const last = steps[block.end - 1] as Step;
-    if (last.kind === "exit") return;
-    if (last.kind === "goto") {
-      block.successors = [at(last.target)];
-      return;
-    }
+    if (last.kind === "exit") continue;
     // Blocks stand in the order of their slots, so the one that follows in the text follows in the list.
     const next = index + 1;
-    if (last.kind === "jump" || last.kind === "may_goto") {
-      const taken = at(last.target);
-      if (taken === next) last.kind = "goto";
-      block.successors = taken === next ? [next] : [taken, next];
-      return;
+    if (!jumps(last)) {
+      block.successors = [next];
+      continue;
     }
-    block.successors = [next];
-  });
+    const taken = blockAt[last.target - start] as number;
+    if (taken === next) last.kind = "goto";
+    block.successors = taken === next || last.kind === "goto" ? [taken] : [taken, next];
+  }
   return blocks;
 }

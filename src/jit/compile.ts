@@ -11,6 +11,7 @@ import { type FactsContext, analyseFacts } from "./facts.ts";
 import { Imports, ModuleTypes } from "./imports.ts";
 import { makeReducible } from "./reduce.ts";
 import { PARAMETERS } from "./registers.ts";
+import { formSelects } from "./selects.ts";
 import type { Step } from "./steps.ts";
 import type { CompileInput, CompiledProgram, HelperLowering } from "./types.ts";
 import { ByteWriter, SECTIONS, TYPE_I32, TYPE_I64 } from "./wasm.ts";
@@ -134,6 +135,7 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
   const graphs = functions.map((range) =>
     buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1),
   );
+  graphs.forEach(formSelects);
   const calls = buildCallGraph(graphs.map(({ steps }) => steps));
 
   const lowerings = new Map<number, HelperLowering>();

@@ -88,6 +88,7 @@ class Walker {
   }
 
   step(step: Step): void {
+    if (step.identity) return;
     const defined = definedRegister(step);
     const bit = defined >= 0 ? 1 << defined : 0;
     step.dead = step.implied || (isPure(step) && (this.live & bit) === 0);
@@ -122,9 +123,15 @@ class Walker {
         this.#use(step, step.dst, !step.narrow);
         return;
       case "jump":
-        this.#use(step, step.dst, !step.exact);
-        if (step.register) this.#use(step, step.src, !step.exact);
+        this.#useComparison(step);
         return;
+      case "select": {
+        const move = step.chosen as Step;
+        this.#use(step, move.dst, !step.narrow);
+        if (move.kind === "alu") this.#use(step, move.src, !step.narrow && move.wide);
+        this.#useComparison(step);
+        return;
+      }
       case "load":
         this.#use(step, step.src, false);
         return;
@@ -158,6 +165,11 @@ class Walker {
     }
   }
 
+  #useComparison(step: Step): void {
+    this.#use(step, step.dst, !step.exactComparison);
+    if (step.register) this.#use(step, step.src, !step.exactComparison);
+  }
+
   #useArguments(step: Step, { live, upper }: Demand): void {
     for (let register = 1; register <= 5; register++) {
       const bit = 1 << register;
@@ -178,5 +190,5 @@ class Walker {
 }
 
 function isArithmetic(step: Step): boolean {
-  return step.kind === "alu" || step.kind === "endian";
+  return step.kind === "alu" || step.kind === "endian" || step.kind === "select";
 }

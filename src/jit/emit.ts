@@ -1,6 +1,6 @@
 /** Emission of one function: the structured walk over its blocks, and the steps within them. */
 import { MAY_GOTO_LIMIT } from "../core/layout.ts";
-import { emitAlu, emitByteOrder, emitCondition } from "./arithmetic.ts";
+import { emitAlu, emitByteOrder, emitCondition, emitSelect } from "./arithmetic.ts";
 import {
   type Linkage,
   emitArrayLookup,
@@ -275,6 +275,7 @@ class FunctionEmitter {
   #emitStep(step: Step): void {
     const registers = this.#registers;
     const code = this.#code;
+    if (step.identity) return;
     if (step.dead) {
       this.#finish(step, "none");
       return;
@@ -284,8 +285,11 @@ class FunctionEmitter {
         emitAlu(registers, step);
         this.#finish(step, step.narrow ? "low" : "whole");
         return;
+      case "select":
+        emitSelect(registers, step);
+        this.#finish(step, step.narrow ? "low" : "whole");
+        return;
       case "endian":
-        if (step.op === "le" && step.bytes === 8) return;
         emitByteOrder(registers, step);
         this.#finish(step, step.bytes === 8 ? "whole" : "low");
         return;

@@ -31,17 +31,27 @@ export class Facts {
   readonly bits: Uint8Array = new Uint8Array(REGISTER_COUNT);
   readonly low: Int32Array = new Int32Array(REGISTER_COUNT);
   readonly high: Int32Array = new Int32Array(REGISTER_COUNT);
+  /** Mask of the registers with at most 32 bits. */
+  small: number = (1 << REGISTER_COUNT) - 1;
+  /** Mask of the registers that need no local, since their value can be written down. */
+  known = 0;
+
+  #set(register: number, kind: number, bits: number): void {
+    const bit = 1 << register;
+    this.kind[register] = kind;
+    this.bits[register] = bits;
+    this.small = bits <= 32 ? this.small | bit : this.small & ~bit;
+    this.known = kind === ANY ? this.known & ~bit : this.known | bit;
+  }
 
   setAny(register: number, bits: number): void {
-    this.kind[register] = ANY;
-    this.bits[register] = bits;
+    this.#set(register, ANY, bits);
   }
 
   setExact(register: number, low: number, high: number): void {
-    this.kind[register] = EXACT;
     this.low[register] = low;
     this.high[register] = high;
-    this.bits[register] = bitsOf(low, high);
+    this.#set(register, EXACT, bitsOf(low, high));
   }
 
   setFrame(register: number, offset: number): void {
@@ -49,35 +59,32 @@ export class Facts {
       this.setAny(register, 64);
       return;
     }
-    this.kind[register] = FRAME;
     this.low[register] = offset;
     this.high[register] = 0;
-    this.bits[register] = 32;
+    this.#set(register, FRAME, 32);
   }
 
   copy(target: number, source: number): void {
-    this.kind[target] = this.kind[source] as number;
-    this.bits[target] = this.bits[source] as number;
     this.low[target] = this.low[source] as number;
     this.high[target] = this.high[source] as number;
+    this.#set(target, this.kind[source] as number, this.bits[source] as number);
   }
 
-  /** Mask of the registers with at most 32 bits. */
-  small(): number {
-    let mask = 0;
+  /** Takes over all registers from arrays that hold them from an index on. */
+  load(from: number, kind: Uint8Array, bits: Uint8Array, low: Int32Array, high: Int32Array): void {
+    let small = 0;
+    let known = 0;
     for (let register = 0; register < REGISTER_COUNT; register++) {
-      if ((this.bits[register] as number) <= 32) mask |= 1 << register;
+      const at = from + register;
+      this.kind[register] = kind[at] as number;
+      this.bits[register] = bits[at] as number;
+      this.low[register] = low[at] as number;
+      this.high[register] = high[at] as number;
+      if ((bits[at] as number) <= 32) small |= 1 << register;
+      if (kind[at] !== ANY) known |= 1 << register;
     }
-    return mask;
-  }
-
-  /** Mask of the registers that need no local, since their value can be written down. */
-  known(): number {
-    let mask = 0;
-    for (let register = 0; register < REGISTER_COUNT; register++) {
-      if (this.kind[register] !== ANY) mask |= 1 << register;
-    }
-    return mask;
+    this.small = small;
+    this.known = known;
   }
 }
 
@@ -102,13 +109,7 @@ export class BlockFacts {
   }
 
   load(block: number, into: Facts): void {
-    const from = block * REGISTER_COUNT;
-    for (let register = 0; register < REGISTER_COUNT; register++) {
-      into.kind[register] = this.#kind[from + register] as number;
-      into.bits[register] = this.#bits[from + register] as number;
-      into.low[register] = this.#low[from + register] as number;
-      into.high[register] = this.#high[from + register] as number;
-    }
+    into.load(block * REGISTER_COUNT, this.#kind, this.#bits, this.#low, this.#high);
   }
 
   kindOf(block: number, register: number): number {
@@ -230,27 +231,61 @@ function annotate(shape: Shape, steps: readonly Step[], entries: BlockFacts, con
     entries.load(index, facts);
     for (let at = first; at < end; at++) {
       const step = steps[at] as Step;
-      step.small = facts.small();
-      step.known = facts.known();
+      step.small = facts.small;
+      step.known = facts.known;
+      step.identity = isIdentity(step, facts);
       if (step.kind === "alu" || step.kind === "endian") {
         step.lowOnly = dependsOnLowHalves(step, facts);
         step.exact = isExact(step, facts);
-      } else if (step.kind === "jump") {
-        step.exact = isExactJump(step, facts);
+      } else if (step.kind === "jump" || step.kind === "select") {
+        step.exactComparison = isExactComparison(step, facts);
       } else if (step.kind === "helper") {
         step.lowering = lowerHelper(step, facts, context);
       } else if (step.kind === "exit") {
         resultBits = Math.max(resultBits, facts.bits[0] as number);
       }
       transfer(facts, step, context);
-      step.implied = isPure(step) && facts.kind[step.dst] !== ANY;
+      if (step.kind === "select") {
+        step.lowOnly = true;
+        step.exact = (facts.bits[definedRegister(step)] as number) <= 32;
+      }
+      step.implied = !step.identity && isPure(step) && facts.kind[definedRegister(step)] !== ANY;
     }
   });
   return resultBits;
 }
 
+/** Whether a step leaves its register as it is: masks and extensions of values that are small enough already. */
+function isIdentity(step: Step, facts: Facts): boolean {
+  if (step.kind !== "alu" && step.kind !== "endian") return false;
+  const bits = facts.bits[step.dst] as number;
+  if (step.kind === "endian") return step.op === "le" && bits <= 8 * step.bytes;
+  if (!step.wide && bits > 32) return false;
+  if (step.register) {
+    if (step.src !== step.dst) return false;
+    return step.op === "mov" || (step.op === "movsx" && bits < step.from);
+  }
+  switch (step.op) {
+    case "and": {
+      const mask = bits < 32 ? 2 ** bits - 1 : -1;
+      return bits <= 32 && (step.imm & mask) === mask;
+    }
+    case "add":
+    case "sub":
+    case "or":
+    case "xor":
+    case "lsh":
+    case "rsh":
+    case "arsh":
+      return step.imm === 0;
+    default:
+      return false;
+  }
+}
+
 /** What holds after a step. */
 export function transfer(facts: Facts, step: Step, context: FactsContext): void {
+  if (isIdentity(step, facts)) return;
   switch (step.kind) {
     case "constant":
       facts.setExact(step.dst, step.imm, step.high);
@@ -259,7 +294,10 @@ export function transfer(facts: Facts, step: Step, context: FactsContext): void 
       transferAlu(facts, step);
       return;
     case "endian":
-      if (step.op !== "le" || step.bytes !== 8) facts.setAny(step.dst, step.bytes * 8);
+      facts.setAny(step.dst, step.bytes * 8);
+      return;
+    case "select":
+      transferSelect(facts, step.chosen as Step);
       return;
     case "load":
       facts.setAny(step.dst, step.signed ? 64 : step.bytes * 8);
@@ -314,6 +352,19 @@ export function constantOperand(step: Step, facts: Facts): number | undefined {
 function operandBits(step: Step, facts: Facts): number {
   if (step.register) return facts.bits[step.src] as number;
   return step.wide ? bitsOf(step.imm, step.high) : 32 - Math.clz32(step.imm);
+}
+
+/** The register keeps its value or takes that of the move. */
+function transferSelect(facts: Facts, move: Step): void {
+  const { dst } = move;
+  const kind = facts.kind[dst];
+  const bits = facts.bits[dst] as number;
+  const low = facts.low[dst];
+  const high = facts.high[dst];
+  if (move.kind === "constant") facts.setExact(dst, move.imm, move.high);
+  else transferAlu(facts, move);
+  const same = kind === facts.kind[dst] && low === facts.low[dst] && high === facts.high[dst];
+  if (kind === ANY || !same) facts.setAny(dst, Math.max(bits, facts.bits[dst] as number));
 }
 
 function transferAlu(facts: Facts, step: Step): void {
@@ -407,7 +458,7 @@ function aluBits(step: Step, facts: Facts): number {
 
 /** Whether the low 32 bits of the result can be computed from the low 32 bits of the operands. */
 function dependsOnLowHalves(step: Step, facts: Facts): boolean {
-  if (step.kind === "endian") return step.bytes !== 8 || step.op === "le";
+  if (step.kind === "endian") return step.bytes !== 8;
   if (!step.wide) return true;
   switch (step.op) {
     case "add":
@@ -429,9 +480,7 @@ function dependsOnLowHalves(step: Step, facts: Facts): boolean {
 
 /** Whether arithmetic in 32 bits gives the whole result of the step. */
 function isExact(step: Step, facts: Facts): boolean {
-  if (step.kind === "endian") {
-    return step.bytes !== 8 || (step.op === "le" && (facts.bits[step.dst] as number) <= 32);
-  }
+  if (step.kind === "endian") return step.bytes !== 8;
   if (!step.wide) return true;
   const a = facts.bits[step.dst] as number;
   const b = operandBits(step, facts);
@@ -451,7 +500,7 @@ function isExact(step: Step, facts: Facts): boolean {
 }
 
 /** Whether a 64-bit comparison can be made in 32 bits (unsigned, since then both operands are positive). */
-function isExactJump(step: Step, facts: Facts): boolean {
+function isExactComparison(step: Step, facts: Facts): boolean {
   if (!step.wide) return true;
   const a = facts.bits[step.dst] as number;
   const b = operandBits(step, facts);

@@ -89,12 +89,7 @@ export class Registers {
 
   /** The state at the start of the function: r1 to r5 came as i64, all other locals are 0. */
   beginFunction(facts: Facts): void {
-    for (let register = 0; register < REGISTER_COUNT; register++) {
-      this.facts.kind[register] = facts.kind[register] as number;
-      this.facts.bits[register] = facts.bits[register] as number;
-      this.facts.low[register] = facts.low[register] as number;
-      this.facts.high[register] = facts.high[register] as number;
-    }
+    this.facts.load(0, facts.kind, facts.bits, facts.low, facts.high);
     this.#whole = (1 << FRAME_POINTER) - 1;
     this.#low = this.#whole & ~0b111110;
   }

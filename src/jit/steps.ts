@@ -20,6 +20,7 @@ export type StepKind =
   | "constant"
   | "alu"
   | "endian"
+  | "select"
   | "load"
   | "store"
   | "atomic"
@@ -59,6 +60,8 @@ export interface Step {
   readonly slot: number;
   /** Of jumps: the slot. Of local calls: index of the function. */
   target: number;
+  /** Of selections, which begin as jumps: the move that is made if the condition does not hold. */
+  chosen: Step | undefined;
   /** Of calls: how the call is made; known after the facts are. */
   lowering: Lowering | undefined;
 
@@ -69,8 +72,12 @@ export interface Step {
   known: number;
   /** 32-bit arithmetic gives the whole result, because of what is known about the operands. */
   exact: boolean;
+  /** Of jumps and selections: so does a 32-bit comparison. */
+  exactComparison: boolean;
   /** The low half of the result depends on the low halves of the operands alone. */
   lowOnly: boolean;
+  /** The register keeps its value. */
+  identity: boolean;
   /** The result is known, and written down where it is needed. */
   implied: boolean;
   /** To be computed in 32 bits: because it is exact, or because nobody asks for the upper half. */
@@ -87,6 +94,8 @@ export function definedRegister(step: Step): number {
     case "endian":
     case "load":
       return step.dst;
+    case "select":
+      return (step.chosen as Step).dst;
     case "atomic":
       if (step.op === "cmpxchg") return 0;
       return step.fetch ? step.src : -1;
@@ -102,7 +111,7 @@ export function definedRegister(step: Step): number {
 
 /** Whether a step can be left out when nobody reads its result. */
 export function isPure(step: Step): boolean {
-  return step.kind === "constant" || step.kind === "alu" || step.kind === "endian";
+  return step.kind === "constant" || step.kind === "alu" || step.kind === "endian" || step.kind === "select";
 }
 
 /** Whether r1 to r5 are lost (RFC 9669, section 2.2: scratch registers). */
@@ -173,11 +182,14 @@ function blankStep({ dst, src, offset, imm }: Instruction, slot: number): Step {
     high: imm >> 31,
     slot,
     target: -1,
+    chosen: undefined,
     lowering: undefined,
     small: 0,
     known: 0,
     exact: false,
+    exactComparison: false,
     lowOnly: false,
+    identity: false,
     implied: false,
     narrow: false,
     dead: false,

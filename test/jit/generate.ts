@@ -184,7 +184,7 @@ function pushTerminator(
 
 function pushOperation(genes: Genes, slots: Instruction[]): void {
   const register = (): number => genes.below(8);
-  switch (genes.below(9)) {
+  switch (genes.below(10)) {
     case 0: {
       const row = genes.pick(LOADS);
       const [base, offset] = pushBase(genes, slots);
@@ -228,6 +228,19 @@ function pushOperation(genes: Genes, slots: Instruction[]): void {
       slots.push(ins(wide ? 0x67 : 0x64, dst, 0, 0, amount));
       if (genes.below(3) === 0) slots.push(ins(0x07, register(), 0, 0, 1));
       slots.push(ins((genes.below(2) === 0 ? 0x70 : 0xc0) | (wide ? 7 : 4), dst, 0, 0, amount));
+      return;
+    }
+    case 4: {
+      // A branch around a move.
+      const row = genes.pick(JUMPS);
+      const imm = row.fields.imm === 0 ? 0 : genes.pick(IMMEDIATES);
+      if (genes.below(2) === 0) slots.push(ins(genes.pick([0xb4, 0xb7]), register(), 0, 0, genes.below(2)));
+      slots.push(ins(row.opcode, register(), row.fields.src === "reg" ? register() : 0, 1, imm));
+      const opcode = genes.pick([0xb4, 0xb7, 0xbc, 0xbf]);
+      const moves = opcode === 0xb4 || opcode === 0xb7;
+      slots.push(
+        ins(opcode, register(), moves ? 0 : register(), 0, moves ? genes.pick([0, 1, 0, 1, -1, 7]) : 0),
+      );
       return;
     }
     default: {

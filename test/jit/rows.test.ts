@@ -179,8 +179,29 @@ describe("jumps", () => {
         ins(0xb7, 0, 0, 0, 6),
         EXIT,
       );
-    for (const build of [forward, both]) {
-      checkOperands(row, build, immediatesOf(row));
+    // Around one move: a selection, of 1 and 0 and of other values.
+    const truth =
+      (taken: number) =>
+      (imm: number): Instruction[] =>
+        program(
+          ins(0xb7, 0, 0, 0, taken),
+          ins(row.opcode, 1, row.fields.src === "reg" ? 2 : 0, 1, imm),
+          ins(0xb7, 0, 0, 0, 1 - taken),
+          EXIT,
+        );
+    const choice = (imm: number): Instruction[] =>
+      program(
+        ins(0xbf, 0, 1),
+        ins(row.opcode, 1, row.fields.src === "reg" ? 2 : 0, 1, imm),
+        ins(0xb7, 0, 0, 0, -7),
+        EXIT,
+      );
+    for (const build of [forward, both, truth(0), truth(1), choice]) {
+      checkOperands(
+        row,
+        build,
+        immediatesOf(row).filter((_, index) => build === both || index % 2 === 0),
+      );
       checkNarrowed(
         row,
         build,

@@ -1,0 +1,42 @@
+/**
+ * Branches around one move become selections: `if r1 > 9 goto +1; r0 = 0` assigns r0 in both cases, a value of its own
+ * or the one that it has. Compilers for BPF have no conditional move and write every `?:` in this way. The condition
+ * is often unpredictable, and WebAssembly's `select` becomes a conditional move: log2 by comparisons runs at a third
+ * of the time.
+ */
+import type { Graph } from "./cfg.ts";
+import type { Step } from "./steps.ts";
+
+/** Changes the graph in place; blocks that are not needed any more stay behind unreachable. */
+export function formSelects({ steps, blocks }: Graph): void {
+  const predecessors = new Int32Array(blocks.length);
+  for (const { successors } of blocks) {
+    for (const next of successors) predecessors[next] = (predecessors[next] as number) + 1;
+  }
+  for (const block of blocks) {
+    const [taken, next] = block.successors;
+    if (taken === undefined || next === undefined) continue;
+    const skipped = blocks[next];
+    const jump = steps[block.end - 1] as Step;
+    if (jump.kind !== "jump" || skipped === undefined || predecessors[next] !== 1) continue;
+    if (skipped.successors.length !== 1 || skipped.successors[0] !== taken) continue;
+    const move = onlyMove(steps, skipped.first, skipped.end);
+    if (move === undefined) continue;
+    jump.kind = "select";
+    jump.chosen = move;
+    block.successors = [taken];
+    predecessors[taken] = (predecessors[taken] as number) - 1;
+  }
+}
+
+function onlyMove(steps: readonly Step[], first: number, end: number): Step | undefined {
+  let move: Step | undefined;
+  for (let index = first; index < end; index++) {
+    const step = steps[index] as Step;
+    if (step.kind === "nop" || (step.kind === "goto" && index === end - 1)) continue;
+    const isMove = step.kind === "constant" || (step.kind === "alu" && step.op === "mov");
+    if (!isMove || move !== undefined) return undefined;
+    move = step;
+  }
+  return move;
+}
