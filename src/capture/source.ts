@@ -136,10 +136,11 @@ async function* gunzip(
   const writer = stream.writable.getWriter();
   const reader = stream.readable.getReader();
   let sourceFailure: { readonly error: unknown } | undefined;
-  let stopped = false;
+  // An object, since it changes while the feeding below waits.
+  const state = { stopped: false };
   writer.closed.catch(ignore);
   const feed = async (): Promise<void> => {
-    while (!stopped) {
+    while (!state.stopped) {
       let next: IteratorResult<Uint8Array>;
       try {
         next = await chunks.next();
@@ -149,7 +150,7 @@ async function* gunzip(
       }
       if (next.done) break;
       const chunk = next.value;
-      for (let start = 0; start < chunk.length && !stopped; start += GZIP_PIECE) {
+      for (let start = 0; start < chunk.length && !state.stopped; start += GZIP_PIECE) {
         // A copy, because the platform may take the buffer away.
         await writer.write(new Uint8Array(chunk.subarray(start, start + GZIP_PIECE)));
       }
@@ -173,7 +174,7 @@ async function* gunzip(
     const message = reason === "" ? what : `${what}: ${reason}`;
     onBroken(isCut ? "truncated" : "corrupt", new BpfError("capture", message, { cause: error }));
   } finally {
-    stopped = true;
+    state.stopped = true;
     reader.cancel().catch(ignore);
   }
 }

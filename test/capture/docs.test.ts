@@ -27,7 +27,7 @@ describe("docs/captures.md", () => {
     const body = code.replace(/^import \{ (.*) \} from "(.*)";$/gm, (_all, list: string, from: string) => {
       for (const name of list.split(", ")) {
         names.push(name);
-        values.push(from === "skep/capture" ? capture[name as keyof typeof capture] : name);
+        values.push(from === "skep/capture" ? (capture as Record<string, unknown>)[name] : name);
         expect(values.at(-1), `${name} of ${from}`).toBeDefined();
       }
       return "";

@@ -1,5 +1,6 @@
 /** What a run leaves behind, in the same words for both engines and the kernel; and how two of them differ. */
 import { Machine, type Engine, type BpfMap } from "../../src/machine/index.ts";
+import type { Instruction } from "../../src/isa/index.ts";
 import type { GeneratedProgram } from "../random/model.ts";
 
 export interface Outcome {
@@ -10,13 +11,20 @@ export interface Outcome {
   readonly maps: Readonly<Record<string, readonly (readonly [key: Uint8Array, value: Uint8Array])[]>>;
 }
 
+export interface MachineRun {
+  readonly engine: Engine;
+  readonly cpus: number;
+  /** What the program's stack holds before the run: a privileged program may read what it never wrote. */
+  readonly stack?: number;
+}
+
 /** Runs a program in one of our engines, on a machine of its own. */
 export async function runInMachine(
   program: GeneratedProgram,
-  engine: Engine,
-  cpus: number,
+  { engine, cpus, stack = 0 }: MachineRun,
 ): Promise<Outcome> {
   const machine = await Machine.create({ engine, cpus, clock: "virtual" });
+  if (stack !== 0) machine.loadInstructions(stackFiller(stack)).call();
   const maps: Record<string, BpfMap> = {};
   for (const definition of program.maps) {
     const map = machine.createMap(definition);
@@ -54,6 +62,23 @@ function joined(values: readonly Uint8Array[] | undefined): Uint8Array {
   const all = new Uint8Array(stride * (values?.length ?? 0));
   values?.forEach((value, cpu) => all.set(value, cpu * stride));
   return all;
+}
+
+/** Eight nested functions that each fill their 512 bytes. */
+function stackFiller(value: number): Instruction[] {
+  return Array.from({ length: 8 }, (_, depth) => [
+    ...Array.from({ length: 64 }, (_slot, index) => ({
+      opcode: 0x7a,
+      dst: 10,
+      src: 0,
+      offset: -8 * (index + 1),
+      imm: value,
+    })),
+    ...(depth < 7
+      ? [{ opcode: 0x85, dst: 0, src: 1, offset: 0, imm: 1 }]
+      : [{ opcode: 0x05, dst: 0, src: 0, offset: 0, imm: 0 }]),
+    { opcode: 0x95, dst: 0, src: 0, offset: 0, imm: 0 },
+  ]).flat();
 }
 
 const hex = (value: Uint8Array): string => Buffer.from(value).toString("hex");

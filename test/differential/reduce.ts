@@ -38,7 +38,7 @@ function without(program: GeneratedProgram, start: number, end: number): Generat
     const instruction = instructions[slot] as Instruction;
     const width = isWide(instruction) ? 2 : 1;
     if (slot >= start && slot + width <= end && instruction.opcode !== EXIT && instruction !== NOTHING) {
-      instructions.fill(NOTHING, slot, slot + width);
+      for (let at = slot; at < slot + width; at++) instructions[at] = NOTHING;
       references.delete(slot);
       changed = true;
     }

@@ -103,7 +103,7 @@ function outcome(bytes: Uint8Array): string {
     } catch (error) {
       if (!(error instanceof BpfError)) throw error;
       if (error.message === "" || error.message.includes("undefined"))
-        throw new Error(`poor message: ${error.message}`);
+        throw new Error(`poor message: ${error.message}`, { cause: error });
       if (first === "fine") first = error.code;
     }
   };

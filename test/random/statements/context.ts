@@ -30,7 +30,6 @@ const FIELDS: Readonly<Record<GeneratedType, readonly ContextField[]>> = {
     { offset: 52, size: 4, write: true },
     { offset: 60, size: 4, write: true },
     { offset: 64, size: 4, write: true },
-    { offset: 160, size: 4 },
   ],
   socket_filter: [
     { offset: 0, size: 4 },

@@ -113,6 +113,9 @@ export function atomic(b: FunctionBuilder): boolean {
   const src = fetch && op !== "cmpxchg" ? b.scratch() : b.scalar();
   const place = findPlace(b, bytes, "atomic");
   if (place === undefined || place.reg === src) return false;
+  // Linux 6.18 loses track of what a fetch from the stack puts into the register: states with different values are
+  // taken for equal, and a branch that is needed is removed (seen as a hole in the translated program).
+  if (fetch && place.stack !== undefined) return false;
   b.emit(row, { dst: place.reg, src, offset: place.offset });
   if (place.stack !== undefined) b.now.write(place.stack, bytes);
   return true;

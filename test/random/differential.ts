@@ -1,0 +1,207 @@
+/**
+ * The differential harness: one program with its maps and input through interpreter, JIT and kernel, and what they leave
+ * behind compared byte by byte: r0, packet, context, every map.
+ */
+import { BpfError, VerifierError } from "../../src/errors.ts";
+import type { Instruction } from "../../src/isa/index.ts";
+import { KernelMachine, possibleCpus } from "../../src/kernel/index.ts";
+import { ENGINES, type Engine, Machine } from "../../src/machine/index.ts";
+import type { GeneratedProgram } from "./model.ts";
+import { toObject } from "./object.ts";
+
+/** The part of a map's face that machine and kernel share. */
+interface AnyMap {
+  readonly name: string;
+  readonly perCpu: boolean;
+  update(key: Uint8Array, value: Uint8Array): void;
+  keys(): Iterable<Uint8Array>;
+  lookup(key: Uint8Array): Uint8Array | undefined;
+  lookupPerCpu(key: Uint8Array): Uint8Array[] | undefined;
+}
+
+/** What a run leaves behind; an error takes the place of a result. */
+export interface Observation {
+  readonly error?: string;
+  readonly returnValue?: number;
+  readonly packet?: string;
+  readonly metadata?: string;
+  /** Fields by name; addresses are left out. */
+  readonly context?: Readonly<Record<string, string>>;
+  /** By map, then by key; of per-CPU maps the value of the CPU that ran, then those of the others. */
+  readonly maps?: Readonly<Record<string, Readonly<Record<string, string>>>>;
+}
+
+/** Context fields that are addresses, or that a test run in the kernel does not write back. */
+const NOT_COMPARED: ReadonlySet<string> = new Set(["data", "data_end", "data_meta", "flow_keys", "sk"]);
+/** Those that bpf_prog_test_run_skb writes back (net/bpf/test_run.c of Linux 6.18). */
+const WRITTEN_BACK: ReadonlySet<string> = new Set([
+  "mark",
+  "priority",
+  "cb",
+  "tstamp",
+  "gso_segs",
+  "gso_size",
+]);
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+function fill(maps: Readonly<Record<string, AnyMap>>, { maps: definitions }: GeneratedProgram): void {
+  for (const { name, entries, frozen } of definitions) {
+    if (!frozen) for (const [key, value] of entries) maps[name]?.update(key, value);
+  }
+}
+
+/** A map's contents as text, in the order of its keys. */
+function contents(map: AnyMap): Record<string, string> {
+  const rows = [...map.keys()].map((key): [string, string] => {
+    if (!map.perCpu) return [hex(key), hex(map.lookup(key) ?? new Uint8Array(0))];
+    return [hex(key), (map.lookupPerCpu(key) ?? []).map(hex).join(" ")];
+  });
+  return Object.fromEntries(rows.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function observe(
+  maps: Readonly<Record<string, AnyMap>>,
+  run: () => {
+    readonly returnValue: number;
+    readonly packet: Uint8Array;
+    readonly metadata: Uint8Array;
+    readonly context: object;
+  },
+): Observation {
+  try {
+    const { returnValue, packet, metadata, context } = run();
+    return {
+      returnValue,
+      packet: hex(packet),
+      metadata: hex(metadata),
+      context: Object.fromEntries(
+        Object.entries(context)
+          .filter(([name]) => !NOT_COMPARED.has(name) && WRITTEN_BACK.has(name))
+          .map(([name, value]) => [name, String(value)]),
+      ),
+      maps: Object.fromEntries(Object.values(maps).map((map) => [map.name, contents(map)])),
+    };
+  } catch (error) {
+    if (!(error instanceof BpfError)) throw error;
+    return { error: error.message };
+  }
+}
+
+/** Runs in the kernel; undefined if its verifier rejects the program. */
+export async function inKernel(program: GeneratedProgram): Promise<Observation | undefined> {
+  using machine = await KernelMachine.create();
+  try {
+    const { programs, maps } = machine.load(toObject(program));
+    fill(maps, program);
+    return observe(maps, () => {
+      const result = programs[program.name]!.run({ packet: program.packet });
+      // A machine gives a socket filter's packet as the program saw it, from the network header on.
+      return program.type === "socket_filter" ? { ...result, packet: result.packet.subarray(14) } : result;
+    });
+  } catch (error) {
+    if (error instanceof VerifierError) return undefined;
+    throw error;
+  }
+}
+
+export async function inEngine(
+  machine: Machine,
+  engine: Engine,
+  program: GeneratedProgram,
+): Promise<Observation> {
+  const { programs, maps } = await machine.load(toObject(program));
+  fill(maps, program);
+  return observe(maps, () => programs[program.name]!.run({ packet: program.packet, engine }));
+}
+
+export interface Comparison {
+  readonly accepted: boolean;
+  /** One line for each thing that differs from the kernel. */
+  readonly differences: readonly string[];
+}
+
+/** Compares; without a kernel the interpreter is the judge. */
+export async function compare(
+  program: GeneratedProgram,
+  { kernel = true }: { readonly kernel?: boolean } = {},
+): Promise<Comparison> {
+  const judge = kernel ? await inKernel(program) : undefined;
+  if (kernel && judge === undefined) return { accepted: false, differences: [] };
+  const differences: string[] = [];
+  let expected = judge;
+  for (const engine of ENGINES) {
+    const machine = await Machine.create({ cpus: possibleCpus(), engine });
+    const seen = await inEngine(machine, engine, program);
+    if (expected === undefined) expected = seen;
+    else for (const line of describe(expected, seen)) differences.push(`${engine}: ${line}`);
+  }
+  return { accepted: true, differences };
+}
+
+/**
+ * Whether the outcome depends on where things lie in memory, or on what the stack held before. Generated programs do not
+ * ask, but what is left of one while it is reduced may well return an address; a difference in that means nothing.
+ */
+export async function isMeaningless(program: GeneratedProgram): Promise<boolean> {
+  const observations: Observation[] = [];
+  for (const other of [false, true]) {
+    const machine = await Machine.create({ cpus: possibleCpus(), engine: "interpreter" });
+    if (other) {
+      machine.memory.alloc(12345 * 8, "room that moves everything behind it");
+      machine.loadInstructions(stackFiller(), "filler").call();
+    }
+    observations.push(await inEngine(machine, "interpreter", program));
+  }
+  return describe(observations[0] ?? {}, observations[1] ?? {}).length > 0;
+}
+
+/** Four frames, one below the other, each filled with a pattern. */
+function stackFiller(): Instruction[] {
+  const frames = 4;
+  return Array.from({ length: frames }, (_, frame) => {
+    const stores = Array.from({ length: 64 }, (_, slot) => ({
+      opcode: 0x7a,
+      dst: 10,
+      src: 0,
+      offset: -8 * (slot + 1),
+      imm: 0x5ca1ab1e,
+    }));
+    const call = { opcode: 0x85, dst: 0, src: 1, offset: 0, imm: 1 };
+    const zero = { opcode: 0xb7, dst: 0, src: 0, offset: 0, imm: 0 };
+    const exit = { opcode: 0x95, dst: 0, src: 0, offset: 0, imm: 0 };
+    return [...stores, frame === frames - 1 ? zero : call, exit];
+  }).flat();
+}
+
+/** What differs between two observations, in words. */
+function describe(expected: Observation, seen: Observation): string[] {
+  if (expected.error !== undefined || seen.error !== undefined) {
+    return expected.error === seen.error
+      ? []
+      : [`${seen.error ?? "ran"}, expected: ${expected.error ?? "a run"}`];
+  }
+  const lines: string[] = [];
+  const differ = (what: string, a: string | number | undefined, b: string | number | undefined): void => {
+    if (a === b) return;
+    if (typeof a === "string" && typeof b === "string" && a.length === b.length && a.length > 32) {
+      const at = [...a].findIndex((letter, index) => letter !== b[index]) & ~15;
+      lines.push(`${what} byte ${at / 2}: ${b.slice(at, at + 16)}, expected ${a.slice(at, at + 16)}`);
+    } else lines.push(`${what} is ${b ?? "missing"}, expected ${a ?? "nothing"}`);
+  };
+  differ("r0", (expected.returnValue ?? 0) >>> 0, (seen.returnValue ?? 0) >>> 0);
+  differ("packet", expected.packet, seen.packet);
+  differ("metadata", expected.metadata, seen.metadata);
+  for (const name of Object.keys(expected.context ?? {})) {
+    differ(`context.${name}`, expected.context?.[name], seen.context?.[name]);
+  }
+  for (const [name, rows] of Object.entries(expected.maps ?? {})) {
+    const other = seen.maps?.[name] ?? {};
+    // The kernel ran on some CPU, the machine on its first: the copies are the same, in another order.
+    const sorted = (value: string | undefined): string | undefined => value?.split(" ").sort().join(" ");
+    for (const key of new Set([...Object.keys(rows), ...Object.keys(other)])) {
+      differ(`${name}[${key}]`, sorted(rows[key]), sorted(other[key]));
+    }
+  }
+  return lines;
+}
