@@ -24,3 +24,5 @@ export {
 } from "./listing.ts";
 export { assembleCbpf } from "./asm.ts";
 export { disassembleCbpf } from "./disasm.ts";
+export { toEbpf } from "./ebpf.ts";
+export { CbpfDebugger, type CbpfSnapshot, type CbpfStop } from "./debugger.ts";

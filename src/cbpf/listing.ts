@@ -6,7 +6,9 @@
 import { BpfError } from "../errors.ts";
 import { CBPF_ANCILLARY, SKF_AD_OFF, ancillaryAt } from "./ancillary.ts";
 import {
+  CBPF_CLASSES,
   CBPF_INSTRUCTIONS,
+  CBPF_JUMP_OPS,
   type CbpfInstruction,
   type CbpfProgram,
   type CbpfRow,
@@ -44,7 +46,7 @@ function operandText({ mnemonic, shape, semantics }: CbpfRow, k: number, index: 
     case "len":
       return "#pktlen";
     case "target":
-      return String(index + 1 + signed);
+      return String((index + 1 + signed) | 0);
     case "a":
     case "none":
       return "";
@@ -57,7 +59,9 @@ export function formatCbpfInstruction({ code, jt, jf, k }: CbpfInstruction, inde
   const mnemonic = row?.mnemonic ?? "unimp";
   const operand = row === undefined ? `0x${code.toString(16)}` : operandText(row, k, index);
   const start = `(${String(index).padStart(3, "0")}) ${mnemonic.padEnd(8)} `;
-  return row?.semantics.kind === "branch"
+  // Also of those codes of the class that don't exist.
+  const branches = (code & 7) === CBPF_CLASSES.jmp && (code & 0xf0) !== CBPF_JUMP_OPS.ja;
+  return branches
     ? `${start}${operand.padEnd(16)} jt ${index + 1 + jt}\tjf ${index + 1 + jf}`
     : start + operand;
 }
@@ -105,7 +109,10 @@ export function parseCbpfListing(text: string): CbpfInstruction[] {
     const [, number = "", mnemonic = "", operand = "", jt, jf] = match;
     const index = program.length;
     if (Number(number) !== index)
-      throw malformed(line, `instruction (${number}) stands where (${index}) is expected`);
+      throw malformed(
+        line,
+        `instruction (${number}) stands where (${String(index).padStart(3, "0")}) is expected`,
+      );
     program.push(parseInstruction(mnemonic, operand, jt, jf, index, line));
     checkCount(program.length, line);
   });
