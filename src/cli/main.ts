@@ -5,13 +5,23 @@ import { asmCommand } from "./commands/asm.ts";
 import { disasmCommand } from "./commands/disasm.ts";
 import { dumpCommand } from "./commands/dump.ts";
 import { execCommand } from "./commands/exec.ts";
+import { kernelCommand } from "./commands/kernel.ts";
 import { runCommand } from "./commands/run.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { JSON_VERSION, toJson } from "./json.ts";
 import { nearest } from "./nearest.ts";
 import { type Terminal, processTerminal } from "./terminal.ts";
 import { VERSION } from "../version.ts";
 
-const COMMANDS: readonly Command[] = [runCommand, dumpCommand, asmCommand, disasmCommand, execCommand];
+const COMMANDS: readonly Command[] = [
+  runCommand,
+  verifyCommand,
+  dumpCommand,
+  asmCommand,
+  disasmCommand,
+  execCommand,
+  kernelCommand,
+];
 
 /** Runs a command line; returns the exit status: 0 done, 1 rejected or failed check, 2 wrong usage or unreadable input. */
 export async function main(args: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {

@@ -1,14 +1,14 @@
 /** `--maps FILE`: elements that are put into maps before a run, as JSON. */
 import { BpfError } from "../errors.ts";
-import type { BpfMap } from "../machine/index.ts";
 import { readInput } from "./files.ts";
+import type { AnyMap } from "./maps.ts";
 import { nearest } from "./nearest.ts";
 
 /**
  * Reads `{ "MAP": [{ "key": …, "value": … }, …] }`. Keys and values are converted through BTF; strings of hex digits
  * stand for bytes where a map has no BTF.
  */
-export async function fillMaps(path: string, maps: Readonly<Record<string, BpfMap>>): Promise<void> {
+export async function fillMaps(path: string, maps: Readonly<Record<string, AnyMap>>): Promise<void> {
   const fail = (message: string): never => {
     throw new BpfError("usage", `${path}: ${message}`, { where: { file: path } });
   };

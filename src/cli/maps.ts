@@ -1,7 +1,21 @@
 /** The maps of a finished run, as data and as text. */
-import type { BpfMap } from "../machine/index.ts";
+import type { Codec } from "../machine/index.ts";
 import { hex } from "./json.ts";
 import type { Terminal } from "./terminal.ts";
+
+/** The face that maps of a machine and of the kernel share. */
+export interface AnyMap {
+  readonly name: string;
+  readonly type: string;
+  readonly perCpu: boolean;
+  readonly keyType: Codec | undefined;
+  readonly valueType: Codec | undefined;
+  keys(): Iterable<Uint8Array>;
+  lookup(key: Uint8Array): Uint8Array | undefined;
+  lookupPerCpu(key: Uint8Array): Uint8Array[] | undefined;
+  get(key: unknown): unknown;
+  set(key: unknown, value: unknown): void;
+}
 
 export interface MapReport {
   readonly name: string;
@@ -15,13 +29,13 @@ const SHOWN = 16;
 const MAX_ENTRIES = 10_000;
 
 /** What the programs left in the maps; constants are left out. */
-export function mapReports(maps: Readonly<Record<string, BpfMap>>): MapReport[] {
+export function mapReports(maps: Readonly<Record<string, AnyMap>>): MapReport[] {
   return Object.values(maps)
     .filter(({ name }) => !name.startsWith(".rodata"))
     .map((map) => ({ name: map.name, type: map.type, entries: [...filled(map)] }));
 }
 
-function* filled(map: BpfMap): Generator<{ key: unknown; value: unknown }> {
+function* filled(map: AnyMap): Generator<{ key: unknown; value: unknown }> {
   const array = map.type === "array" || map.type === "percpu_array";
   let found = 0;
   for (const key of map.keys()) {
@@ -39,7 +53,7 @@ function* filled(map: BpfMap): Generator<{ key: unknown; value: unknown }> {
   }
 }
 
-function hasContent(map: BpfMap, key: Uint8Array): boolean {
+function hasContent(map: AnyMap, key: Uint8Array): boolean {
   const values = map.perCpu ? (map.lookupPerCpu(key) ?? []) : [map.lookup(key) ?? new Uint8Array(0)];
   return values.some((bytes) => bytes.some((byte) => byte !== 0));
 }
@@ -47,13 +61,13 @@ function hasContent(map: BpfMap, key: Uint8Array): boolean {
 export function renderMaps(
   reports: readonly MapReport[],
   { style }: Terminal,
-  { all }: { all: boolean },
+  { all, prefix = "map" }: { all: boolean; prefix?: string },
 ): string[] {
   const lines: string[] = [];
   for (const { name, type, entries } of reports) {
     if (entries.length === 0) continue;
     const elements = entries.length === 1 ? "1 element" : `${entries.length} elements`;
-    lines.push("", style("bold", `map ${name}`) + style("dim", `  ${type}, ${elements}`));
+    lines.push("", style("bold", `${prefix} ${name}`) + style("dim", `  ${type}, ${elements}`));
     const shown = all ? entries : entries.slice(0, SHOWN);
     const keys = shown.map(({ key }) => renderValue(key));
     const width = Math.min(40, Math.max(...keys.map((key) => key.length)));

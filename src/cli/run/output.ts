@@ -1,7 +1,7 @@
 /** The capture that `-w` writes: the format by the file's name, packets as the program left them. */
-import { type CaptureInterface, type PacketBatch, PcapWriter, PcapngWriter } from "../capture/index.ts";
-import type { KeptPacket } from "../machine/index.ts";
-import { OutputFile } from "./files.ts";
+import { type CaptureInterface, type PacketBatch, PcapWriter, PcapngWriter } from "../../capture/index.ts";
+import type { KeptPacket } from "../../machine/index.ts";
+import { OutputFile } from "../files.ts";
 
 /** if_tsresol of microseconds, the resolution that pcap files have unless they say otherwise. */
 const MICROSECONDS = 6;

@@ -1,5 +1,5 @@
-import { type Fate, returnName } from "../hooks/index.ts";
-import type { Packets, Program } from "../machine/index.ts";
+import { type Fate, returnName } from "../../hooks/index.ts";
+import type { Packets, Program } from "../../machine/index.ts";
 
 /** How often a program gave one answer. */
 export interface Tally {

@@ -1,0 +1,131 @@
+/** A capture through a program, batch by batch: verdicts, faults, the packets that go on, and the kernel's answers. */
+import { type Capture, linktypeName, readCapture } from "../../capture/index.ts";
+import { BpfError } from "../../errors.ts";
+import type { Hook } from "../../hooks/index.ts";
+import type { Layer, Program } from "../../machine/index.ts";
+import { streamInput } from "../files.ts";
+import { type Terminal, count } from "../terminal.ts";
+import type { KernelShadow } from "./kernel.ts";
+import { CaptureOutput } from "./output.ts";
+import { Verdicts } from "./verdicts.ts";
+
+export interface CaptureRun {
+  readonly program: Program;
+  readonly input: string;
+  readonly output: string | undefined;
+  readonly layer: Layer | undefined;
+  readonly limit: number | undefined;
+  readonly keepResults: boolean;
+  readonly terminal: Terminal;
+  /** Runs the same packets in the kernel. */
+  readonly kernel: KernelShadow | undefined;
+}
+
+export interface CaptureResult {
+  readonly verdicts: Verdicts;
+  readonly results: number[] | undefined;
+  readonly faults: { count: number; first: BpfError | undefined };
+  readonly runNs: number;
+  readonly totalMs: number;
+  readonly output: { path: string; packets: number } | undefined;
+  readonly damage: BpfError | undefined;
+}
+
+export async function runCapture({
+  program,
+  input,
+  output,
+  layer,
+  limit,
+  keepResults,
+  terminal,
+  kernel,
+}: CaptureRun): Promise<CaptureResult> {
+  const { hook } = program;
+  const { chunks, size } = await streamInput(input);
+  const capture = await openCapture(chunks, input);
+  const sink = output === undefined ? undefined : await CaptureOutput.create(output);
+  const progress = terminal.progress("running");
+  const verdicts = new Verdicts(program);
+  const results: number[] | undefined = keepResults ? [] : undefined;
+  const faults: { count: number; first: BpfError | undefined } = { count: 0, first: undefined };
+  let checked = 0;
+  let runNs = 0;
+  const start = performance.now();
+  try {
+    for await (const batch of capture.batches()) {
+      for (; checked < batch.interfaces.length; checked++) {
+        checkLinktype(program, hook, batch.interfaces[checked]?.linktype ?? 0, input);
+      }
+      const room = limit === undefined ? batch.count : Math.min(batch.count, limit - verdicts.packets);
+      const packets = room === batch.count ? batch : { ...batch, count: room };
+      const faulted = new Set<number>();
+      const done = program.runPackets(packets, {
+        ...(layer === undefined ? {} : { layer }),
+        ...(sink === undefined ? {} : { onPacket: (packet) => sink.add(batch, packet) }),
+        onFault: (index, error) => {
+          faulted.add(index);
+          faults.count++;
+          faults.first ??= error;
+          // Each further packet would cost seconds: a program that does not end is not run on.
+          if (error.code === "fuel") throw error;
+        },
+      });
+      runNs += done.durationNs;
+      kernel?.add(batch, packets, done.results, faulted);
+      verdicts.add(done.results, packets, faulted);
+      if (results !== undefined) for (const value of done.results) results.push(program.readResult(value));
+      await sink?.flush();
+      progress?.update(
+        size === undefined ? undefined : capture.offset / size,
+        `${count(verdicts.packets)} packets`,
+      );
+      if (limit !== undefined && verdicts.packets >= limit) break;
+    }
+    const { damage } = capture;
+    for (; checked < capture.interfaces.length; checked++) {
+      checkLinktype(program, hook, capture.interfaces[checked]?.linktype ?? 0, input);
+    }
+    await sink?.commit(capture.interfaces);
+    return {
+      verdicts,
+      results,
+      faults,
+      runNs,
+      totalMs: performance.now() - start,
+      output: sink === undefined ? undefined : { path: sink.path, packets: sink.packets },
+      damage: damage === undefined ? undefined : naming(damage.error, input),
+    };
+  } catch (error) {
+    await sink?.discard();
+    throw error;
+  } finally {
+    progress?.end();
+  }
+}
+
+/** The readers of captures do not know the file's name: it goes in front. */
+function naming(error: BpfError, file: string): BpfError {
+  return new BpfError(error.code, `${file}: ${error.message}`, {
+    where: { ...error.where, file },
+    cause: error,
+  });
+}
+
+async function openCapture(chunks: AsyncIterable<Uint8Array>, file: string): Promise<Capture> {
+  try {
+    return await readCapture(chunks, { onDamage: "stop" });
+  } catch (error) {
+    throw error instanceof BpfError && error.code === "capture" ? naming(error, file) : error;
+  }
+}
+
+function checkLinktype(program: Program, hook: Hook, linktype: number, input: string): void {
+  if (hook.linktypes.includes(linktype)) return;
+  const takes = hook.linktypes.map(linktypeName).join(", ");
+  throw new BpfError(
+    "linktype",
+    `${input}: link type ${linktypeName(linktype)} (${linktype}): program '${program.name}' of type ${hook.type} takes ${takes}`,
+    { where: { file: input, program: program.name } },
+  );
+}
