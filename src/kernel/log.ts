@@ -35,9 +35,9 @@ export function withLog(
   }
 }
 
-/** Lines that say how much work the verifier had, rather than what is wrong. */
+/** Lines that say how much work the verifier had, or in which state it was, rather than what is wrong. */
 const STATISTICS =
-  /^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read|insn_history|total_states)/;
+  /^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read|insn_history|total_states|cur state:|old state:)/;
 
 /** The last line of a log that is about the program: the reason when it was rejected. */
 export function reasonOf(log: string): string {
