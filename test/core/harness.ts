@@ -114,3 +114,85 @@ export const mov = (dst: number, imm: number): Instruction => ins(0xb7, { dst, i
 export const movReg = (dst: number, src: number): Instruction => ins(0xbf, { dst, src });
 export const call = (imm: number): Instruction => ins(0x85, { imm });
 export const callLocal = (imm: number): Instruction => ins(0x85, { src: 1, imm });
+
+/** What a batch is asked to do; see the RUN_ fields. */
+export interface BatchOptions {
+  readonly kind?: number;
+  readonly engine?: number;
+  readonly repeat?: number;
+  readonly keep?: number;
+  readonly fuel?: bigint;
+  readonly bufferSize?: number;
+  readonly outSize?: number;
+  readonly ifindex?: number;
+  readonly template?: Uint8Array;
+}
+
+/** An order for `run_batch` over packets. */
+export class Batch {
+  readonly bench: Bench;
+  readonly run: number;
+  readonly context: number;
+  readonly buffer: number;
+  readonly out: number;
+  readonly records: number;
+
+  constructor(bench: Bench, prog: number, packets: readonly Uint8Array[], options: BatchOptions = {}) {
+    const { kind = layout.KIND_XDP, engine = layout.ENGINE_INTERPRETER, repeat = 1, keep = 0 } = options;
+    const { fuel = 100_000n, bufferSize = 4096, outSize = 0, ifindex = 0 } = options;
+    const contextSize = kind === layout.KIND_XDP ? layout.XDP_MD_SIZE : layout.SKB_SIZE;
+    this.bench = bench;
+    this.run = bench.alloc(layout.RUN_SIZE);
+    this.context = bench.alloc(layout.CTX_HEADER + contextSize) + layout.CTX_HEADER;
+    this.buffer = bench.alloc(bufferSize);
+    this.out = bench.alloc(Math.max(outSize, 8));
+    this.records = bench.alloc(packets.length * layout.RECORD_SIZE + 8);
+    const template = bench.place(options.template ?? new Uint8Array(contextSize));
+    const fields: [number, number][] = [
+      [layout.RUN_PROG, prog],
+      [layout.RUN_ENGINE, engine],
+      [layout.RUN_KIND, kind],
+      [layout.RUN_CTX, this.context],
+      [layout.RUN_CTX_SIZE, contextSize],
+      [layout.RUN_TEMPLATE, template],
+      [layout.RUN_BUFFER, this.buffer],
+      [layout.RUN_BUFFER_SIZE, bufferSize],
+      [layout.RUN_HEADROOM, layout.XDP_HEADROOM],
+      [layout.RUN_RECORDS, this.records],
+      [layout.RUN_COUNT, packets.length],
+      [layout.RUN_REPEAT, repeat],
+      [layout.RUN_OUT, this.out],
+      [layout.RUN_OUT_END, this.out + outSize],
+      [layout.RUN_KEEP, keep],
+    ];
+    for (const [offset, value] of fields) bench.view.setUint32(this.run + offset, value, true);
+    bench.view.setBigUint64(this.run + layout.RUN_FUEL, fuel, true);
+    for (const [index, packet] of packets.entries()) {
+      this.set(index, layout.RECORD_ORIGIN, bench.place(packet));
+      this.set(index, layout.RECORD_LENGTH, packet.length);
+      this.set(index, layout.RECORD_IFINDEX, ifindex);
+    }
+  }
+
+  set(index: number, offset: number, value: number): void {
+    this.bench.view.setUint32(this.records + index * layout.RECORD_SIZE + offset, value, true);
+  }
+
+  record(index: number, offset: number): number {
+    return this.bench.view.getUint32(this.records + index * layout.RECORD_SIZE + offset, true);
+  }
+
+  field(offset: number): number {
+    return this.bench.view.getUint32(this.run + offset, true);
+  }
+
+  go(): number {
+    return this.bench.core.run_batch(this.bench.exec, this.run);
+  }
+
+  /** The packet that was kept for a record, or undefined. */
+  kept(index: number): Uint8Array | undefined {
+    const at = this.record(index, layout.RECORD_OUT);
+    return at === 0 ? undefined : this.bench.bytes(at, this.record(index, layout.RECORD_OUT_LENGTH)).slice();
+  }
+}

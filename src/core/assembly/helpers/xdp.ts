@@ -1,5 +1,5 @@
 /** Moving the ends of a packet. The context's hidden header says how far its buffer reaches. */
-import { CTX_END, CTX_HEAD, CTX_HEADER, XDP_DATA, XDP_DATA_END, XDP_DATA_META } from "../../layout";
+import { CTX_END, CTX_HEAD, CTX_HEADER, CTX_LOW, XDP_DATA, XDP_DATA_END, XDP_DATA_META } from "../../layout";
 import { EACCES, EINVAL } from "../uapi";
 
 // A packet keeps at least an Ethernet header.
@@ -13,6 +13,12 @@ function headroomStart(context: u32): i64 {
   return i64(load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_HEAD)) + XDP_FRAME_SIZE;
 }
 
+/** Notes how far down the program has come, so that the next packet finds the headroom as it was. */
+function exposes(context: u32, address: u32): void {
+  const header = context - CTX_HEADER;
+  if (address < load<u32>(header, CTX_HEADER + CTX_LOW)) store<u32>(header, address, CTX_HEADER + CTX_LOW);
+}
+
 /** Moves the start; metadata in front of the packet moves along. */
 export function xdp_adjust_head(context: u32, delta: i32): i32 {
   const data = load<u32>(context, XDP_DATA);
@@ -23,6 +29,7 @@ export function xdp_adjust_head(context: u32, delta: i32): i32 {
   memory.copy(meta + delta, meta, data - meta);
   store<u32>(context, meta + delta, XDP_DATA_META);
   store<u32>(context, u32(moved), XDP_DATA);
+  exposes(context, meta + delta);
   return 0;
 }
 
@@ -45,5 +52,6 @@ export function xdp_adjust_meta(context: u32, delta: i32): i32 {
   const size = data - moved;
   if ((size & 3) != 0 || size > MAX_META) return -EACCES;
   store<u32>(context, u32(moved), XDP_DATA_META);
+  exposes(context, u32(moved));
   return 0;
 }

@@ -87,7 +87,7 @@ export function leave(state: u32): u32 {
  * the program that runs.
  */
 export function functionAt(value: u64, state: u32): u32 {
-  if (value + FUNC_SIZE > u64(memory.size()) << 16) return 0;
+  if (value > (u64(memory.size()) << 16) - FUNC_SIZE) return 0;
   const prog = load<u32>(state, EXEC_PROG);
   if (load<u32>(u32(value), FUNC_PROG) != prog) return 0;
   const code = load<u32>(u32(value), FUNC_CODE);
