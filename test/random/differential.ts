@@ -3,11 +3,12 @@
  * behind compared byte by byte: r0, packet, context, every map.
  */
 import { BpfError, VerifierError } from "../../src/errors.ts";
-import type { Instruction } from "../../src/isa/index.ts";
 import { KernelMachine, possibleCpus } from "../../src/kernel/index.ts";
 import { ENGINES, type Engine, Machine } from "../../src/machine/index.ts";
 import type { GeneratedProgram } from "./model.ts";
 import { toObject } from "./object.ts";
+import { reduce } from "./reduce.ts";
+import { withoutPerfmon } from "./strict.ts";
 
 /** The part of a map's face that machine and kernel share. */
 interface AnyMap {
@@ -140,38 +141,22 @@ export async function compare(
 }
 
 /**
- * Whether the outcome depends on where things lie in memory, or on what the stack held before. Generated programs do not
- * ask, but what is left of one while it is reduced may well return an address; a difference in that means nothing.
+ * The smallest program found that still differs. What is left of a program may well return an address or stack that was
+ * never written, and a difference in that means nothing: so if the verifier could tell that of the whole program, every
+ * smaller one must pass it too.
  */
-export async function isMeaningless(program: GeneratedProgram): Promise<boolean> {
-  const observations: Observation[] = [];
-  for (const other of [false, true]) {
-    const machine = await Machine.create({ cpus: possibleCpus(), engine: "interpreter" });
-    if (other) {
-      machine.memory.alloc(12345 * 8, "room that moves everything behind it");
-      machine.loadInstructions(stackFiller(), "filler").call();
-    }
-    observations.push(await inEngine(machine, "interpreter", program));
-  }
-  return describe(observations[0] ?? {}, observations[1] ?? {}).length > 0;
+export async function reduceDifference(program: GeneratedProgram): Promise<GeneratedProgram> {
+  using machine = await KernelMachine.create();
+  const clean = (one: GeneratedProgram): boolean => withoutPerfmon(() => accepts(machine, one));
+  const strict = clean(program);
+  return reduce(
+    program,
+    async (one) => (!strict || clean(one)) && (await compare(one)).differences.length > 0,
+  );
 }
 
-/** Four frames, one below the other, each filled with a pattern. */
-function stackFiller(): Instruction[] {
-  const frames = 4;
-  return Array.from({ length: frames }, (_, frame) => {
-    const stores = Array.from({ length: 64 }, (_, slot) => ({
-      opcode: 0x7a,
-      dst: 10,
-      src: 0,
-      offset: -8 * (slot + 1),
-      imm: 0x5ca1ab1e,
-    }));
-    const call = { opcode: 0x85, dst: 0, src: 1, offset: 0, imm: 1 };
-    const zero = { opcode: 0xb7, dst: 0, src: 0, offset: 0, imm: 0 };
-    const exit = { opcode: 0x95, dst: 0, src: 0, offset: 0, imm: 0 };
-    return [...stores, frame === frames - 1 ? zero : call, exit];
-  }).flat();
+function accepts(machine: KernelMachine, program: GeneratedProgram): boolean {
+  return machine.verify(toObject(program), program.name).accepted;
 }
 
 /** What differs between two observations, in words. */
