@@ -128,6 +128,16 @@ export class Btf {
     return found;
   }
 
+  /**
+   * @internal The ids of types whose name is `name` but for a flavour ("task_struct___old"), those of the base first. Some
+   * may be of other names: the caller compares.
+   */
+  *candidates(name: string): Generator<number> {
+    if (this.base !== undefined) yield* this.base.candidates(name);
+    this.#index ??= new NameIndex(this, this.#view, this.#offsets, this.#first);
+    yield* this.#index.candidates(name);
+  }
+
   /** @internal A hash of a string, without decoding it. */
   hashOf(offset: number): number {
     if (offset < this.#stringBase && this.base !== undefined) return this.base.hashOf(offset);
@@ -245,14 +255,32 @@ class NameIndex {
   }
 }
 
-/** FNV-1a over at most 256 bytes: strings that overlap without measure must not cost a square. */
+const UNDERSCORE = 0x5f;
+
+/**
+ * FNV-1a over at most 256 bytes: strings that overlap without measure must not cost a square. A name's flavour (see
+ * core/names.ts) does not count, so that the same index answers for names with and without.
+ */
 function hashName(bytes: Uint8Array, start: number): number {
   let hash = 0x811c9dc5;
+  /** The hash of what stands before the last separator. */
+  let essential: number | undefined;
+  /** The hash before the run of underscores that we are in, and the run's length. */
+  let before = 0;
+  let run = 0;
   const end = Math.min(bytes.length, start + 256);
   for (let index = start; index < end; index++) {
     const byte = bytes[index] as number;
     if (byte === 0) break;
+    if (byte === UNDERSCORE) {
+      if (run === 0) before = hash;
+      run++;
+    } else {
+      if (run === 3 && index > start + 3) essential = before;
+      run = 0;
+    }
     hash = Math.imul(hash ^ byte, 0x01000193);
   }
-  return hash ^ (hash >>> 15);
+  const result = essential ?? hash;
+  return result ^ (result >>> 15);
 }

@@ -6,3 +6,4 @@ export { declaration, typeName } from "./name.ts";
 export { type BtfValue, decodeValue } from "./value.ts";
 export { encodeValue } from "./encode.ts";
 export * from "./ext.ts";
+export * from "./core/index.ts";

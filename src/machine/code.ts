@@ -13,10 +13,12 @@ import {
 } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { type Instruction, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
+import { POISON_HELPER } from "../object/index.ts";
 import { compileProgram } from "../jit/index.ts";
 import { PROGRAM_TYPES } from "../uapi/index.ts";
 import { type HostFunctions, lowerHelper } from "./helpers/registry.ts";
 import type { ProgramImage } from "./image.ts";
+import { poisonedSlot } from "./poison.ts";
 import type { BpfMap } from "./map.ts";
 import type { LinearMemory } from "./memory.ts";
 import type { Compilation } from "./program.ts";
@@ -95,19 +97,25 @@ export class CodeSpace {
     const compiled = compileProgram({
       instructions,
       functions: image.functions,
-      helper: lowerHelper,
+      helper: (id) =>
+        poisonedSlot(id) === undefined ? lowerHelper(id) : { kind: "host", name: `poison_${id}`, args: 0 },
       arrayMap: (address) => this.#host.mapAt(address)?.arrayLayout,
       fuel: true,
       codeAddress: code,
       names: true,
     });
+    const poison: Record<string, () => void> = {};
+    for (const slot of image.poisoned.keys()) {
+      const id = POISON_HELPER + slot;
+      poison[`poison_${id}`] = () => hostFunctions.callHelper(id, 0);
+    }
     let exports: WebAssembly.Exports;
     try {
       const module = new WebAssembly.Module(compiled.bytes as BufferSource);
       const instance = new WebAssembly.Instance(module, {
         env: { memory: memory.memory, table },
         core: core as unknown as WebAssembly.ModuleImports,
-        host: { ...hostFunctions.byName, call_helper: hostFunctions.callHelper },
+        host: { ...hostFunctions.byName, ...poison, call_helper: hostFunctions.callHelper },
       });
       exports = instance.exports;
     } catch (error) {

@@ -1,5 +1,6 @@
 import { type Instruction, rowOf } from "../isa/index.ts";
 import type { LineInfo } from "../btf/index.ts";
+import { markPoison } from "./poison.ts";
 import { type LinkedProgram, type LinkedReference, lineAt } from "../object/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
 import type { FunctionRange } from "./check.ts";
@@ -21,13 +22,16 @@ export interface ProgramImage {
   /** By slot of the `lddw` that waits for an address. */
   readonly references: ReadonlyMap<number, ImageReference>;
   readonly lines: readonly LineInfo[];
+  /** By slot: what an instruction would need of the kernel's types and they have not; it stops the program. */
+  readonly poisoned: ReadonlyMap<number, string>;
 }
 
 export function linkedImage(linked: LinkedProgram): ProgramImage {
-  const { name, program, instructions, lines } = linked;
+  const { name, program, lines, poisoned } = linked;
+  const instructions = markPoison(linked.instructions, poisoned);
   const functions = functionRanges(instructions, linked.functions);
   const references = new Map([...linked.references].map(([slot, reference]) => [slot, byName(reference)]));
-  return { name, type: program?.type, instructions, functions, references, lines };
+  return { name, type: program?.type, instructions, functions, references, lines, poisoned };
 }
 
 function byName(reference: LinkedReference): ImageReference {
@@ -45,7 +49,7 @@ export function bareImage(
   references: ReadonlyMap<number, ImageReference>,
 ): ProgramImage {
   const functions = functionRanges(instructions, [{ name, start: 0 }]);
-  return { name, type, instructions, functions, references, lines: [] };
+  return { name, type, instructions, functions, references, lines: [], poisoned: new Map() };
 }
 
 /**

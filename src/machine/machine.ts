@@ -4,7 +4,7 @@ import { EXEC_FAULT, EXEC_REGS, FAULT_FUEL, MAP_ID, STATUS_DONE, STATUS_PAUSED }
 import { BpfError } from "../errors.ts";
 import { HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
-import { type MapSpec, type ObjectSpec, linkProgram } from "../object/index.ts";
+import { type MapSpec, type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
 import { MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
 import { type Clock, RealClock, VirtualClock } from "./clock.ts";
@@ -15,6 +15,7 @@ import { describeFault } from "./faults.ts";
 import { createHostFunctions, hasHelper } from "./helpers/registry.ts";
 import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
 import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
+import { explainPoison, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Runner } from "./runner.ts";
@@ -45,6 +46,11 @@ export interface LoadOptions {
   readonly programs?: readonly string[];
   /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
+  /**
+   * The kernel's types that programs are fitted to (CO-RE), such as a parsed `/sys/kernel/btf/vmlinux`. Default: the
+   * object's own, so that programs see the structures as their source declares them.
+   */
+  readonly btf?: Btf;
 }
 
 export interface LoadInstructionsOptions {
@@ -194,7 +200,11 @@ export class Machine {
       );
     }
     // All that can fail without a map fails before the first map takes memory.
-    const images = names.map((name) => linkedImage(linkProgram(spec, name)));
+    const target = options.btf ?? spec.btf;
+    const images = names.map((name) => {
+      const linked = linkProgram(spec, name);
+      return linkedImage(target === undefined ? linked : relocate(linked, { target }));
+    });
     for (const image of images) check(image);
     const used = new Set<string>();
     for (const { references } of images) {
@@ -308,7 +318,8 @@ export class Machine {
     return this.memory.u64(exec + EXEC_REGS);
   }
 
-  #faultOf({ name, image, descriptor }: Program, cpu: number, cause: unknown): BpfError {
+  #faultOf({ name, image, descriptor }: Program, cpu: number, thrown: unknown): BpfError {
+    const cause = explainPoison(image, thrown, (slot) => sourceOf(image, slot));
     return describeFault(name, this.memory, this.#core.exec_of(cpu), cause, (address) => {
       const slot = this.#code.slotAt(descriptor, address);
       if (slot === undefined) return undefined;
@@ -324,6 +335,6 @@ function check(program: ProgramImage): void {
     instructions: program.instructions,
     functions: program.functions,
     sourceOf: (slot) => sourceOf(program, slot),
-    hasHelper,
+    hasHelper: (id) => hasHelper(id) || program.poisoned.has(poisonedSlot(id) ?? -1),
   });
 }

@@ -7,6 +7,7 @@ export {
   type LinkOptions,
   linkProgram,
 } from "./link.ts";
+export { POISON_HELPER, relocate } from "./relocate.ts";
 export { lineAt } from "./context.ts";
 export { BPF_F_LINK, BPF_F_RDONLY_PROG } from "./maps.ts";
 export {

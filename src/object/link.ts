@@ -30,8 +30,12 @@ export interface LinkedProgram {
   readonly lines: readonly LineInfo[];
   /** By ascending slot; empty if the object has none. */
   readonly functionInfo: readonly FunctionInfo[];
-  /** By ascending slot. Recorded, not applied. */
+  /** By ascending slot. Applied if {@link relocated}. */
   readonly coreRelocations: readonly CoreRelocation[];
+  /** Whether {@link relocate} has fitted the instructions to a target. */
+  readonly relocated: boolean;
+  /** By slot: why an instruction must not be reached; empty before {@link relocate}. */
+  readonly poisoned: ReadonlyMap<number, string>;
   readonly btf: Btf | undefined;
 }
 
@@ -109,6 +113,8 @@ export function linkProgram(
     lines,
     functionInfo,
     coreRelocations,
+    relocated: false,
+    poisoned: new Map(),
     btf: spec.btf,
   };
 }

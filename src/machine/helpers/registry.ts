@@ -3,6 +3,7 @@ import { BpfError } from "../../errors.ts";
 import { CORE_HELPERS, type CoreHelper } from "../../core/helpers.ts";
 import { EXEC_REGS } from "../../core/layout.ts";
 import { helperId, helperName } from "../../uapi/index.ts";
+import { poisonReached, poisonedSlot } from "../poison.ts";
 import { HOST_HELPERS } from "./table.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
 
@@ -93,7 +94,10 @@ export function createHostFunctions(world: HelperWorld): HostFunctions {
     byName,
     callHelper(id, exec) {
       const run = byId.get(id);
-      if (run === undefined) throw missing(id);
+      if (run === undefined) {
+        const slot = poisonedSlot(id);
+        throw slot === undefined ? missing(id) : poisonReached(slot);
+      }
       run(exec);
     },
   };
