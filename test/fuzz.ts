@@ -1,58 +1,51 @@
-/**
- * `npm run fuzz -- --seconds 60 --seed N`: random programs through both engines and the kernel, as many as the time
- * allows. Prints each difference as the smallest program that shows it, and exits with 1 if there was one.
- */
+/** `npm run fuzz -- --seconds 60 --seed N`: random programs through interpreter, JIT and kernel until the time is up. */
 import { parseArgs } from "node:util";
 import { INSTRUCTIONS } from "../src/isa/index.ts";
-import { Kernel, possibleCpus } from "../src/kernel/index.ts";
-import { type CampaignReport, runCampaign } from "./differential/campaign.ts";
+import { noKernel } from "./kernel/setup.ts";
+import { compare, reduceDifference, show } from "./random/differential.ts";
+import { countRows, generate } from "./random/generate.ts";
 import { OUT_OF_REACH } from "./random/rows.ts";
 
-const { values } = parseArgs({
-  options: {
-    seconds: { type: "string", default: "60" },
-    programs: { type: "string" },
-    seed: { type: "string", default: "1" },
-    "no-kernel": { type: "boolean", default: false },
-  },
-});
-
-async function openKernel(): Promise<Kernel | undefined> {
-  if (values["no-kernel"]) return undefined;
-  try {
-    return await Kernel.open();
-  } catch (error) {
-    console.log(`without the kernel: ${(error as Error).message}`);
-    return undefined;
+/** Returns the exit status: 1 if anything differed. */
+export async function main(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      seconds: { type: "string", default: "60" },
+      seed: { type: "string", default: "0" },
+      count: { type: "string", default: "Infinity" },
+    },
+  });
+  const kernel = noKernel === undefined;
+  if (!kernel) console.log(`without the kernel: ${noKernel}`);
+  const deadline = performance.now() + Number(values.seconds) * 1000;
+  const first = Number(values.seed);
+  const rows = new Map<string, number>();
+  let accepted = 0;
+  let differing = 0;
+  let seed = first;
+  for (; performance.now() < deadline && seed - first < Number(values.count); seed++) {
+    const program = generate(seed);
+    const comparison = await compare(program, { kernel });
+    if (!comparison.accepted) continue;
+    accepted++;
+    for (const [name, count] of countRows([program])) rows.set(name, (rows.get(name) ?? 0) + count);
+    if (comparison.differences.length === 0) continue;
+    differing++;
+    const small = kernel ? await reduceDifference(program) : program;
+    console.log(
+      `seed ${seed}: ${(await compare(small, { kernel })).differences.join("\n  ")}\n${show(small)}`,
+    );
   }
+  const all = seed - first;
+  const reachable = INSTRUCTIONS.filter(({ name }) => OUT_OF_REACH[name] === undefined).map(
+    ({ name }) => name,
+  );
+  const missing = reachable.filter((name) => !rows.has(name));
+  console.log(
+    `${all} programs from seed ${first}: ${accepted} accepted (${((100 * accepted) / Math.max(1, all)).toFixed(1)} %), ` +
+      `${differing} with differences; ${reachable.length - missing.length} of ${reachable.length} rows of the instruction table` +
+      (missing.length === 0 ? "" : `, not ${missing.join(", ")}`),
+  );
+  return differing > 0 ? 1 : 0;
 }
-
-let shown = performance.now();
-function progress({ programs, accepted, differences }: CampaignReport): void {
-  if (!process.stderr.isTTY || performance.now() - shown < 500) return;
-  shown = performance.now();
-  process.stderr.write(`\r${programs} programs, ${accepted} accepted, ${differences.length} differences`);
-}
-
-using kernel = await openKernel();
-const report = await runCampaign({
-  firstSeed: Number(values.seed),
-  programs: values.programs === undefined ? Number.POSITIVE_INFINITY : Number(values.programs),
-  ...(values.programs === undefined ? { until: performance.now() + Number(values.seconds) * 1000 } : {}),
-  cpus: possibleCpus(),
-  onProgress: progress,
-  ...(kernel === undefined ? {} : { kernel }),
-});
-if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-
-const reachable = INSTRUCTIONS.filter(({ name }) => !Object.hasOwn(OUT_OF_REACH, name));
-const missing = reachable.filter(({ name }) => !report.rows.has(name)).map(({ name }) => name);
-const share = ((100 * report.accepted) / Math.max(report.programs, 1)).toFixed(1);
-console.log(`${report.programs} programs from seed ${values.seed}; ${report.accepted} accepted (${share} %)`);
-console.log(
-  `${reachable.length - missing.length} of ${reachable.length} rows of the instruction table were run`,
-);
-if (missing.length > 0) console.log(`not reached: ${missing.join(" ")}`);
-for (const difference of report.differences) console.log(`\n${difference}`);
-console.log(`${report.differences.length} differences`);
-process.exitCode = report.differences.length > 0 ? 1 : 0;

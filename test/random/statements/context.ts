@@ -7,6 +7,8 @@ interface ContextField {
   readonly offset: number;
   readonly size: 4 | 8;
   readonly write?: boolean;
+  /** The kernel keeps fewer bits than the field has. */
+  readonly bits?: number;
 }
 
 /** Fields that hold the same on every machine that is given the same packet (uapi/linux/bpf.h). */
@@ -25,7 +27,7 @@ const FIELDS: Readonly<Record<GeneratedType, readonly ContextField[]>> = {
     { offset: 28, size: 4 },
     { offset: 32, size: 4, write: true },
     { offset: 40, size: 4 },
-    { offset: 44, size: 4, write: true },
+    { offset: 44, size: 4, write: true, bits: 16 },
     { offset: 48, size: 4, write: true },
     { offset: 52, size: 4, write: true },
     { offset: 60, size: 4, write: true },
@@ -60,7 +62,13 @@ export function storeContext(b: FunctionBuilder): boolean {
   if (fields.length === 0) return false;
   const dst = b.context();
   if (dst === undefined) return false;
-  b.emit("stxw", { dst, src: b.scalar([dst]), offset: b.random.pick(fields).offset });
+  const { offset, bits } = b.random.pick(fields);
+  let src = b.scalar([dst]);
+  if (bits !== undefined) {
+    src = b.scratch([dst]);
+    b.emit("and64_imm", { dst: src, imm: 2 ** bits - 1 });
+  }
+  b.emit("stxw", { dst, src, offset });
   return true;
 }
 

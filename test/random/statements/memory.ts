@@ -1,6 +1,6 @@
 import type { FunctionBuilder } from "../builder.ts";
 import { type RowOf, rowsOf } from "../rows.ts";
-import { NONE, SCALAR, type Value } from "../state.ts";
+import { SCALAR, type Value } from "../state.ts";
 import { randomImm } from "../values.ts";
 
 const LOADS = rowsOf("load");
@@ -234,9 +234,4 @@ export function stackPointer(b: FunctionBuilder): boolean {
   b.emit("add64_imm", { dst, imm: offset });
   b.set(dst, { kind: "stack", offset, spread: 0, align: 8 });
   return true;
-}
-
-/** Makes a register unreadable, as far as the generator is concerned. */
-export function drop(b: FunctionBuilder, reg: number): void {
-  b.set(reg, NONE);
 }
