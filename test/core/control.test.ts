@@ -255,6 +255,7 @@ describe("what does not exist", () => {
   test("memory: the trap leaves the state usable", () => {
     const program = bench.program([...lddw(1, 0xfffffff8n), ins(0x79, { src: 1 }), EXIT]);
     expect(() => bench.interpret(program)).toThrow(WebAssembly.RuntimeError);
+    expect(bench.field(EXEC_PC)).toBe(bench.view.getUint32(program + FUNC_CODE, true) + 16);
     expect(bench.interpret(bench.program([mov(0, 9), EXIT])).r0).toBe(9n);
   });
 });

@@ -1,5 +1,5 @@
 /** Calls of helpers: those of the core directly, all others through the host. */
-import { EXEC_COUNT, EXEC_PC } from "../../layout";
+import { EXEC_COUNT } from "../../layout";
 import { callCoreHelper } from "../helpers/dispatch";
 import { call_helper } from "../host";
 
@@ -11,10 +11,9 @@ export function use_core_helpers(on: i32): void {
   coreHelpers = on != 0;
 }
 
-export function callHelper(id: i32, state: u32, pc: u32, count: u64): void {
+export function callHelper(id: i32, state: u32, count: u64): void {
   if (coreHelpers && callCoreHelper(id, state)) return;
   // The host may throw; it finds the state as it is at the call.
-  store<u32>(state, pc, EXEC_PC);
   store<u64>(state, count, EXEC_COUNT);
   call_helper(id, state);
 }

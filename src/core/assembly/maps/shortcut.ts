@@ -4,7 +4,8 @@
  * where the walk stands after them. Entries are made by lookups and carry the trie's stamp; every change of the trie
  * takes a new stamp, so that changes stay cheap and an old entry is never used.
  *
- * Measured with 1,000 IPv4 prefixes of 8 to 32 bits and random addresses: see test/core/README.md.
+ * Measured with random addresses, lookups without and with: 1,000 IPv4 prefixes of 8 to 32 bits 53 and 10.5 ns, 20,000 of
+ * them 171 and 22 ns; 1,000 IPv6 prefixes of 32 to 64 bits in 100 networks 105 and 35 ns.
  */
 import { MAP_COUNT } from "../../layout";
 import { alloc } from "../allocator";
