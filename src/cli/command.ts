@@ -27,8 +27,6 @@ export interface Invocation {
 
 export interface Command {
   readonly name: string;
-  /** One line, for the list of commands. */
-  readonly summary: string;
   /** Positional arguments as the usage line shows them. */
   readonly usage: string;
   /** A paragraph or two. */

@@ -1,26 +1,55 @@
 /** The `skep` command: finds the subcommand, and turns every error into one sentence and an exit status. */
 import { BpfError } from "../errors.ts";
 import { type Command, COMMON_OPTIONS, helpOf, parseCommandLine } from "./command.ts";
-import { asmCommand } from "./commands/asm.ts";
-import { disasmCommand } from "./commands/disasm.ts";
-import { dumpCommand } from "./commands/dump.ts";
-import { execCommand } from "./commands/exec.ts";
-import { kernelCommand } from "./commands/kernel.ts";
-import { runCommand } from "./commands/run.ts";
-import { verifyCommand } from "./commands/verify.ts";
 import { JSON_VERSION, toJson } from "./json.ts";
 import { nearest } from "./nearest.ts";
 import { type Terminal, processTerminal } from "./terminal.ts";
 import { VERSION } from "../version.ts";
 
-const COMMANDS: readonly Command[] = [
-  runCommand,
-  verifyCommand,
-  dumpCommand,
-  asmCommand,
-  disasmCommand,
-  execCommand,
-  kernelCommand,
+interface Entry {
+  readonly name: string;
+  /** One line, for the list of commands. */
+  readonly summary: string;
+  load(): Promise<Command>;
+}
+
+/** Commands are loaded when they are called: all of them together take 60 ms more to start. */
+const COMMANDS: readonly Entry[] = [
+  {
+    name: "run",
+    summary: "run a program over a capture: verdicts, maps, packets per second",
+    load: async () => (await import("./commands/run.ts")).runCommand,
+  },
+  {
+    name: "verify",
+    summary: "would a program load? the structural check, and the kernel's own verdict",
+    load: async () => (await import("./commands/verify.ts")).verifyCommand,
+  },
+  {
+    name: "dump",
+    summary: "what an object holds: programs, maps, variables, disassembly, WebAssembly",
+    load: async () => (await import("./commands/dump.ts")).dumpCommand,
+  },
+  {
+    name: "asm",
+    summary: "assembly text to an object, hex digits or a C array",
+    load: async () => (await import("./commands/asm.ts")).asmCommand,
+  },
+  {
+    name: "disasm",
+    summary: "instructions as text, from an object, from raw bytes or from hex digits",
+    load: async () => (await import("./commands/disasm.ts")).disasmCommand,
+  },
+  {
+    name: "exec",
+    summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
+    load: async () => (await import("./commands/exec.ts")).execCommand,
+  },
+  {
+    name: "kernel",
+    summary: "what the running Linux kernel can do, and what this process may",
+    load: async () => (await import("./commands/kernel.ts")).kernelCommand,
+  },
 ];
 
 /** Runs a command line; returns the exit status: 0 done, 1 rejected or failed check, 2 wrong usage or unreadable input. */
@@ -30,15 +59,15 @@ export async function main(args: readonly string[], terminal: Terminal = process
   try {
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
       const topic = name === "help" ? COMMANDS.find((row) => row.name === rest[0]) : undefined;
-      terminal.write(topic === undefined ? overview(terminal) : helpOf(topic, terminal));
+      terminal.write(topic === undefined ? overview(terminal) : helpOf(await topic.load(), terminal));
       return name === undefined ? 2 : 0;
     }
     if (name === "--version" || name === "-V") {
       terminal.line(VERSION);
       return 0;
     }
-    const command = COMMANDS.find((row) => row.name === name);
-    if (command === undefined) {
+    const entry = COMMANDS.find((row) => row.name === name);
+    if (entry === undefined) {
       const guess = nearest(
         name,
         COMMANDS.map((row) => row.name),
@@ -46,6 +75,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
       const hint = guess === undefined ? "see 'skep --help'" : `did you mean 'skep ${guess}'?`;
       throw new BpfError("usage", `no command '${name}'; ${hint}`);
     }
+    const command = await entry.load();
     // Before parsing: help must be had whatever else is wrong.
     if (rest.includes("--help") || rest.includes("-h")) {
       terminal.write(helpOf(command, terminal));

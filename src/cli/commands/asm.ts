@@ -21,7 +21,6 @@ const DEFAULT_SECTION = ".text";
 
 export const asmCommand: Command = {
   name: "asm",
-  summary: "assembly text to an object, hex digits or a C array",
   usage: "FILE [-o OUT]",
   description:
     "Assembles BPF assembly, in the dialect of the kernel and LLVM or in that of RFC 9669 and uBPF. Without -o the\n" +

@@ -14,7 +14,6 @@ const ANY = "any";
 
 export const disasmCommand: Command = {
   name: "disasm",
-  summary: "instructions as text, from an object, from raw bytes or from hex digits",
   usage: "FILE",
   description:
     "Disassembles the code of an ELF object as llvm-objdump -d does, or a bare program that is given as raw bytes or as\n" +

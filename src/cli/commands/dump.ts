@@ -21,7 +21,6 @@ import { type Terminal, table } from "../terminal.ts";
 
 export const dumpCommand: Command = {
   name: "dump",
-  summary: "what an object holds: programs, maps, variables, disassembly, WebAssembly",
   usage: "OBJECT [-p PROGRAM]",
   description:
     "Shows the programs, maps, variables and code of a BPF object. With -p one program is shown, linked with the\n" +

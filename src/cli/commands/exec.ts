@@ -9,7 +9,6 @@ import { JSON_VERSION, toJson } from "../json.ts";
 
 export const execCommand: Command = {
   name: "exec",
-  summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
   usage: '["MEMORY"] < PROGRAM',
   description:
     "Reads a program as hex digits from standard input and runs it. r1 holds the address of the memory that is given\n" +

@@ -8,7 +8,6 @@ import type { Terminal } from "../terminal.ts";
 
 export const kernelCommand: Command = {
   name: "kernel",
-  summary: "what the running Linux kernel can do, and what this process may",
   usage: "probe [--helpers TYPE]",
   description:
     "Asks the kernel by trying: program types, map types, instructions, BTF, helpers; and says why not, where not.\n" +

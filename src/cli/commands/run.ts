@@ -9,12 +9,11 @@ import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
 import { mapReports } from "../maps.ts";
 import { type CaptureResult, runCapture } from "../run/capture.ts";
-import { KernelShadow } from "../run/kernel.ts";
+import type { KernelShadow } from "../run/kernel.ts";
 import { MAX_TRACE, packetsPerSecond, showRun } from "../run/report.ts";
 
 export const runCommand: Command = {
   name: "run",
-  summary: "run a program over a capture: verdicts, maps, packets per second",
   usage: "OBJECT [-p PROGRAM] -r CAPTURE [-w OUT]",
   description:
     "Runs a program of a BPF object over every packet of a capture (pcap or pcapng, gzip too) and shows what it\n" +
@@ -149,7 +148,7 @@ async function run(invocation: Invocation): Promise<number> {
 }
 
 /** TEST_RUN shows a socket filter the packet from its network header on, and nothing else. */
-function openKernel(
+async function openKernel(
   spec: ObjectSpec,
   program: Program,
   mapFile: string | undefined,
@@ -157,6 +156,8 @@ function openKernel(
 ): Promise<KernelShadow> {
   if (layer === "link")
     throw new BpfError("usage", "run: --kernel cannot show a program the link layer: leave --layer out");
+  // Loaded only when it is asked for: it is a third of what there is to load.
+  const { KernelShadow } = await import("../run/kernel.ts");
   return KernelShadow.create(spec, program, mapFile);
 }
 

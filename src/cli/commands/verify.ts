@@ -9,7 +9,6 @@ import type { Terminal } from "../terminal.ts";
 
 export const verifyCommand: Command = {
   name: "verify",
-  summary: "would a program load? the structural check, and the kernel's own verdict",
   usage: "OBJECT [-p PROGRAM] [--kernel]",
   description:
     "Checks the structure of programs: instructions, jumps, calls, helpers. skep has no verifier of its own yet; with\n" +
