@@ -111,8 +111,9 @@ export class FunctionBuilder {
         opcode,
         dst: typeof fields.dst === "number" ? fields.dst : dst,
         src: typeof fields.src === "number" ? fields.src : src,
-        offset: typeof fields.offset === "number" ? fields.offset : offset,
-        imm: typeof fields.imm === "number" ? fields.imm : imm,
+        // The sum makes 0 of -0, which no encoding can hold.
+        offset: typeof fields.offset === "number" ? fields.offset : offset + 0,
+        imm: typeof fields.imm === "number" ? fields.imm : imm + 0,
       }) - 1
     );
   }

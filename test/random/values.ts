@@ -5,7 +5,7 @@ const EDGES_32: readonly number[] = [
   ...new Set(
     [
       0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x10000,
-    ].flatMap((value) => [value, -value]),
+    ].flatMap((value) => [value, 0 - value]),
   ),
   0x7ffffffe,
   0x7fffffff,

@@ -187,7 +187,7 @@ export function movePointer(b: FunctionBuilder): boolean {
     const delta = offset - value.offset;
     if (random.chance(0.5)) b.emit("add64_imm", { dst: reg, imm: delta });
     // From a pointer into a frame the verifier lets nothing be subtracted.
-    else if (value.kind === "value") b.emit("sub64_imm", { dst: reg, imm: -delta });
+    else if (value.kind === "value") b.emit("sub64_imm", { dst: reg, imm: 0 - delta });
     else b.emit("add64_imm", { dst: reg, imm: delta });
     b.set(reg, { ...value, offset });
   } else if (value.kind === "packet") {
