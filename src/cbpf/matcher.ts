@@ -2,9 +2,10 @@
 import { BpfError } from "../errors.ts";
 import { CBPF_ANCILLARY, ancillaryAt } from "./ancillary.ts";
 import { type CbpfProgram, cbpfRow } from "./instruction.ts";
+import { MATCHER_BATCH, MATCHER_LAYOUT } from "./layout.ts";
 import { type CbpfFlavor, type CbpfRunOptions, runCbpf } from "./run.ts";
 import { checkStructure } from "./structure.ts";
-import { MATCHER_BATCH, MATCHER_LAYOUT, compileCbpf } from "./wasm.ts";
+import { compileCbpf } from "./wasm.ts";
 
 const PAGE = 0x10000;
 /** Room for packets that are not in the matcher's memory: they pass through the second-level cache. */

@@ -107,7 +107,7 @@ export class Decisions {
 }
 
 /** The range of a value on both sides of a test; undefined for a side that is empty. */
-function split(
+export function split(
   { low, high }: Known,
   test: DecisionTest,
   constant: number,

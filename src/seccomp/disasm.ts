@@ -107,7 +107,7 @@ function comment(instruction: CbpfInstruction, facts: Facts | undefined, fallbac
 function wordName(offset: number, { number }: Facts, arch: SeccompArch): string {
   const word = wordAt(offset, arch.bigEndian);
   if (word === undefined) return "outside struct seccomp_data";
-  if (word.kind === "nr" || word.kind === "arch") return word.kind;
+  if (!("high" in word)) return word.kind;
   const half = word.high ? "upper half" : "lower half";
   if (word.kind === "ip") return `instruction_pointer, ${half}`;
   const syscall = number === undefined ? undefined : syscallName(arch.name, number);

@@ -35,7 +35,20 @@ export interface EmulationResult {
  * emulateSeccomp(cbpf, { arch: "x86_64", syscall: "socket", args: [40, 1, 0] }).text; // "ERRNO(EPERM)"
  */
 export function emulateSeccomp(program: CbpfProgram, query: CallQuery): EmulationResult {
+  return seccompEmulator(program)(query);
+}
+
+/**
+ * The same for many calls: the filter is checked once.
+ *
+ * @throws BpfError code "program" if Linux would not take the filter
+ */
+export function seccompEmulator(program: CbpfProgram): (query: CallQuery) => EmulationResult {
   checkCbpf(program, { variant: "seccomp" });
+  return (query) => emulate(program, query);
+}
+
+function emulate(program: CbpfProgram, query: CallQuery): EmulationResult {
   const arch = seccompArch(query.arch ?? "x86_64");
   const { syscall } = query;
   const number = typeof syscall === "number" ? syscall : syscallNumber(arch.name, syscall);

@@ -19,7 +19,7 @@ export {
   describeAction,
   encodeCall,
 } from "./data.ts";
-export { type CallQuery, type EmulationResult, emulateSeccomp } from "./emulate.ts";
+export { type CallQuery, type EmulationResult, emulateSeccomp, seccompEmulator } from "./emulate.ts";
 export {
   type ArgumentCondition,
   type Comparison,
