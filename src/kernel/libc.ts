@@ -74,10 +74,15 @@ async function bind(): Promise<Libc> {
   };
 }
 
+/** What we use of koffi. Written out, so that our declarations can be read where koffi is not installed. */
+interface Koffi {
+  load(path: null): { func(definition: string): unknown };
+  errno(): number;
+  address(bytes: Uint8Array): bigint;
+}
+
 /** The package, or an error that tells a user what to do. `load` is there for tests. */
-export async function importKoffi(
-  load: () => Promise<typeof import("koffi")> = () => import("koffi"),
-): Promise<Pick<typeof import("koffi"), "load" | "errno" | "address">> {
+export async function importKoffi(load: () => Promise<Koffi> = () => import("koffi")): Promise<Koffi> {
   try {
     return await load();
   } catch (cause) {
