@@ -14,6 +14,7 @@ export const ERROR_CODES = {
   instruction: "an instruction that does not exist, or one whose reserved fields are set",
   program: "a program that is malformed as a whole: jumps, calls, registers, length",
   asm: "assembly text that cannot be read",
+  filter: "a filter expression that cannot be read or has no meaning for its link type",
   capture: "a damaged or unknown capture file",
   linktype: "a link type that the program type cannot take",
   map: "a map operation or definition that the kernel would refuse; `errno` names the kernel's error",

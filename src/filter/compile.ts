@@ -1,0 +1,127 @@
+/** The compiler as its users meet it. */
+import { type CbpfInstruction, type CbpfRunOptions, runCbpf } from "../cbpf/index.ts";
+import { BpfError } from "../errors.ts";
+import type { FilterCompat } from "./context.ts";
+import { generate } from "./generate.ts";
+import { Graph, type GraphNode } from "./graph.ts";
+import { type LinkRow, linkRow } from "./linktypes.ts";
+import { emit } from "./emit.ts";
+import { optimize } from "./optimize.ts";
+import { parseFilter } from "./parser.ts";
+import type { FilterWarning } from "./problem.ts";
+import { type FilterResolver, NO_NAMES } from "./resolver.ts";
+import type { FilterTree } from "./syntax.ts";
+
+/** How an expression shall be compiled. */
+export interface FilterOptions {
+  /** DLT or LINKTYPE number, or its name ("EN10MB"); Ethernet by default. */
+  readonly linktype?: number | string | undefined;
+  /** What the filter returns for packets that match: how many bytes to keep; default 262,144. */
+  readonly snaplen?: number | undefined;
+  /** Default true. */
+  readonly optimize?: boolean | undefined;
+  /** For `ip broadcast`, as a number (0xffffff00); unknown by default. */
+  readonly netmask?: number | undefined;
+  /** Knows the names of hosts; none by default. */
+  readonly resolver?: FilterResolver | undefined;
+  /** "libpcap" for libpcap's reading where ours is better on purpose. */
+  readonly compat?: FilterCompat;
+  /** The filter will be attached to a live Linux socket, so it may ask for facts beside the packet; default false. */
+  readonly live?: boolean | undefined;
+  /**
+   * The packets come from a capture file: nothing beside them can be asked (`ifindex`, `inbound`), and loopback frames
+   * (NULL, LOOP, ENC) carry the address families of the BSDs instead of Linux's; default false.
+   */
+  readonly savefile?: boolean | undefined;
+}
+
+/** A compiled filter. */
+export interface CompiledFilter {
+  readonly expression: string;
+  readonly link: LinkRow;
+  readonly tree: FilterTree;
+  readonly warnings: readonly FilterWarning[];
+  readonly cbpf: readonly CbpfInstruction[];
+  /** 0 if a packet doesn't match, otherwise the snapshot length. */
+  matches(packet: Uint8Array, meta?: CbpfRunOptions): number;
+  /** The decisions, for explanations. */
+  readonly graph: GraphNode;
+}
+
+const OPTIONS: ReadonlySet<string> = new Set([
+  "linktype",
+  "snaplen",
+  "optimize",
+  "netmask",
+  "resolver",
+  "compat",
+  "live",
+  "savefile",
+]);
+const DEFAULT_SNAPLEN = 262144;
+
+function checkOptions(options: FilterOptions): void {
+  for (const key of Object.keys(options)) {
+    if (!OPTIONS.has(key)) {
+      throw new BpfError(
+        "usage",
+        `compileFilter: there is no option '${key}'; there are ${[...OPTIONS].join(", ")}`,
+      );
+    }
+  }
+  const { snaplen, netmask, compat } = options;
+  for (const [name, value] of Object.entries({ snaplen, netmask })) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value <= 0xffffffff)) {
+      throw new BpfError("usage", `compileFilter: ${name} must be a whole number of 32 bits`);
+    }
+  }
+  if (compat !== undefined && compat !== "libpcap") {
+    throw new BpfError("usage", "compileFilter: compat can only be 'libpcap'");
+  }
+}
+
+/**
+ * Compiles a filter expression (pcap-filter(7)).
+ *
+ * @throws BpfError code "filter" with `where.column` for an expression that can't be read or has no meaning for the
+ * link type; code "usage" for options that make no sense, code "linktype" for an unknown link type
+ * @example
+ * const filter = compileFilter("tcp port 80", { linktype: 1 });
+ * filter.matches(new Uint8Array(60)); // 0
+ */
+export function compileFilter(expression: string, options: FilterOptions = {}): CompiledFilter {
+  checkOptions(options);
+  const {
+    linktype = 1,
+    snaplen = DEFAULT_SNAPLEN,
+    netmask,
+    resolver = NO_NAMES,
+    compat,
+    live = false,
+    savefile = false,
+  } = options;
+  const link = linkRow(linktype);
+  if (link === undefined)
+    throw new BpfError("linktype", `link type ${linktype}: there is none of that name or number`);
+  const tree = parseFilter(expression);
+  const { predicate, values, warnings } = generate(tree, link, { netmask, resolver, compat, live, savefile });
+  const graph = new Graph(values);
+  const built = graph.build(predicate, graph.accept, graph.reject);
+  const root = optimize(graph, built);
+  const whole = { start: 0, end: expression.length };
+  if (root === graph.reject) {
+    warnings.push({ code: "never", message: "no packet can match this expression", span: whole });
+  } else if (root === graph.accept && tree.kind !== "everything") {
+    warnings.push({ code: "always", message: "every packet matches this expression", span: whole });
+  }
+  const cbpf = emit(options.optimize === false ? built : root, { snaplen });
+  return {
+    expression,
+    link,
+    tree,
+    warnings,
+    cbpf,
+    graph: root,
+    matches: (packet, meta) => runCbpf(cbpf, packet, meta),
+  };
+}

@@ -1,0 +1,164 @@
+/**
+ * What is known of a packet at a point of the graph: in which ranges values lie, which tests held, how far loads have
+ * reached. Loads count from the packet's start or from a computed base; one that succeeded proves every shorter reach
+ * from the same base.
+ */
+import { type GraphNode, type Test, operands, testKey } from "./graph.ts";
+import { type Ranges, MAX_U32, complement, intersect, rangeOf, unionAll } from "./ranges.ts";
+import { type Value, fold } from "./value.ts";
+
+/** Beyond it nothing more is learned: facts are copied at every node. */
+const MAX_FACTS = 48;
+const MAX_RANGES = 64;
+/** Offsets from here on read properties of the packet, not its bytes. */
+const ANCILLARY = 0x80000000;
+const START = -1;
+
+export class Facts {
+  readonly #ranges: Map<number, Ranges>;
+  readonly #held: Map<string, boolean>;
+  readonly #reach: Map<number, number>;
+  readonly #evaluated: Set<number>;
+
+  constructor(from?: Facts) {
+    this.#ranges = new Map(from === undefined ? [] : from.#ranges);
+    this.#held = new Map(from === undefined ? [] : from.#held);
+    this.#reach = new Map(from === undefined ? [] : from.#reach);
+    this.#evaluated = new Set(from === undefined ? [] : from.#evaluated);
+  }
+
+  /** Only what both know stays. */
+  meet(other: Facts): Facts {
+    const result = new Facts();
+    for (const [id, mine] of this.#ranges) {
+      const theirs = other.#ranges.get(id);
+      if (theirs === undefined) continue;
+      const both = unionAll([mine, theirs]);
+      if (both.length <= 2 * MAX_RANGES) result.#ranges.set(id, both);
+    }
+    for (const [key, held] of this.#held) {
+      if (other.#held.get(key) === held) result.#held.set(key, held);
+    }
+    for (const [base, reach] of this.#reach) {
+      const theirs = other.#reach.get(base);
+      if (theirs !== undefined) result.#reach.set(base, Math.min(reach, theirs));
+    }
+    for (const id of this.#evaluated) if (other.#evaluated.has(id)) result.#evaluated.add(id);
+    return result;
+  }
+
+  /** The value if it is known, from its parts if need be. */
+  #known(value: Value): number | undefined {
+    if (value.kind === "const") return value.value;
+    const ranges = this.#ranges.get(value.id);
+    if (ranges?.length === 2 && ranges[0] === ranges[1]) return ranges[0];
+    if (value.kind !== "alu") return undefined;
+    const left = this.#known(value.left);
+    const right = left === undefined ? undefined : this.#known(value.right);
+    return left === undefined || right === undefined ? undefined : fold(value.op, left, right);
+  }
+
+  /** Whether a test's outcome is certain. */
+  decide(test: Test): boolean | undefined {
+    const held = this.#held.get(testKey(test));
+    if (held !== undefined) return held;
+    if (test.kind === "header-chain") return undefined;
+    if (test.kind === "bits") {
+      const known = this.#known(test.value);
+      return known === undefined ? undefined : (known & test.mask) !== 0;
+    }
+    const right = this.#known(test.right);
+    if (right === undefined) return undefined;
+    const known = this.#known(test.left);
+    const ranges = known === undefined ? this.#ranges.get(test.left.id) : rangeOf(known, known);
+    if (ranges === undefined) return undefined;
+    const wanted = holding(test.op, right);
+    const common = intersect(ranges, wanted);
+    if (common.length === 0) return false;
+    return intersect(ranges, complement(wanted, MAX_U32)).length === 0 ? true : undefined;
+  }
+
+  /** Whether evaluating a value can't end the program any more. */
+  isSafe(value: Value): boolean {
+    if (this.#evaluated.has(value.id)) return true;
+    switch (value.kind) {
+      case "const":
+      case "length":
+      case "slot":
+        return true;
+      case "load": {
+        if (value.offset >= ANCILLARY) return false;
+        const base = value.base === undefined ? START : value.base.id;
+        if ((this.#reach.get(base) ?? 0) < value.offset + value.size) return false;
+        return value.base === undefined || this.isSafe(value.base);
+      }
+      case "header-length":
+        return (this.#reach.get(START) ?? 0) > value.offset;
+      case "negate":
+        return this.isSafe(value.operand);
+      case "alu": {
+        const divides = value.op === "div" || value.op === "mod";
+        if (divides && !(value.right.kind === "const" && value.right.value !== 0)) return false;
+        return this.isSafe(value.left) && this.isSafe(value.right);
+      }
+    }
+  }
+
+  /** Notes that a value was evaluated, and so every part of it. */
+  evaluate(value: Value): void {
+    if (value.kind === "const" || this.#evaluated.has(value.id)) return;
+    if (this.#evaluated.size >= MAX_FACTS) return;
+    this.#evaluated.add(value.id);
+    if (value.kind === "load") {
+      if (value.base !== undefined) this.evaluate(value.base);
+      if (value.offset < ANCILLARY) this.#extend(value.base?.id ?? START, value.offset + value.size);
+    } else if (value.kind === "header-length") {
+      this.#extend(START, value.offset + 1);
+    } else if (value.kind === "alu") {
+      this.evaluate(value.left);
+      this.evaluate(value.right);
+    } else if (value.kind === "negate") {
+      this.evaluate(value.operand);
+    }
+  }
+
+  #extend(base: number, end: number): void {
+    this.#reach.set(base, Math.max(this.#reach.get(base) ?? 0, end));
+  }
+
+  /** Notes the outcome of a test. */
+  learn(test: Test, outcome: boolean): void {
+    for (const value of operands(test)) this.evaluate(value);
+    if (test.kind === "compare" && test.right.kind === "const") {
+      const { left } = test;
+      const wanted = holding(test.op, test.right.value);
+      const before = this.#ranges.get(left.id) ?? rangeOf(0, left.max);
+      const after = intersect(before, outcome ? wanted : complement(wanted, MAX_U32));
+      const room = this.#ranges.size < MAX_FACTS || this.#ranges.has(left.id);
+      if (room && after.length <= 2 * MAX_RANGES && after.length > 0) this.#ranges.set(left.id, after);
+      return;
+    }
+    if (this.#held.size < MAX_FACTS) this.#held.set(testKey(test), outcome);
+  }
+
+  /** What a node adds for those that follow it. */
+  after(node: GraphNode, outcome: boolean): Facts {
+    const facts = new Facts(this);
+    if (node.kind === "test") facts.learn(node.test, outcome);
+    else if (node.kind === "touch") facts.evaluate(node.value);
+    else if (node.kind === "set") {
+      facts.evaluate(node.value);
+      facts.#held.set(`set ${node.slot.id}`, true);
+    }
+    return facts;
+  }
+
+  isSet(slot: { readonly id: number }): boolean {
+    return this.#held.get(`set ${slot.id}`) === true;
+  }
+}
+
+function holding(op: "eq" | "gt" | "ge", k: number): Ranges {
+  if (op === "eq") return rangeOf(k, k);
+  return rangeOf(op === "gt" ? k + 1 : k, MAX_U32);
+}

@@ -1,0 +1,253 @@
+/** Hosts, networks, Ethernet stations. */
+import type { Context } from "./context.ts";
+import { ETHERTYPE, linkProtocol, outerCheck } from "./generate-link.ts";
+import { type Predicate, and, equals, masked, not, or } from "./predicate.ts";
+import type { AddressType, Direction, Protocol, Span } from "./syntax.ts";
+import type { Value } from "./value.ts";
+
+/** `src or dst` and the like, from the tests of the two ends. */
+export function byDirection(
+  direction: Direction | undefined,
+  source: () => Predicate,
+  destination: () => Predicate,
+  refuse: (direction: Direction) => never,
+): Predicate {
+  switch (direction) {
+    case "src":
+      return source();
+    case "dst":
+      return destination();
+    case "src and dst":
+      return and(source(), destination());
+    case undefined:
+    case "src or dst":
+      return or(source(), destination());
+    default:
+      return refuse(direction);
+  }
+}
+
+/** Says why `addr1` and its kin can't stand here. */
+export const onlyWlan =
+  (context: Context, span: Span, what: string) =>
+  (direction: Direction): never =>
+    context.fail(span, `'${direction}' is only for 802.11 addresses, not for ${what}`);
+
+const NOT_FOR_HOSTS: ReadonlySet<Protocol> = new Set([
+  "atalk",
+  "aarp",
+  "lat",
+  "sca",
+  "moprc",
+  "mopdl",
+  "iso",
+  "ipx",
+]);
+
+/** An IPv4 address or network, in IP, ARP and RARP unless a protocol is named. */
+export function hostIp4(
+  context: Context,
+  address: number,
+  mask: number,
+  protocol: Protocol | undefined,
+  direction: Direction | undefined,
+  type: AddressType | undefined,
+  span: Span,
+): Predicate {
+  const kind = type === "net" ? "net" : "host";
+  const inside = (ethertype: number, source: number, destination: number): Predicate => {
+    const end = (offset: number) => (): Predicate =>
+      and(
+        linkProtocol(context, ethertype, span),
+        masked(context.values, context.network(offset, 4), address, mask),
+      );
+    return byDirection(direction, end(source), end(destination), onlyWlan(context, span, "IP addresses"));
+  };
+  switch (protocol) {
+    case undefined: {
+      const ip = inside(ETHERTYPE.ip, 12, 16);
+      if (context.state.labels > 0) return ip;
+      return or(ip, inside(ETHERTYPE.arp, 14, 24), inside(ETHERTYPE.rarp, 14, 24));
+    }
+    case "ip":
+      return inside(ETHERTYPE.ip, 12, 16);
+    case "arp":
+      return inside(ETHERTYPE.arp, 14, 24);
+    case "rarp":
+      return inside(ETHERTYPE.rarp, 14, 24);
+    case "decnet":
+      return hostDecnet(context, address, direction, span);
+    case "link":
+      return context.fail(span, `link-layer modifier applied to ${kind}`);
+    case "ip6":
+      return context.fail(span, "'ip6' modifier applied to ip host");
+    default:
+      return context.fail(
+        span,
+        NOT_FOR_HOSTS.has(protocol)
+          ? `${protocol} ${kind} filtering not implemented`
+          : `'${protocol}' modifier applied to ${kind}`,
+        `write \`${protocol} and ${kind} ADDRESS\``,
+      );
+  }
+}
+
+/** An IPv6 address or network: four words and their masks; the first differing word is the likeliest. */
+export function hostIp6(
+  context: Context,
+  address: readonly number[],
+  prefix: number,
+  protocol: Protocol | undefined,
+  direction: Direction | undefined,
+  type: AddressType | undefined,
+  span: Span,
+): Predicate {
+  if (protocol !== undefined && protocol !== "ip6") {
+    const kind = type === "net" ? "net" : "host";
+    const shown = protocol === "link" ? "link-layer" : `'${protocol}'`;
+    return context.fail(span, `${shown} modifier applied to ip6 ${kind}`);
+  }
+  const end = (offset: number) => (): Predicate => {
+    const words = address.map((word, index): Predicate => {
+      const ones = Math.max(0, Math.min(32, prefix - 32 * index));
+      const mask = ones === 0 ? 0 : (0xffffffff << (32 - ones)) >>> 0;
+      return masked(context.values, context.network(offset + 4 * index, 4), word, mask);
+    });
+    return and(linkProtocol(context, ETHERTYPE.ip6, span), ...words);
+  };
+  return byDirection(direction, end(8), end(24), onlyWlan(context, span, "IPv6 addresses"));
+}
+
+/** DECnet phase IV: long and short headers, each with or without a pad byte; addresses are little-endian. */
+function hostDecnet(
+  context: Context,
+  address: number,
+  direction: Direction | undefined,
+  span: Span,
+): Predicate {
+  const swapped = ((address & 0xff) << 8) | ((address >> 8) & 0xff);
+  const end = (short: number, long: number) => (): Predicate => {
+    const at = (offset: number): Predicate => equals(context.network(offset, 2), swapped);
+    const { values } = context;
+    return and(
+      linkProtocol(context, ETHERTYPE.decnet, span),
+      or(
+        and(masked(values, context.network(2, 1), 0x02, 0x07), at(2 + short)),
+        and(masked(values, context.network(2, 2), 0x8102, 0xff07), at(3 + short)),
+        and(masked(values, context.network(2, 1), 0x06, 0x07), at(2 + long)),
+        and(masked(values, context.network(2, 2), 0x8106, 0xff07), at(3 + long)),
+      ),
+    );
+  };
+  return byDirection(direction, end(3, 15), end(1, 7), onlyWlan(context, span, "DECnet addresses"));
+}
+
+/** Offsets of source and destination station, by family and DLT. */
+function stationOffsets(context: Context): { source: number; destination: number } | undefined {
+  const { family, dlt } = context.state;
+  if (family === "ethernet") return { source: 6, destination: 0 };
+  if (family !== "llc") return undefined;
+  if (dlt === 10) return { source: 7, destination: 1 };
+  if (dlt === 6) return { source: 8, destination: 2 };
+  if (dlt === 122) return { source: 10, destination: 2 };
+  return undefined;
+}
+
+export const hasStations = (context: Context): boolean =>
+  context.state.family === "wlan" || stationOffsets(context) !== undefined;
+
+/** A station's address, six bytes; undefined if the link type has none. */
+export function hostStation(
+  context: Context,
+  address: readonly number[],
+  direction: Direction | undefined,
+  span: Span,
+): Predicate | undefined {
+  if (context.state.family === "wlan") return hostWlan(context, address, direction);
+  const offsets = stationOffsets(context);
+  if (offsets === undefined) return undefined;
+  const end = (offset: number) => (): Predicate => context.bytesAt(context.state.header, offset, address);
+  const test = byDirection(
+    direction,
+    end(offsets.source),
+    end(offsets.destination),
+    onlyWlan(context, span, "other link types"),
+  );
+  const outer = context.state.family === "ethernet" ? outerCheck(context) : undefined;
+  return outer === undefined ? test : and(outer, test);
+}
+
+/** ARCnet's one-byte addresses. */
+export function hostArcnet(
+  context: Context,
+  address: number,
+  direction: Direction | undefined,
+  span: Span,
+): Predicate {
+  return byDirection(
+    direction,
+    () => equals(context.header(0, 1), address),
+    () => equals(context.header(1, 1), address),
+    onlyWlan(context, span, "ARCnet"),
+  );
+}
+
+/**
+ * 802.11 has up to four addresses, whose meaning depends on the type of the frame and on its to-DS and from-DS bits
+ * (IEEE 802.11-2020, table 9-30).
+ */
+function hostWlan(context: Context, address: readonly number[], direction: Direction | undefined): Predicate {
+  const at = (offset: number): Predicate => context.bytesAt(context.state.header, offset, address);
+  const control = context.header(0, 1);
+  const flags = context.header(1, 1);
+  const data = (): Predicate => context.bits(control, 0x08);
+  const management = (): Predicate => context.noBits(control, 0x08);
+  const noControl = (): Predicate => context.noBits(control, 0x04);
+  const has = (mask: number): Predicate => context.bits(flags, mask);
+  const hasNot = (mask: number): Predicate => context.noBits(flags, mask);
+  const isType = (value: Value, k: number, mask: number): Predicate => masked(context.values, value, k, mask);
+  // Acknowledgement and clear-to-send frames have no second address.
+  const hasSecond = (): Predicate =>
+    or(
+      not(isType(control, 0x04, 0x0c)),
+      and(not(isType(control, 0xc0, 0xf0)), not(isType(control, 0xd0, 0xf0))),
+    );
+  switch (direction) {
+    case "src":
+      return and(
+        noControl(),
+        or(
+          and(management(), at(10)),
+          and(
+            data(),
+            or(
+              and(hasNot(0x02), at(10)),
+              and(has(0x02), or(and(hasNot(0x01), at(16)), and(has(0x01), at(24)))),
+            ),
+          ),
+        ),
+      );
+    case "dst":
+      return and(
+        noControl(),
+        or(and(management(), at(4)), and(data(), or(and(hasNot(0x01), at(4)), and(has(0x01), at(16))))),
+      );
+    case "src and dst":
+      return and(hostWlan(context, address, "src"), hostWlan(context, address, "dst"));
+    case undefined:
+    case "src or dst":
+      return or(hostWlan(context, address, "src"), hostWlan(context, address, "dst"));
+    case "addr1":
+      return at(4);
+    case "addr2":
+      return and(hasSecond(), at(10));
+    case "addr3":
+      return and(not(isType(control, 0x04, 0x0c)), at(16));
+    case "addr4":
+      return and(isType(flags, 0x03, 0x03), at(24));
+    case "ra":
+      return and(data(), at(4));
+    case "ta":
+      return and(data(), hasSecond(), at(10));
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Shortens a graph without changing any verdict, not even of a packet that ends in the middle of a field.
+ *
+ * A branch that leads to a test whose outcome is certain on that branch goes on to where the test would lead, provided
+ * that evaluating the test could not have rejected the packet. A test whose outcome is certain on every way to it but
+ * whose load may still fail stays as a load alone. Rebuilding from the ends merges what has become equal. This repeats
+ * until nothing changes.
+ */
+import { Facts } from "./facts.ts";
+import { type Graph, type GraphNode, operands, ordered } from "./graph.ts";
+import type { Value } from "./value.ts";
+
+const MAX_ROUNDS = 12;
+
+export function optimize(graph: Graph, root: GraphNode): GraphNode {
+  let current = root;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const next = pass(graph, current);
+    if (next === current) break;
+    current = next;
+  }
+  return current;
+}
+
+function pass(graph: Graph, root: GraphNode): GraphNode {
+  const order = ordered(root);
+  const incoming = new Map<GraphNode, Facts>([[root, new Facts()]]);
+  const flow = (to: GraphNode, facts: Facts): void => {
+    const known = incoming.get(to);
+    incoming.set(to, known === undefined ? facts : known.meet(facts));
+  };
+  /** Per node: where its branches go now. */
+  const targets = new Map<GraphNode, readonly [yes: GraphNode, no: GraphNode]>();
+  for (const node of order) {
+    if (node.kind === "end") continue;
+    const facts = incoming.get(node);
+    // Nothing leads here any more.
+    if (facts === undefined) continue;
+    if (node.kind === "test") {
+      const certain = facts.decide(node.test);
+      const yesFacts = facts.after(node, certain ?? true);
+      const noFacts = certain === undefined ? facts.after(node, false) : yesFacts;
+      const yes = follow(certain === false ? node.no : node.yes, yesFacts);
+      const no = certain === undefined ? follow(node.no, noFacts) : yes;
+      targets.set(node, [yes, no]);
+      flow(yes, yesFacts);
+      if (certain === undefined) flow(no, noFacts);
+    } else {
+      const after = facts.after(node, true);
+      const next = follow(node.next, after);
+      targets.set(node, [next, next]);
+      flow(next, after);
+    }
+  }
+  const rebuilt = new Map<GraphNode, GraphNode>();
+  for (let i = order.length - 1; i >= 0; i--) {
+    const node = order[i] as GraphNode;
+    if (node.kind === "end") {
+      rebuilt.set(node, node);
+      continue;
+    }
+    const to = targets.get(node);
+    const facts = incoming.get(node);
+    if (to === undefined || facts === undefined) continue;
+    const yes = rebuilt.get(to[0]) as GraphNode;
+    const no = rebuilt.get(to[1]) as GraphNode;
+    rebuilt.set(node, rebuild(graph, node, facts, yes, no));
+  }
+  return rebuilt.get(root) as GraphNode;
+}
+
+function rebuild(graph: Graph, node: GraphNode, facts: Facts, yes: GraphNode, no: GraphNode): GraphNode {
+  switch (node.kind) {
+    case "end":
+      return node;
+    case "test": {
+      const unneeded = yes === no && operands(node.test).every((value) => facts.isSafe(value));
+      if (unneeded && node.test.kind !== "header-chain") return yes;
+      return graph.test(node.test, yes, no);
+    }
+    case "touch":
+      return facts.isSafe(node.value) || reachedBy(node.value, yes) ? yes : graph.touch(node.value, yes);
+    case "set":
+      return facts.isSet(node.slot) ? yes : graph.set(node.slot, node.value, yes);
+  }
+}
+
+/** Where a branch ends up, given what is known on it. */
+function follow(start: GraphNode, facts: Facts): GraphNode {
+  let node = start;
+  for (;;) {
+    if (node.kind === "test") {
+      const certain = facts.decide(node.test);
+      const { test } = node;
+      if (certain === undefined || !operands(test).every((value) => facts.isSafe(value))) return node;
+      node = certain ? node.yes : node.no;
+    } else if (node.kind === "touch" && facts.isSafe(node.value)) {
+      node = node.next;
+    } else if (node.kind === "set" && facts.isSet(node.slot)) {
+      node = node.next;
+    } else {
+      return node;
+    }
+  }
+}
+
+/** Whether the very next evaluation fails wherever the evaluation of a value does: then the value need not be touched. */
+function reachedBy(value: Value, next: GraphNode): boolean {
+  if (next.kind === "end") return false;
+  const after = new Facts();
+  const evaluated = next.kind === "test" ? operands(next.test) : [next.value];
+  for (const each of evaluated) after.evaluate(each);
+  return after.isSafe(value);
+}
