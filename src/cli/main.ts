@@ -46,6 +46,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/exec.ts")).execCommand,
   },
   {
+    name: "filter",
+    summary: "compile a tcpdump filter expression, show it, or apply it to a capture",
+    load: async () => (await import("./commands/filter.ts")).filterCommand,
+  },
+  {
     name: "kernel",
     summary: "what the running Linux kernel can do, and what this process may",
     load: async () => (await import("./commands/kernel.ts")).kernelCommand,

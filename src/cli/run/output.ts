@@ -43,6 +43,12 @@ export class CaptureOutput {
     else writer.write(...rest);
   }
 
+  /** Takes the packets of a batch for which `keep` is not 0, as they are. */
+  addBatch(batch: PacketBatch, keep: ArrayLike<number>): void {
+    const first = batch.interfaces[batch.interfaceIndex[0] as number];
+    if (first !== undefined) this.#start(first).batch(batch, keep);
+  }
+
   /** Writes what has been added so far to the file. */
   async flush(): Promise<void> {
     const bytes = this.#writer?.take();
