@@ -205,11 +205,6 @@ export class Emitter {
       out.opIndex("br", this.#done);
       return;
     }
-    if (shifts && operand === "k" && k > 31 && this.#flavor === "libpcap") {
-      out.i32Const(0);
-      out.opIndex("local.set", LOCALS.a);
-      return;
-    }
     out.opIndex("local.get", LOCALS.a);
     if (operand === "x") out.opIndex("local.get", LOCALS.x);
     else out.i32Const(swap(k, rawA));

@@ -204,7 +204,7 @@ export function analyseCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfAnaly
           state.a = semantics.op === "and" ? Math.min(state.a, k) : ANYTHING;
         } else {
           webs.needHost(state.web);
-          setA(boundAfter(semantics.op, semantics.operand === "k" ? k : undefined, state.a, flavor), 0);
+          setA(boundAfter(semantics.op, semantics.operand === "k" ? k : undefined, state.a), 0);
         }
         break;
       case "move":
@@ -250,18 +250,18 @@ export function analyseCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfAnaly
   };
 }
 
-function boundAfter(op: string, k: number | undefined, bound: number, flavor: CbpfFlavor): number {
+function boundAfter(op: string, k: number | undefined, bound: number): number {
   if (k === undefined) return op === "and" || op === "rsh" || op === "div" ? bound : ANYTHING;
-  const by = flavor === "linux" ? k & 31 : Math.min(k, 32);
+  const by = k & 31;
   switch (op) {
     case "add":
       return Math.min(bound + k, ANYTHING);
     case "mul":
       return Math.min(bound * k, ANYTHING);
     case "lsh":
-      return by === 32 ? 0 : Math.min(bound * 2 ** by, ANYTHING);
+      return Math.min(bound * 2 ** by, ANYTHING);
     case "rsh":
-      return by === 32 ? 0 : Math.floor(bound / 2 ** by);
+      return Math.floor(bound / 2 ** by);
     case "div":
       return k === 0 ? ANYTHING : Math.floor(bound / k);
     case "mod":

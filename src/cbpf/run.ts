@@ -11,7 +11,8 @@
  * | [x + k] beyond 32 bits       | wraps around                              | fails                |
  * | shift by X of 32 and more    | by X modulo 32                            | 0                    |
  *
- * A load that fails ends the program with 0, and so does a division by an X of 0.
+ * A load that fails ends the program with 0, and so does a division by an X of 0. A shift by a constant of 32 and more,
+ * which Linux refuses and C leaves undefined, is one by the constant modulo 32, as processors do it.
  */
 import { BpfError } from "../errors.ts";
 import { type Ancillary, SKF_LL_OFF, SKF_NET_OFF, ancillaryAt } from "./ancillary.ts";
@@ -187,13 +188,13 @@ export function stepCbpf(program: CbpfProgram, state: CbpfState, input: CbpfInpu
       state.a = (a & x) >>> 0;
       return RUNNING;
     case 0x64: // lsh #k
-      state.a = shiftsOut(k, input) ? 0 : (a << k) >>> 0;
+      state.a = (a << k) >>> 0;
       return RUNNING;
     case 0x6c: // lsh x
       state.a = shiftsOut(x, input) ? 0 : (a << x) >>> 0;
       return RUNNING;
     case 0x74: // rsh #k
-      state.a = shiftsOut(k, input) ? 0 : a >>> k;
+      state.a = a >>> k;
       return RUNNING;
     case 0x7c: // rsh x
       state.a = shiftsOut(x, input) ? 0 : a >>> x;

@@ -16,10 +16,10 @@ import { CBPF_SCRATCH_CELLS, type CbpfProgram } from "./instruction.ts";
 import { LOCALS, MATCHER_LAYOUT, PARAMETER_COUNT } from "./layout.ts";
 import type { CbpfFlavor } from "./run.ts";
 
-/** LOCALS.a compiled program. */
+/** A compiled program. */
 export interface CbpfModule {
   /**
-   * LOCALS.a module that imports `env.memory` and exports `run(count, base, dataLength)`: how many packets matched, or -1 minus
+   * A module that imports `env.memory` and exports `run(count, base, dataLength)`: how many packets matched, or -1 minus
    * the index of the first packet whose bytes don't lie inside the data.
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
