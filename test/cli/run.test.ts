@@ -107,6 +107,18 @@ describe("skep run", () => {
     expect(report.packets).toBe(plain.length);
   });
 
+  it("writes whole frames that a socket filter keeps", async () => {
+    const out = join(scratch, "kept.pcap");
+    const socket = join(ROOT, "examples/packet-counter/packet-counter.bpf.o");
+    await skep("run", socket, "-p", "keep_tcp", "-r", WEB, "--layer", "link", "-w", out);
+    const all = new Set(
+      [...readPacketsSync(readFileSync(WEB))].map(({ data }) => Buffer.from(data).toString("hex")),
+    );
+    const kept = [...readPacketsSync(readFileSync(out))];
+    expect(kept.length).toBeGreaterThan(2000);
+    for (const { data } of kept) expect(all.has(Buffer.from(data).toString("hex"))).toBe(true);
+  });
+
   it("shows what a socket filter keeps, at either layer", async () => {
     const socket = join(ROOT, "examples/packet-counter/packet-counter.bpf.o");
     const report = await json("run", socket, "-p", "keep_tcp", "-r", WEB, "--layer", "link");

@@ -96,11 +96,7 @@ export async function inKernel(program: GeneratedProgram): Promise<Observation |
   try {
     const { programs, maps } = machine.load(toObject(program));
     fill(maps, program);
-    return observe(maps, () => {
-      const result = programs[program.name]!.run({ packet: program.packet });
-      // A machine gives a socket filter's packet as the program saw it, from the network header on.
-      return program.type === "socket_filter" ? { ...result, packet: result.packet.subarray(14) } : result;
-    });
+    return observe(maps, () => programs[program.name]!.run({ packet: program.packet }));
   } catch (error) {
     if (error instanceof VerifierError) return undefined;
     throw error;

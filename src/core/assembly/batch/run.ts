@@ -1,5 +1,7 @@
 /** Runs a program over many packets without leaving WebAssembly. */
 import {
+  CTX_HEADER,
+  CTX_MAC,
   ENGINE_JIT,
   EXEC_PC,
   EXEC_REDIRECT,
@@ -25,7 +27,6 @@ import {
   RUN_PROG,
   RUN_RECORDS,
   RUN_REPEAT,
-  SKB_DATA,
   SKB_DATA_END,
   STATUS_DONE,
   STATUS_FAULT,
@@ -83,11 +84,14 @@ function runOnce(state: u32, run: u32, record: u32): bool {
   return status == STATUS_DONE;
 }
 
-/** Copies what the program left of the packet, metadata first, to the out area. */
+/**
+ * Copies what the program left of the packet, metadata first, to the out area: from the link header on, also where the
+ * program's own data begins behind it.
+ */
 function keepPacket(run: u32, record: u32): void {
   const context = load<u32>(run, RUN_CTX);
   const xdp = load<i32>(run, RUN_KIND) == KIND_XDP;
-  const data = xdp ? load<u32>(context, XDP_DATA) : load<u32>(context, SKB_DATA);
+  const data = xdp ? load<u32>(context, XDP_DATA) : load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_MAC);
   const end = xdp ? load<u32>(context, XDP_DATA_END) : load<u32>(context, SKB_DATA_END);
   const meta = xdp ? load<u32>(context, XDP_DATA_META) : data;
   const out = load<u32>(run, RUN_OUT);
