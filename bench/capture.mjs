@@ -29,7 +29,9 @@ try {
   const object = join(ROOT, "examples/firewall/firewall.bpf.o");
   const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
-  console.log(`${cpus()[0]?.model}, ${cpus().length} CPUs, Node.js ${process.version}; median of ${RUNS} runs (min to max)`);
+  console.log(
+    `${cpus()[0]?.model}, ${cpus().length} CPUs, Node.js ${process.version}; median of ${RUNS} runs (min to max)`,
+  );
   for (const engine of ["jit", "interp"]) {
     const runs = [];
     for (let run = 0; run < RUNS; run++) {

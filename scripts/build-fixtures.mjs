@@ -84,13 +84,17 @@ async function main() {
   try {
     version = execFileSync(CLANG, ["--version"], { encoding: "utf8" }).split("\n")[0].trim();
   } catch {
-    console.error(`build-fixtures: no ${CLANG} here; set CLANG, or install it (Debian: apt-get install clang-19)`);
+    console.error(
+      `build-fixtures: no ${CLANG} here; set CLANG, or install it (Debian: apt-get install clang-19)`,
+    );
     return check ? 0 : 2;
   }
 
   const todo = FOLDERS.flatMap(sources)
     .flatMap(builds)
-    .filter(({ object }) => wanted.length === 0 || wanted.some((word) => relative(ROOT, object).includes(word)));
+    .filter(
+      ({ object }) => wanted.length === 0 || wanted.some((word) => relative(ROOT, object).includes(word)),
+    );
   const temporary = mkdtempSync(join(tmpdir(), "skep-fixtures-"));
   const changed = [];
   const failed = [];
