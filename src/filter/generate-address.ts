@@ -3,7 +3,8 @@ import type { Context } from "./context.ts";
 import { ETHERTYPE, linkProtocol, outerCheck } from "./generate-link.ts";
 import { type Predicate, and, equals, masked, not, or } from "./predicate.ts";
 import type { AddressType, Direction, Protocol, Span } from "./syntax.ts";
-import type { Value } from "./value.ts";
+import { EMPTY, type Ranges, rangeOf, unionAll } from "./ranges.ts";
+import type { Slot, Value } from "./value.ts";
 
 /** `src or dst` and the like, from the tests of the two ends. */
 export function byDirection(
@@ -11,6 +12,7 @@ export function byDirection(
   source: () => Predicate,
   destination: () => Predicate,
   refuse: (direction: Direction) => never,
+  either: () => Predicate = () => or(source(), destination()),
 ): Predicate {
   switch (direction) {
     case "src":
@@ -21,10 +23,58 @@ export function byDirection(
       return and(source(), destination());
     case undefined:
     case "src or dst":
-      return or(source(), destination());
+      return either();
     default:
       return refuse(direction);
   }
+}
+
+/**
+ * Either end lies in one of several sets, as `host a or host b or …` asks.
+ *
+ * Term by term, the destination is read unless the source is that of the first term: from then on both ends are known
+ * to be there and the order no longer matters. So the first set is tested against the source, both ends are put into
+ * slots, and the rest is a search in them, which all protocols share that read their ends from other places.
+ */
+export function eitherEnd(
+  slots: EndSlots,
+  sets: readonly Ranges[],
+  source: Value,
+  destination: Value,
+): Predicate {
+  const [first = EMPTY, ...rest] = sets;
+  const inFirst: Predicate = { kind: "in", value: source, ranges: first };
+  if (rest.length === 0) return or(inFirst, { kind: "in", value: destination, ranges: first });
+  return or(
+    inFirst,
+    and(
+      { kind: "set", slot: slots.source, value: source },
+      { kind: "set", slot: slots.destination, value: destination },
+      or(
+        { kind: "in", value: slots.destinationValue, ranges: unionAll(sets) },
+        { kind: "in", value: slots.sourceValue, ranges: unionAll(rest) },
+      ),
+    ),
+  );
+}
+
+/** Where {@link eitherEnd} keeps the two ends. */
+export interface EndSlots {
+  readonly source: Slot;
+  readonly destination: Slot;
+  readonly sourceValue: Value;
+  readonly destinationValue: Value;
+}
+
+export function endSlots(context: Context, max: number): EndSlots {
+  const source = context.values.newSlot("source", max);
+  const destination = context.values.newSlot("destination", max);
+  return {
+    source,
+    destination,
+    sourceValue: context.values.slot(source),
+    destinationValue: context.values.slot(destination),
+  };
 }
 
 /** Says why `addr1` and its kin can't stand here. */
@@ -44,6 +94,12 @@ const NOT_FOR_HOSTS: ReadonlySet<Protocol> = new Set([
   "ipx",
 ]);
 
+/** The addresses of an IPv4 network as a range, or undefined for a mask with holes. */
+export function networkRange(address: number, mask: number): Ranges | undefined {
+  const free = ~mask >>> 0;
+  return (free & (free + 1)) === 0 ? rangeOf(address, address + free) : undefined;
+}
+
 /** An IPv4 address or network, in IP, ARP and RARP unless a protocol is named. */
 export function hostIp4(
   context: Context,
@@ -54,15 +110,56 @@ export function hostIp4(
   type: AddressType | undefined,
   span: Span,
 ): Predicate {
+  if (protocol === "decnet") return hostDecnet(context, address, direction, span);
+  const end = (word: Value): Predicate => masked(context.values, word, address, mask);
+  const refuse = onlyWlan(context, span, "IP addresses");
+  return inIp4Protocols(context, protocol, type, span, (source, destination) =>
+    byDirection(
+      direction,
+      () => end(source()),
+      () => end(destination()),
+      refuse,
+    ),
+  );
+}
+
+/** Any of several networks, all prefixes; the direction can't be `src and dst`. */
+export function hostsIp4(
+  context: Context,
+  sets: readonly Ranges[],
+  protocol: Protocol | undefined,
+  direction: Direction | undefined,
+  span: Span,
+): Predicate {
+  const slots = endSlots(context, 0xffffffff);
+  const ranges = unionAll(sets);
+  return inIp4Protocols(context, protocol, "host", span, (source, destination) =>
+    byDirection(
+      direction,
+      () => ({ kind: "in", value: source(), ranges }),
+      () => ({ kind: "in", value: destination(), ranges }),
+      onlyWlan(context, span, "IP addresses"),
+      () => eitherEnd(slots, sets, source(), destination()),
+    ),
+  );
+}
+
+function inIp4Protocols(
+  context: Context,
+  protocol: Protocol | undefined,
+  type: AddressType | undefined,
+  span: Span,
+  test: (source: () => Value, destination: () => Value) => Predicate,
+): Predicate {
   const kind = type === "net" ? "net" : "host";
-  const inside = (ethertype: number, source: number, destination: number): Predicate => {
-    const end = (offset: number) => (): Predicate =>
-      and(
-        linkProtocol(context, ethertype, span),
-        masked(context.values, context.network(offset, 4), address, mask),
-      );
-    return byDirection(direction, end(source), end(destination), onlyWlan(context, span, "IP addresses"));
-  };
+  const inside = (ethertype: number, source: number, destination: number): Predicate =>
+    and(
+      linkProtocol(context, ethertype, span),
+      test(
+        () => context.network(source, 4),
+        () => context.network(destination, 4),
+      ),
+    );
   switch (protocol) {
     case undefined: {
       const ip = inside(ETHERTYPE.ip, 12, 16);
@@ -75,8 +172,6 @@ export function hostIp4(
       return inside(ETHERTYPE.arp, 14, 24);
     case "rarp":
       return inside(ETHERTYPE.rarp, 14, 24);
-    case "decnet":
-      return hostDecnet(context, address, direction, span);
     case "link":
       return context.fail(span, `link-layer modifier applied to ${kind}`);
     case "ip6":

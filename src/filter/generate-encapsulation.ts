@@ -1,9 +1,11 @@
 /** VLAN, MPLS, PPPoE, Geneve: tests that also move the headers for what comes after. */
 import { SKF_AD_OFF } from "../cbpf/index.ts";
 import type { Context, Place } from "./context.ts";
+import { endSlots } from "./generate-address.ts";
 import { ETHERTYPE, linkProtocol } from "./generate-link.ts";
 import { IP_PROTOCOL, ports4, ports6 } from "./generate-port.ts";
 import { type Predicate, and, equals, masked, not, or, within } from "./predicate.ts";
+import { rangeOf } from "./ranges.ts";
 import type { Primitive, Span } from "./syntax.ts";
 import type { Value } from "./value.ts";
 
@@ -160,13 +162,15 @@ function geneve(context: Context, vni: number | undefined, span: Span): Predicat
     state.payload.base === undefined
       ? values.constant(40)
       : values.alu("add", state.payload.base, values.constant(40));
+  const port = rangeOf(GENEVE_PORT, GENEVE_PORT);
+  const slots = endSlots(context, 0xffff);
   const in4 = and(
-    ports4(context, GENEVE_PORT, GENEVE_PORT, IP_PROTOCOL.udp, "dst", span),
+    ports4(context, [port], IP_PROTOCOL.udp, "dst", span, slots),
     ...check((offset, size) => context.transport4(offset, size)),
     { kind: "set", slot: outer, value: values.alu("add", context.transportBase4(), past) },
   );
   const in6 = and(
-    ports6(context, GENEVE_PORT, GENEVE_PORT, IP_PROTOCOL.udp, "dst", span),
+    ports6(context, [port], IP_PROTOCOL.udp, "dst", span, slots),
     ...check((offset, size) => context.transport6(offset, size)),
     { kind: "set", slot: outer, value: values.alu("add", base6, past) },
   );

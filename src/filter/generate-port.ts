@@ -1,9 +1,11 @@
 /** Ports and protocols above IP. */
 import type { Context } from "./context.ts";
-import { byDirection, onlyWlan } from "./generate-address.ts";
+import { type EndSlots, byDirection, eitherEnd, endSlots, onlyWlan } from "./generate-address.ts";
 import { ETHERTYPE, NLPID, SAP, linkProtocol } from "./generate-link.ts";
-import { type Predicate, and, equals, or, within } from "./predicate.ts";
+import { type Predicate, and, equals, or } from "./predicate.ts";
+import { type Ranges, unionAll } from "./ranges.ts";
 import type { Direction, Protocol, Span } from "./syntax.ts";
+import type { Value } from "./value.ts";
 
 /** IANA protocol numbers. */
 export const IP_PROTOCOL = {
@@ -29,30 +31,38 @@ export const isIp6 = (context: Context, span: Span): Predicate => linkProtocol(c
 /** The first fragment of an IPv4 packet, or all of it: only there is a transport header. */
 export const firstFragment = (context: Context): Predicate => context.noBits(context.network(6, 2), 0x1fff);
 
-/** `low-high` at one or both ends, in the transport protocols with ports unless one is named. */
+/** Ports in any of the sets, at one or both ends, in the transport protocols with ports unless one is named. */
 export function ports(
   context: Context,
-  low: number,
-  high: number,
+  sets: readonly Ranges[],
   transport: number | undefined,
   direction: Direction | undefined,
   span: Span,
 ): Predicate {
+  const slots = endSlots(context, 0xffff);
   return or(
-    ports6(context, low, high, transport, direction, span),
-    ports4(context, low, high, transport, direction, span),
+    ports6(context, sets, transport, direction, span, slots),
+    ports4(context, sets, transport, direction, span, slots),
   );
 }
 
-type Port = (offset: number) => Predicate;
-
-const ends = (context: Context, port: Port, direction: Direction | undefined, span: Span): Predicate =>
-  byDirection(
+function ends(
+  context: Context,
+  sets: readonly Ranges[],
+  port: (offset: number) => Value,
+  direction: Direction | undefined,
+  span: Span,
+  slots: EndSlots,
+): Predicate {
+  const ranges = unionAll(sets);
+  return byDirection(
     direction,
-    () => port(0),
-    () => port(2),
+    () => ({ kind: "in", value: port(0), ranges }),
+    () => ({ kind: "in", value: port(2), ranges }),
     onlyWlan(context, span, "ports"),
+    () => eitherEnd(slots, sets, port(0), port(2)),
   );
+}
 
 /** SCTP, TCP, UDP: that order has no meaning, but a load that fails in the first rejects before the second is asked. */
 const transports = (transport: number | undefined): readonly number[] =>
@@ -60,30 +70,34 @@ const transports = (transport: number | undefined): readonly number[] =>
 
 export function ports4(
   context: Context,
-  low: number,
-  high: number,
+  sets: readonly Ranges[],
   transport: number | undefined,
   direction: Direction | undefined,
   span: Span,
+  slots: EndSlots,
 ): Predicate {
-  const port: Port = (offset) => within(context.transport4(offset, 2), low, high);
+  const port = (offset: number): Value => context.transport4(offset, 2);
   const tests = transports(transport).map((number) =>
-    and(equals(context.network(9, 1), number), firstFragment(context), ends(context, port, direction, span)),
+    and(
+      equals(context.network(9, 1), number),
+      firstFragment(context),
+      ends(context, sets, port, direction, span, slots),
+    ),
   );
   return and(isIp(context, span), or(...tests));
 }
 
 export function ports6(
   context: Context,
-  low: number,
-  high: number,
+  sets: readonly Ranges[],
   transport: number | undefined,
   direction: Direction | undefined,
   span: Span,
+  slots: EndSlots,
 ): Predicate {
-  const port: Port = (offset) => within(context.transport6(offset, 2), low, high);
+  const port = (offset: number): Value => context.transport6(offset, 2);
   const tests = transports(transport).map((number) =>
-    and(equals(context.network(6, 1), number), ends(context, port, direction, span)),
+    and(equals(context.network(6, 1), number), ends(context, sets, port, direction, span, slots)),
   );
   return and(isIp6(context, span), or(...tests));
 }

@@ -33,13 +33,50 @@ interface Far {
   no: boolean;
 }
 
-export function link(blocks: readonly Block[], snaplen: number): CbpfInstruction[] {
-  const items = withCopies(blocks);
+export function link(emitted: readonly Block[], snaplen: number): CbpfInstruction[] {
+  const items = withCopies(merge(emitted));
   const far = new Map<Block, Far>();
   for (;;) {
     const layout = place(items, far);
     if (!grow(items, far, layout)) return write(items, far, layout, snaplen);
   }
+}
+
+/**
+ * Makes one of blocks that do the same, though perhaps with different values in A: behind `ld [26]` and behind `ld [30]`
+ * the same comparisons can follow. The last of equals stays, as all that leads to any of them comes before it.
+ */
+function merge(blocks: readonly Block[]): readonly Block[] {
+  const known = new Map<string, GraphNode>();
+  const same = new Map<GraphNode, GraphNode>();
+  const kept: Block[] = [];
+  const now = (node: GraphNode): GraphNode => same.get(node) ?? node;
+  for (let i = blocks.length - 1; i >= 0; i--) {
+    const { node, code, end } = blocks[i] as Block;
+    let moved = end;
+    if (end.kind === "goto") moved = { ...end, to: now(end.to) };
+    else if (end.kind === "branch") moved = { ...end, yes: now(end.yes), no: now(end.no) };
+    const empty = moved.kind === "goto" && code.length === 0;
+    if (empty && moved.kind === "goto") {
+      same.set(node, moved.to);
+      continue;
+    }
+    const key = `${code.map((each) => `${each.code},${each.jt},${each.jf},${each.k}`).join(" ")}|${endKey(moved)}`;
+    const twin = known.get(key);
+    if (twin !== undefined) {
+      same.set(node, twin);
+      continue;
+    }
+    known.set(key, node);
+    kept.push({ node, code, end: moved });
+  }
+  return kept.reverse();
+}
+
+function endKey(end: Block["end"]): string {
+  if (end.kind === "return") return `return ${end.accept}`;
+  if (end.kind === "goto") return `goto ${end.to.id}`;
+  return `${end.code} ${end.k} ${end.yes.id} ${end.no.id}`;
 }
 
 function withCopies(blocks: readonly Block[]): readonly Item[] {
