@@ -7,3 +7,5 @@ export { type BtfValue, decodeValue } from "./value.ts";
 export { encodeValue } from "./encode.ts";
 export * from "./ext.ts";
 export * from "./core/index.ts";
+export { formatC, type FormatCOptions } from "./print/c.ts";
+export { formatRaw, type FormatRawOptions } from "./print/raw.ts";

@@ -84,6 +84,11 @@ export function alignmentOf(btf: Btf, id: number): number {
   return alignment(btf, id, new Map(), 0);
 }
 
+/** @internal The same, with the alignments that are known already: for many questions about one BTF. */
+export function alignmentIn(btf: Btf, id: number, known: Map<number, number>): number {
+  return alignment(btf, id, known, 0);
+}
+
 // A type that occurs often is visited once, so that members which repeat each other cannot make this exponential.
 function alignment(btf: Btf, id: number, known: Map<number, number>, depth: number): number {
   if (depth > MAX_DEPTH) throw tooDeep(btf, id);

@@ -41,6 +41,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/disasm.ts")).disasmCommand,
   },
   {
+    name: "btf",
+    summary: "the types in an object, a kernel's BTF or a bare BTF file, as C or one by one",
+    load: async () => (await import("./commands/btf.ts")).btfCommand,
+  },
+  {
     name: "exec",
     summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
     load: async () => (await import("./commands/exec.ts")).execCommand,
@@ -49,6 +54,11 @@ const COMMANDS: readonly Entry[] = [
     name: "filter",
     summary: "compile a tcpdump filter expression, show it, or apply it to a capture",
     load: async () => (await import("./commands/filter.ts")).filterCommand,
+  },
+  {
+    name: "seccomp",
+    summary: "seccomp filters: compile profiles, explain, emulate, audit, disassemble",
+    load: async () => (await import("./commands/seccomp.ts")).seccompCommand,
   },
   {
     name: "kernel",
