@@ -114,15 +114,18 @@ const cellOffset = (k: number): number => -4 * k - 4;
 export function toEbpf(program: CbpfProgram): Instruction[] {
   checkStructure(program);
   const drafts: Draft[] = [
-    aluReg("xor", A, A),
-    aluReg("xor", X, X),
+    // The kernel's `r0 ^= r0` would read a register that nobody has set.
+    moveImm(A, 0),
+    moveImm(X, 0),
     move(CTX, ARG1),
     ...cellsReadEarly(program).map((k) => storeWord(A, cellOffset(k))),
   ];
   const starts: number[] = [];
+  // Verifiers of eBPF refuse instructions that nothing reaches; classic programs may have them.
+  const reached = reachable(program);
   program.forEach((instruction, index) => {
     starts.push(drafts.length);
-    drafts.push(...translate(instruction, index));
+    if (reached[index] === 1) drafts.push(...translate(instruction, index));
   });
   return drafts.map(({ target, ...instruction }, slot) => {
     if (target === undefined) return instruction;
@@ -138,6 +141,32 @@ export function toEbpf(program: CbpfProgram): Instruction[] {
     }
     return { ...instruction, offset };
   });
+}
+
+/** 1 for each instruction that some path leads to. */
+function reachable(program: CbpfProgram): Uint8Array {
+  const reached = new Uint8Array(program.length);
+  const open = [0];
+  for (let index = open.pop(); index !== undefined; index = open.pop()) {
+    if (reached[index] === 1) continue;
+    reached[index] = 1;
+    const { code, jt, jf, k } = program[index] as CbpfInstruction;
+    const { semantics } = cbpfRow(code) as CbpfRow;
+    if (semantics.kind === "goto") open.push(index + 1 + (k | 0));
+    else if (semantics.kind === "branch") open.push(index + 1 + jt, index + 1 + jf);
+    else if (semantics.kind !== "return" && !endsByZero(semantics, k)) open.push(index + 1);
+  }
+  return reached;
+}
+
+/** Division by the constant 0, which Linux refuses, ends the program with 0 as that by X does. */
+function endsByZero(semantics: CbpfRow["semantics"], k: number): boolean {
+  return (
+    semantics.kind === "alu" &&
+    (semantics.op === "div" || semantics.op === "mod") &&
+    semantics.operand === "k" &&
+    k === 0
+  );
 }
 
 /** Cells that some path, perhaps, reads before it stores them; any, if jumps go backwards. */

@@ -26,3 +26,4 @@ export { assembleCbpf } from "./asm.ts";
 export { disassembleCbpf } from "./disasm.ts";
 export { toEbpf } from "./ebpf.ts";
 export { CbpfDebugger, type CbpfSnapshot, type CbpfStop } from "./debugger.ts";
+export { decodeCbpf, encodeCbpf, parseCbpf } from "./read.ts";

@@ -67,7 +67,7 @@ export function auditSeccomp(program: CbpfProgram, arch = "x86_64"): AuditFindin
   return [
     ...archFindings(program, native),
     ...x32Findings(program, native),
-    ...multiplexerFindings(program, native),
+    ...multiplexerFindings(program),
     ...powerFindings(program, native),
     ...halfFindings(program, native),
     ...codeFindings(program),
@@ -112,16 +112,14 @@ function x32Findings(program: CbpfProgram, native: SeccompArch): AuditFinding[] 
 }
 
 /** Calls that do what others do, with arguments in memory, where filters can't look. */
-function multiplexerFindings(program: CbpfProgram, native: SeccompArch): AuditFinding[] {
+function multiplexerFindings(program: CbpfProgram): AuditFinding[] {
   const holes = [
     { way: "socketcall", around: "socket" },
     { way: "clone3", around: "clone" },
     { way: "openat2", around: "openat" },
     { way: "ipc", around: "shmat" },
   ];
-  return SECCOMP_ARCHES.filter(
-    ({ audit, bigEndian }) => audit === native.audit || !bigEndian === !native.bigEndian,
-  ).flatMap((arch) =>
+  return SECCOMP_ARCHES.flatMap((arch) =>
     holes.flatMap(({ way, around }): AuditFinding[] => {
       const [through, other] = [syscallNumber(arch.name, way), syscallNumber(arch.name, around)];
       if (through === undefined || other === undefined) return [];

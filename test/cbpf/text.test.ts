@@ -9,11 +9,14 @@ import {
   type CbpfInstruction,
   assembleCbpf,
   cbpfRow,
+  decodeCbpf,
   disassembleCbpf,
+  encodeCbpf,
   formatCbpfC,
   formatCbpfInstruction,
   formatCbpfListing,
   formatCbpfNumbers,
+  parseCbpf,
   parseCbpfC,
   parseCbpfListing,
   parseCbpfNumbers,
@@ -309,7 +312,16 @@ describe("assembly", () => {
       expect(parseCbpfListing(formatCbpfListing(written))).toEqual(written);
       expect(parseCbpfC(formatCbpfC(written))).toEqual(written);
       expect(parseCbpfNumbers(formatCbpfNumbers(written))).toEqual(written);
+      for (const format of [disassembleCbpf, formatCbpfListing, formatCbpfC, formatCbpfNumbers]) {
+        expect(parseCbpf(format(written))).toEqual(written);
+      }
+      expect(decodeCbpf(encodeCbpf(written, round % 2 === 0), round % 2 === 0)).toEqual(written);
     }
+  });
+
+  it("reads the one line that xt_bpf takes", () => {
+    expect(parseCbpf("2,48 0 0 9,22 0 0 0")).toEqual([op(48, 9), op(22)]);
+    expect(() => decodeCbpf(new Uint8Array(9))).toThrow("9 bytes are no whole number of instructions");
   });
 
   it("survives damaged text", () => {
