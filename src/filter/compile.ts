@@ -1,5 +1,6 @@
 /** The compiler as its users meet it. */
-import { type CbpfInstruction, type CbpfRunOptions, runCbpf } from "../cbpf/index.ts";
+import { type CbpfInstruction, type CbpfRunOptions, runCbpf, toEbpf } from "../cbpf/index.ts";
+import type { Instruction } from "../isa/index.ts";
 import { BpfError } from "../errors.ts";
 import type { FilterCompat } from "./context.ts";
 import { generate } from "./generate.ts";
@@ -42,6 +43,12 @@ export interface CompiledFilter {
   readonly tree: FilterTree;
   readonly warnings: readonly FilterWarning[];
   readonly cbpf: readonly CbpfInstruction[];
+  /**
+   * The same as a socket filter in extended BPF, translated when it is first asked for.
+   *
+   * @throws BpfError code "program" for a program that jumps backwards (`protochain`), which extended BPF can't
+   */
+  readonly ebpf: readonly Instruction[];
   /** 0 if a packet doesn't match, otherwise the snapshot length. */
   matches(packet: Uint8Array, meta?: CbpfRunOptions): number;
   /** The decisions, for explanations. */
@@ -115,12 +122,17 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
     warnings.push({ code: "always", message: "every packet matches this expression", span: whole });
   }
   const cbpf = emit(options.optimize === false ? built : root, { snaplen });
+  let ebpf: readonly Instruction[] | undefined;
   return {
     expression,
     link,
     tree,
     warnings,
     cbpf,
+    get ebpf() {
+      ebpf ??= toEbpf(cbpf);
+      return ebpf;
+    },
     graph: root,
     matches: (packet, meta) => runCbpf(cbpf, packet, meta),
   };

@@ -48,6 +48,11 @@ export function emit(root: GraphNode, options: EmitOptions): CbpfInstruction[] {
   return link(second.run(root), options.snaplen);
 }
 
+/** The slot that the cell was made for. */
+function firstOf(slot: Slot): Slot {
+  return slot.after === undefined ? slot : firstOf(slot.after);
+}
+
 class Emitter {
   /** Slots that were read from their cells. */
   readonly reads = new Set<Slot>();
@@ -97,6 +102,7 @@ class Emitter {
   }
 
   #cellOf(slot: Slot): number {
+    if (slot.after !== undefined) return this.#cellOf(slot.after);
     let cell = this.#cells.get(slot);
     if (cell === undefined) {
       cell = this.#cells.size;
@@ -113,8 +119,15 @@ class Emitter {
   }
 
   #set(slot: Slot, value: Value): void {
+    const inPlace = value.kind === "slot" && firstOf(slot) === firstOf(value.slot);
+    if (inPlace) {
+      // The cell has it already, and so has A if it had the other.
+      const held = this.#inA(value);
+      this.#registers.a = held ? [...this.#registers.a, -1 - slot.id] : this.#registers.a;
+      return;
+    }
     this.#toA(value);
-    if (this.#needed.has(slot)) this.#push(st, this.#cellOf(slot));
+    if (this.#needed.has(firstOf(slot))) this.#push(st, this.#cellOf(slot));
     this.#registers.a = [...this.#registers.a, -1 - slot.id];
     if (this.#registers.x.includes(value.id)) this.#registers.x = [...this.#registers.x, -1 - slot.id];
   }
@@ -176,7 +189,7 @@ class Emitter {
         break;
       case "slot":
         this.#push(ld | mem, this.#cellOf(value.slot));
-        this.reads.add(value.slot);
+        this.reads.add(firstOf(value.slot));
         break;
       case "header-length":
         this.#toX(value);
@@ -235,7 +248,7 @@ class Emitter {
         break;
       case "slot":
         this.#push(ldx | mem, this.#cellOf(value.slot));
-        this.reads.add(value.slot);
+        this.reads.add(firstOf(value.slot));
         break;
       case "header-length":
         this.#push(ldx | CBPF_SIZES.b | msh, value.offset);

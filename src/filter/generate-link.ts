@@ -344,21 +344,22 @@ function wlanHeaderLength(context: Context): Predicate {
   );
   const qos = bits(control, 0x80);
   const isData = and(bits(control, 0x08), noBits(control, 0x04));
-  const otherwise = set(payloadSlot, plus(24));
-  if (row.prefix !== "radiotap") return or(and(isData, qos, set(payloadSlot, plus(26))), otherwise);
-  const length = values.newSlot("offset behind the 802.11 header", 0xffffffff);
-  const before = values.slot(length);
+  const shortest = values.newSlot("offset behind the shortest 802.11 header", 0xffffffff, payloadSlot);
+  const length = values.newSlot("offset behind the 802.11 header", 0xffffffff, payloadSlot);
+  const before = values.slot(shortest);
+  const unpadded = values.slot(length);
   const rounded = values.alu(
     "and",
-    values.alu("add", before, values.constant(3)),
+    values.alu("add", unpadded, values.constant(3)),
     values.constant(0xfffffffc),
   );
-  return or(
-    and(
-      isData,
-      or(and(qos, set(length, plus(26))), set(length, plus(24))),
-      or(and(padded, set(payloadSlot, rounded)), set(payloadSlot, before)),
-    ),
-    otherwise,
+  const measured = or(
+    and(qos, set(length, values.alu("add", before, values.constant(2)))),
+    set(length, before),
   );
+  const rounding =
+    row.prefix === "radiotap"
+      ? or(and(padded, set(payloadSlot, rounded)), set(payloadSlot, unpadded))
+      : set(payloadSlot, unpadded);
+  return and(set(shortest, plus(24)), or(and(isData, measured, rounding), set(payloadSlot, before)));
 }

@@ -33,6 +33,7 @@ export function generate(tree: FilterTree, row: LinkRow, options: GeneratorOptio
 }
 
 type Chain = Extract<FilterTree, { kind: "chain" }>;
+type Match = Extract<Primitive, { kind: "match" }>;
 
 /**
  * Words such as `vlan` move the headers for what comes after. To libpcap "after" is all the rest of the text, so that
@@ -71,7 +72,7 @@ class Walk {
       const { op } = node.rest[at] as (typeof node.rest)[number];
       const middle = this.#context.state;
       if (op === "or") this.#restore(start);
-      const [right, next] = op === "or" ? this.#run(node, at) : [this.#term(node, at), at + 1];
+      const [right, next] = this.#run(node, at);
       at = next;
       if (op === "or" && this.#scoped && !sameState(middle, this.#context.state)) this.#restore(start);
       if (open !== undefined && left.kind === op) {
@@ -84,29 +85,31 @@ class Walk {
     return left;
   }
 
-  #term(node: Chain, at: number): Predicate {
-    return this.tree(at < 0 ? node.first : (node.rest[at] as Chain["rest"][number]).term);
-  }
-
-  /** A term, or several joined by `or` that can be one search (`host a or host b`), and where to go on. */
+  /**
+   * A term, or several that can be one search (`host a or host b`, `not port 22 and not port 53`), and where to go on.
+   */
   #run(node: Chain, at: number): [Predicate, number] {
-    const first = at < 0 ? node.first : node.rest[at]?.term;
-    const members = first === undefined ? undefined : this.#members(first);
-    if (members === undefined) return [this.#term(node, at), at + 1];
+    const first = at < 0 ? node.first : (node.rest[at] as Chain["rest"][number]).term;
+    const denied = first.kind === "not";
+    const join = denied ? "and" : "or";
+    const members = this.#member(first, denied);
+    const fits = members !== undefined && (at < 0 || node.rest[at]?.op === join);
+    if (!fits) return [this.tree(first), at + 1];
     let next = at + 1;
-    for (; node.rest[next]?.op === "or"; next++) {
-      const more = this.#members(node.rest[next]?.term as FilterTree);
+    for (; node.rest[next]?.op === join; next++) {
+      const more = this.#member(node.rest[next]?.term as FilterTree, denied);
       if (more === undefined || more.key !== members.key) break;
       members.nodes.push(...more.nodes);
     }
-    // At the start, `a or b and c` is `(a or b) and c`; the same holds everywhere, as both have one rank.
-    if (members.nodes.length < 2) return [this.#term(node, at), at + 1];
+    if (members.nodes.length < 2) return [this.tree(first), at + 1];
     for (const each of members.nodes) this.#warnOfLeak(each);
-    return [matchAny(this.#context, members.nodes), next];
+    const any = matchAny(this.#context, members.nodes);
+    return [denied ? not(any) : any, next];
   }
 
-  #members(node: FilterTree): { key: string; nodes: Extract<Primitive, { kind: "match" }>[] } | undefined {
-    if (node.kind !== "match") return undefined;
+  #member(tree: FilterTree, denied: boolean): { key: string; nodes: Match[] } | undefined {
+    const node = denied && tree.kind === "not" ? tree.operand : tree;
+    if (node.kind !== "match" || (tree.kind === "not") !== denied) return undefined;
     const key = groupable(this.#context, node);
     return key === undefined ? undefined : { key, nodes: [node] };
   }

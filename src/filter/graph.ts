@@ -5,7 +5,7 @@
 import { BpfError } from "../errors.ts";
 import type { Predicate } from "./predicate.ts";
 import { type Ranges, MAX_U32 } from "./ranges.ts";
-import type { Slot, Value, Values } from "./value.ts";
+import { type Slot, type Value, type Values, bitsOf } from "./value.ts";
 
 export type Test =
   | { readonly kind: "compare"; readonly op: "eq" | "gt" | "ge"; readonly left: Value; readonly right: Value }
@@ -74,6 +74,7 @@ export class Graph {
   }
 
   test(test: Test, yes: GraphNode, no: GraphNode): GraphNode {
+    if (test.kind === "bits" && (test.mask & bitsOf(test.value.max)) === 0) return this.touch(test.value, no);
     if (yes === no) {
       if (test.kind === "header-chain") {
         return yes === this.reject

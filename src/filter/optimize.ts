@@ -8,18 +8,60 @@
  */
 import { Facts } from "./facts.ts";
 import { type Graph, type GraphNode, operands, ordered } from "./graph.ts";
-import type { Value } from "./value.ts";
+import type { Slot, Value } from "./value.ts";
 
 const MAX_ROUNDS = 12;
 
 export function optimize(graph: Graph, root: GraphNode): GraphNode {
-  let current = root;
+  let current = withoutDeadSets(graph, root);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const next = pass(graph, current);
     if (next === current) break;
     current = next;
   }
-  return current;
+  return withoutDeadSets(graph, current);
+}
+
+/** Drops what writes slots that nothing reads; that may leave others unread, written before. */
+function withoutDeadSets(graph: Graph, root: GraphNode): GraphNode {
+  const order = ordered(root);
+  const read = new Set<Slot>();
+  const rebuilt = new Map<GraphNode, GraphNode>();
+  const now = (node: GraphNode): GraphNode => rebuilt.get(node) as GraphNode;
+  for (let i = order.length - 1; i >= 0; i--) {
+    const node = order[i] as GraphNode;
+    if (node.kind === "end") {
+      rebuilt.set(node, node);
+    } else if (node.kind === "test") {
+      for (const value of operands(node.test)) slotsOf(value, read);
+      rebuilt.set(node, graph.test(node.test, now(node.yes), now(node.no)));
+    } else {
+      const live = node.kind === "set" && read.has(node.slot);
+      if (live || node.kind === "touch") slotsOf(node.value, read);
+      const next = now(node.next);
+      rebuilt.set(node, live ? graph.set(node.slot, node.value, next) : graph.touch(node.value, next));
+    }
+  }
+  return now(root);
+}
+
+function slotsOf(value: Value, into: Set<Slot>): void {
+  switch (value.kind) {
+    case "slot":
+      into.add(value.slot);
+      return;
+    case "load":
+      if (value.base !== undefined) slotsOf(value.base, into);
+      return;
+    case "negate":
+      slotsOf(value.operand, into);
+      return;
+    case "alu":
+      slotsOf(value.left, into);
+      slotsOf(value.right, into);
+      return;
+    default:
+  }
 }
 
 function pass(graph: Graph, root: GraphNode): GraphNode {

@@ -18,6 +18,8 @@ export interface Slot {
   readonly name: string;
   /** Most that it can be. */
   readonly max: number;
+  /** Another slot whose cell this one takes over: from when this is written on, nobody reads the other. */
+  readonly after: Slot | undefined;
 }
 
 interface Base {
@@ -78,7 +80,8 @@ export function fold(op: ValueOp, a: number, b: number): number | undefined {
 const NEUTRAL_ZERO: ReadonlySet<ValueOp> = new Set(["add", "sub", "or", "xor", "lsh", "rsh"]);
 const COMMUTES: ReadonlySet<ValueOp> = new Set(["add", "mul", "and", "or", "xor"]);
 
-const bits = (max: number): number => (max === 0 ? 0 : 2 ** (32 - Math.clz32(max)) - 1);
+/** All bits that a value up to `max` can have. */
+export const bitsOf = (max: number): number => (max === 0 ? 0 : 2 ** (32 - Math.clz32(max)) - 1);
 
 function boundOf(op: ValueOp, left: Value, right: Value): number {
   switch (op) {
@@ -86,7 +89,7 @@ function boundOf(op: ValueOp, left: Value, right: Value): number {
       return Math.min(left.max, right.max);
     case "or":
     case "xor":
-      return Math.max(bits(left.max), bits(right.max));
+      return Math.max(bitsOf(left.max), bitsOf(right.max));
     case "add":
       return Math.min(MAX, left.max + right.max) === left.max + right.max ? left.max + right.max : MAX;
     case "mul":
@@ -129,8 +132,8 @@ export class Values {
     return this.#intern("len", { kind: "length" }, MAX, 1);
   }
 
-  newSlot(name: string, max: number): Slot {
-    return { id: this.#slots++, name, max };
+  newSlot(name: string, max: number, after?: Slot): Slot {
+    return { id: this.#slots++, name, max, after };
   }
 
   slot(slot: Slot): Value {
@@ -178,7 +181,7 @@ export class Values {
     if (right.kind === "const") {
       if (right.value === 0 && NEUTRAL_ZERO.has(op)) return left;
       if (right.value === 1 && (op === "mul" || op === "div")) return left;
-      if (op === "and" && bits(left.max) === (bits(left.max) & right.value) >>> 0) return left;
+      if (op === "and" && bitsOf(left.max) === (bitsOf(left.max) & right.value) >>> 0) return left;
       if (op === "sub") return this.alu("add", left, this.constant(-right.value));
       if (left.kind === "alu" && left.op === op && left.right.kind === "const" && COMMUTES.has(op)) {
         const both = fold(op, left.right.value, right.value) as number;
