@@ -85,10 +85,8 @@ describe("C names", () => {
       type: index,
       parameters: Array.from({ length: 50 }, () => ({ name: "p", type: index })),
     }));
-    const started = performance.now();
     const name = typeName(parseBtf(buildBtf(types)), 25);
     expect(name).toContain("...");
     expect(name.length).toBeLessThan(100_000);
-    expect(performance.now() - started).toBeLessThan(1000);
   });
 });

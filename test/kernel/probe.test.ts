@@ -8,10 +8,8 @@ const feature = (probe: KernelProbe, group: string, name: string): Feature | und
   probe.groups.find((one) => one.name === group)?.features.find((one) => one.name === name);
 
 describe.skipIf(noKernel !== undefined)(withKernel("the probe"), () => {
-  it("tells what this kernel has, in less than 3 seconds", async () => {
-    const start = performance.now();
+  it("tells what this kernel has", async () => {
     const probe = await probeKernel();
-    expect(performance.now() - start).toBeLessThan(3000);
     expect(probe.available).toBe(true);
     expect(probe.system.release).toMatch(/^\d+\.\d+/);
     for (const type of ["xdp", "sched_cls", "socket_filter"]) {

@@ -63,7 +63,6 @@ describe("10,000 mutations of objects", () => {
     const places = files.map(interesting);
     const random = generator(0x5eed);
     const codes = new Map<string, number>();
-    let slowest = 0;
     const before = process.memoryUsage().rss;
     for (let round = 0; round < 10_000; round++) {
       const index = round % files.length;
@@ -81,15 +80,12 @@ describe("10,000 mutations of objects", () => {
               : (bytes[at] as number) ^ (1 << random(8));
       }
       const length = random(20) === 0 ? random(bytes.length) : bytes.length;
-      const started = performance.now();
       const code = outcome(bytes.subarray(0, length));
-      slowest = Math.max(slowest, performance.now() - started);
       codes.set(code, (codes.get(code) ?? 0) + 1);
     }
     expect([...codes.keys()].sort()).toEqual(
       expect.arrayContaining(["btf", "elf", "fine", "map", "object", "relocation"]),
     );
-    expect(slowest).toBeLessThan(2000);
     expect(process.memoryUsage().rss - before).toBeLessThan(1 << 30);
   }, 300_000);
 });
