@@ -4,7 +4,14 @@ import { EXEC_FAULT, EXEC_REGS, FAULT_FUEL, MAP_ID, STATUS_DONE, STATUS_PAUSED }
 import { BpfError } from "../errors.ts";
 import { HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
-import { type MapSpec, type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
+import {
+  type MapSpec,
+  type ObjectSpec,
+  type Surroundings,
+  linkProgram,
+  relocate,
+  resolveExterns,
+} from "../object/index.ts";
 import { MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
 import { type Clock, RealClock, VirtualClock } from "./clock.ts";
@@ -51,6 +58,10 @@ export interface LoadOptions {
    * object's own, so that programs see the structures as their source declares them.
    */
   readonly btf?: Btf;
+  /** The kernel configuration that programs see (`.kconfig`): its text, or values by name. */
+  readonly kconfig?: Surroundings["kconfig"];
+  /** Addresses of kernel symbols (`.ksyms`); weak ones that are missing are 0. */
+  readonly ksyms?: Surroundings["ksyms"];
 }
 
 export interface LoadInstructionsOptions {
@@ -179,7 +190,12 @@ export class Machine {
    *
    * @throws BpfError that names the program or map which cannot be loaded.
    */
-  async load(spec: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
+  async load(object: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
+    const { kconfig, ksyms } = options;
+    const spec = resolveExterns(object, {
+      ...(kconfig === undefined ? {} : { kconfig }),
+      ...(ksyms === undefined ? {} : { ksyms }),
+    });
     if (!spec.littleEndian) {
       throw new BpfError(
         "unsupported",

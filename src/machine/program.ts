@@ -136,7 +136,7 @@ export class Program {
     const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
     const { results, durationNs } = this.#runner(batch, engine, cpu, {
       kind: this.#kind(layer),
-      template: contextTemplate(hook, context),
+      template: contextTemplate(hook, withWireLength(hook, context, this.#kind(layer), packet.length)),
       repeat,
       keep: 0xffffffff,
       onPacket: ({ bytes, metaLength }) => {
@@ -232,4 +232,20 @@ export class Program {
     if (Number.isInteger(cpu) && cpu >= 0 && cpu < this.#host.cpus) return;
     throw new BpfError("usage", `program '${this.name}': no CPU ${cpu}, the machine has ${this.#host.cpus}`);
   }
+}
+
+const ETHERNET_HEADER = 14;
+
+/**
+ * A context that is given to BPF_PROG_TEST_RUN without a wire_len gets the packet's length there, as the program sees it;
+ * without a context it stays 0 (net/bpf/test_run.c: convert___skb_to_skb).
+ */
+function withWireLength(
+  { context: { struct } }: Hook,
+  values: ContextValues | undefined,
+  kind: number,
+  length: number,
+): ContextValues | undefined {
+  if (struct !== "__sk_buff" || values === undefined || values["wire_len"] !== undefined) return values;
+  return { ...values, wire_len: kind === KIND_SKB_NETWORK ? Math.max(0, length - ETHERNET_HEADER) : length };
 }

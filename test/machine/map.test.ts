@@ -167,6 +167,19 @@ describe("machines", () => {
     expect(await draw(7, "jit")).not.toEqual(await draw(8, "jit"));
   });
 
+  it("give a context its wire_len, as the kernel does: only when there is a context", async () => {
+    const machine = await Machine.create();
+    const { instructions } = assemble("r0 = *(u32 *)(r1 + 160)\nexit");
+    const wireLength = (type: "sched_cls" | "socket_filter", context?: Record<string, number>): number =>
+      machine
+        .loadInstructions(instructions, { type })
+        .run({ packet: new Uint8Array(60), ...(context === undefined ? {} : { context }) }).returnValue;
+    expect(wireLength("sched_cls")).toBe(0);
+    expect(wireLength("sched_cls", { mark: 1 })).toBe(60);
+    expect(wireLength("socket_filter", { mark: 1 })).toBe(46);
+    expect(wireLength("sched_cls", { wire_len: 99 })).toBe(99);
+  });
+
   it("do not see each other", async () => {
     const machines = [await Machine.create(), await Machine.create()];
     const maps = machines.map((machine) =>
