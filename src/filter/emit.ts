@@ -15,10 +15,10 @@ import {
   type CbpfInstruction,
   cbpfStatement,
 } from "../cbpf/index.ts";
-import { BpfError } from "../errors.ts";
 import { chainCode } from "./emit-chain.ts";
 import { type GraphNode, ordered } from "./graph.ts";
 import { type Block, link } from "./link.ts";
+import { filterError } from "./problem.ts";
 import type { Slot, Value } from "./value.ts";
 
 const { ld, ldx, st, alu, jmp, misc } = CBPF_CLASSES;
@@ -114,7 +114,7 @@ class Emitter {
 
   #checkCells(): void {
     if (this.#cells.size + this.#temporaries > CBPF_SCRATCH_CELLS) {
-      throw new BpfError("filter", "filter expression: it needs more scratch cells than the machine's 16");
+      throw filterError({ start: 0, end: 0 }, "it needs more scratch cells than the machine's 16");
     }
   }
 

@@ -8,42 +8,39 @@ import { type Ranges, MAX_U32, complement, intersect, rangeOf, unionAll } from "
 import { type Value, fold } from "./value.ts";
 
 /** Beyond it nothing more is learned: facts are copied at every node. */
-const MAX_FACTS = 48;
-const MAX_RANGES = 64;
+const MAX_FACTS = 32;
+const MAX_RANGES = 12;
 /** Offsets from here on read properties of the packet, not its bytes. */
 const ANCILLARY = 0x80000000;
 const START = -1;
 
 export class Facts {
-  readonly #ranges: Map<number, Ranges>;
-  readonly #held: Map<string, boolean>;
-  readonly #reach: Map<number, number>;
-  readonly #evaluated: Set<number>;
+  // Copies share their tables until one of them learns something: most learn of one value only.
+  #ranges: ReadonlyMap<number, Ranges>;
+  #held: ReadonlyMap<string, boolean>;
+  #reach: ReadonlyMap<number, number>;
+  #evaluated: ReadonlySet<number>;
 
   constructor(from?: Facts) {
-    this.#ranges = new Map(from === undefined ? [] : from.#ranges);
-    this.#held = new Map(from === undefined ? [] : from.#held);
-    this.#reach = new Map(from === undefined ? [] : from.#reach);
-    this.#evaluated = new Set(from === undefined ? [] : from.#evaluated);
+    this.#ranges = from === undefined ? new Map() : from.#ranges;
+    this.#held = from === undefined ? new Map() : from.#held;
+    this.#reach = from === undefined ? new Map() : from.#reach;
+    this.#evaluated = from === undefined ? new Set() : from.#evaluated;
   }
 
   /** Only what both know stays. */
   meet(other: Facts): Facts {
     const result = new Facts();
-    for (const [id, mine] of this.#ranges) {
-      const theirs = other.#ranges.get(id);
-      if (theirs === undefined) continue;
-      const both = unionAll([mine, theirs]);
-      if (both.length <= 2 * MAX_RANGES) result.#ranges.set(id, both);
-    }
-    for (const [key, held] of this.#held) {
-      if (other.#held.get(key) === held) result.#held.set(key, held);
-    }
-    for (const [base, reach] of this.#reach) {
-      const theirs = other.#reach.get(base);
-      if (theirs !== undefined) result.#reach.set(base, Math.min(reach, theirs));
-    }
-    for (const id of this.#evaluated) if (other.#evaluated.has(id)) result.#evaluated.add(id);
+    result.#ranges = common(this.#ranges, other.#ranges, (mine, theirs) => {
+      const both = mine === theirs ? mine : unionAll([mine, theirs]);
+      return both.length <= 2 * MAX_RANGES ? both : undefined;
+    });
+    result.#held = common(this.#held, other.#held, (mine, theirs) => (mine === theirs ? mine : undefined));
+    result.#reach = common(this.#reach, other.#reach, Math.min);
+    result.#evaluated =
+      this.#evaluated === other.#evaluated
+        ? this.#evaluated
+        : new Set([...this.#evaluated].filter((id) => other.#evaluated.has(id)));
     return result;
   }
 
@@ -108,7 +105,7 @@ export class Facts {
   evaluate(value: Value): void {
     if (value.kind === "const" || this.#evaluated.has(value.id)) return;
     if (this.#evaluated.size >= MAX_FACTS) return;
-    this.#evaluated.add(value.id);
+    this.#evaluated = new Set(this.#evaluated).add(value.id);
     if (value.kind === "load") {
       if (value.base !== undefined) this.evaluate(value.base);
       if (value.offset < ANCILLARY) this.#extend(value.base?.id ?? START, value.offset + value.size);
@@ -123,7 +120,7 @@ export class Facts {
   }
 
   #extend(base: number, end: number): void {
-    this.#reach.set(base, Math.max(this.#reach.get(base) ?? 0, end));
+    if ((this.#reach.get(base) ?? 0) < end) this.#reach = new Map(this.#reach).set(base, end);
   }
 
   /** Notes the outcome of a test. */
@@ -135,22 +132,31 @@ export class Facts {
       const before = this.#ranges.get(left.id) ?? rangeOf(0, left.max);
       const after = intersect(before, outcome ? wanted : complement(wanted, MAX_U32));
       const room = this.#ranges.size < MAX_FACTS || this.#ranges.has(left.id);
-      if (room && after.length <= 2 * MAX_RANGES && after.length > 0) this.#ranges.set(left.id, after);
+      if (room && after.length <= 2 * MAX_RANGES && after.length > 0) {
+        this.#ranges = new Map(this.#ranges).set(left.id, after);
+      }
       return;
     }
-    if (this.#held.size < MAX_FACTS) this.#held.set(testKey(test), outcome);
+    if (this.#held.size < MAX_FACTS) this.#held = new Map(this.#held).set(testKey(test), outcome);
   }
 
   /** What a node adds for those that follow it. */
   after(node: GraphNode, outcome: boolean): Facts {
+    // What is known before an end is of no use.
+    const leads = node.kind === "test" ? (outcome ? node.yes : node.no) : this.#next(node);
+    if (leads.kind === "end") return this;
     const facts = new Facts(this);
     if (node.kind === "test") facts.learn(node.test, outcome);
     else if (node.kind === "touch") facts.evaluate(node.value);
     else if (node.kind === "set") {
       facts.evaluate(node.value);
-      facts.#held.set(`set ${node.slot.id}`, true);
+      facts.#held = new Map(facts.#held).set(`set ${node.slot.id}`, true);
     }
     return facts;
+  }
+
+  #next(node: GraphNode): GraphNode {
+    return node.kind === "set" || node.kind === "touch" ? node.next : node;
   }
 
   isSet(slot: { readonly id: number }): boolean {
@@ -161,4 +167,20 @@ export class Facts {
 function holding(op: "eq" | "gt" | "ge", k: number): Ranges {
   if (op === "eq") return rangeOf(k, k);
   return rangeOf(op === "gt" ? k + 1 : k, MAX_U32);
+}
+
+/** What two tables agree on, entry by entry. */
+function common<K, V>(
+  a: ReadonlyMap<K, V>,
+  b: ReadonlyMap<K, V>,
+  agree: (mine: V, theirs: V) => V | undefined,
+): ReadonlyMap<K, V> {
+  if (a === b) return a;
+  const result = new Map<K, V>();
+  for (const [key, mine] of a) {
+    const theirs = b.get(key);
+    const both = theirs === undefined ? undefined : agree(mine, theirs);
+    if (both !== undefined) result.set(key, both);
+  }
+  return result;
 }

@@ -7,7 +7,7 @@ import * as other from "./generate-other.ts";
 import { groupable, match, matchAny } from "./generate-match.ts";
 import { protocolWord } from "./generate-port.ts";
 import type { LinkRow } from "./linktypes.ts";
-import { ALWAYS, type Predicate, and, equals, not } from "./predicate.ts";
+import { ALWAYS, type Predicate, and, equals, not, or } from "./predicate.ts";
 import type { FilterWarning } from "./problem.ts";
 import type { FilterTree, Primitive, RelationOp } from "./syntax.ts";
 import { Values } from "./value.ts";
@@ -34,6 +34,38 @@ export function generate(tree: FilterTree, row: LinkRow, options: GeneratorOptio
 
 type Chain = Extract<FilterTree, { kind: "chain" }>;
 type Match = Extract<Primitive, { kind: "match" }>;
+
+interface Member {
+  readonly key: string;
+  readonly node: Match;
+}
+
+/**
+ * Terms in a row, sorted into searches. Terms of one key read the same fields. So once a term of each key has been
+ * tested and none of them rejected the packet for its length, the order of the rest is free.
+ */
+function searches(run: readonly Member[]): readonly (readonly Match[])[] {
+  const first = run[0]?.key;
+  const alike = run.findIndex((member) => member.key !== first);
+  if (alike < 0) return [run.map((member) => member.node)];
+  const keys = new Set(run.map((member) => member.key));
+  const heads: Match[][] = [];
+  const rests = new Map<string, Match[]>();
+  let at = 0;
+  for (const seen = new Set<string>(); seen.size < keys.size; at++) {
+    const { key, node } = run[at] as Member;
+    const again = run[at - 1]?.key === key;
+    if (again) heads.at(-1)?.push(node);
+    else heads.push([node]);
+    seen.add(key);
+  }
+  for (const { key, node } of run.slice(at)) {
+    const known = rests.get(key);
+    if (known === undefined) rests.set(key, [node]);
+    else known.push(node);
+  }
+  return [...heads, ...rests.values()];
+}
 
 /**
  * Words such as `vlan` move the headers for what comes after. To libpcap "after" is all the rest of the text, so that
@@ -95,23 +127,24 @@ class Walk {
     const members = this.#member(first, denied);
     const fits = members !== undefined && (at < 0 || node.rest[at]?.op === join);
     if (!fits) return [this.tree(first), at + 1];
+    const run = [members];
     let next = at + 1;
     for (; node.rest[next]?.op === join; next++) {
       const more = this.#member(node.rest[next]?.term as FilterTree, denied);
-      if (more === undefined || more.key !== members.key) break;
-      members.nodes.push(...more.nodes);
+      if (more === undefined) break;
+      run.push(more);
     }
-    if (members.nodes.length < 2) return [this.tree(first), at + 1];
-    for (const each of members.nodes) this.#warnOfLeak(each);
-    const any = matchAny(this.#context, members.nodes);
+    if (run.length < 2) return [this.tree(first), at + 1];
+    for (const each of run) this.#warnOfLeak(each.node);
+    const any = or(...searches(run).map((nodes) => matchAny(this.#context, nodes)));
     return [denied ? not(any) : any, next];
   }
 
-  #member(tree: FilterTree, denied: boolean): { key: string; nodes: Match[] } | undefined {
+  #member(tree: FilterTree, denied: boolean): Member | undefined {
     const node = denied && tree.kind === "not" ? tree.operand : tree;
     if (node.kind !== "match" || (tree.kind === "not") !== denied) return undefined;
     const key = groupable(this.#context, node);
-    return key === undefined ? undefined : { key, nodes: [node] };
+    return key === undefined ? undefined : { key, node };
   }
 
   #restore(state: Context["state"]): void {

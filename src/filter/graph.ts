@@ -2,8 +2,8 @@
  * A filter as a graph of decisions without cycles. Nodes are hash-consed, so equal ends of a program are shared from
  * the start. Edges point to what comes later; two ends, accept and reject, have none.
  */
-import { BpfError } from "../errors.ts";
 import type { Predicate } from "./predicate.ts";
+import { filterError } from "./problem.ts";
 import { type Ranges, MAX_U32 } from "./ranges.ts";
 import { type Slot, type Value, type Values, bitsOf } from "./value.ts";
 
@@ -26,7 +26,7 @@ export type GraphNode = { readonly id: number } & (
 );
 
 /** Bounds memory on hostile input; libpcap's programs for the largest useful filters have some thousands. */
-const MAX_NODES = 1 << 18;
+const MAX_NODES = 1 << 17;
 
 /** Sets with more ranges than this are searched by halving. */
 const LINEAR_RANGES = 6;
@@ -65,7 +65,7 @@ export class Graph {
     let node = this.#known.get(key);
     if (node === undefined) {
       if (this.#count > MAX_NODES) {
-        throw new BpfError("filter", `filter expression: it needs more than ${MAX_NODES} tests`);
+        throw filterError({ start: 0, end: 0 }, `it needs more than ${MAX_NODES} tests`);
       }
       node = make(this.#count++);
       this.#known.set(key, node);

@@ -68,6 +68,7 @@ function pass(graph: Graph, root: GraphNode): GraphNode {
   const order = ordered(root);
   const incoming = new Map<GraphNode, Facts>([[root, new Facts()]]);
   const flow = (to: GraphNode, facts: Facts): void => {
+    if (to.kind === "end") return;
     const known = incoming.get(to);
     incoming.set(to, known === undefined ? facts : known.meet(facts));
   };
