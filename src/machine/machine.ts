@@ -22,7 +22,7 @@ import { describeFault } from "./faults.ts";
 import { createHostFunctions, hasHelper } from "./helpers/registry.ts";
 import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
 import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
-import { explainPoison, poisonedSlot } from "./poison.ts";
+import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Runner } from "./runner.ts";
@@ -353,4 +353,6 @@ function check(program: ProgramImage): void {
     sourceOf: (slot) => sourceOf(program, slot),
     hasHelper: (id) => hasHelper(id) || program.poisoned.has(poisonedSlot(id) ?? -1),
   });
+  const reached = alwaysReached(program.instructions, program.poisoned);
+  if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
 }

@@ -6,7 +6,7 @@
  * is called knows which one it was.
  */
 import { BpfError } from "../errors.ts";
-import type { Instruction } from "../isa/index.ts";
+import { type Instruction, OPCODE_LDDW, isWide, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
 
 export function markPoison(
@@ -44,14 +44,64 @@ export function explainPoison(
   sourceOf: (slot: number) => string | undefined,
 ): unknown {
   const slot = cause instanceof BpfError && cause.code === "fault" ? cause.where.instruction : undefined;
-  const why = slot === undefined ? undefined : poisoned.get(slot);
-  if (why === undefined || slot === undefined) return cause;
-  const source = sourceOf(slot);
-  return new BpfError(
-    "fault",
-    `program '${name}': instruction ${slot}${source === undefined ? "" : ` (${source})`}: ${why}`,
-    {
-      where: { program: name, instruction: slot, ...(source === undefined ? {} : { source }) },
-    },
-  );
+  if (slot === undefined || !poisoned.has(slot)) return cause;
+  return poisonError("fault", { name, poisoned }, slot, sourceOf(slot));
 }
+
+/** The error of a program that reaches, or must reach, a poisoned instruction. */
+export function poisonError(
+  code: "fault" | "program",
+  { name, poisoned }: { readonly name: string; readonly poisoned: ReadonlyMap<number, string> },
+  slot: number,
+  source: string | undefined,
+): BpfError {
+  const why = poisoned.get(slot) ?? "";
+  const at = source === undefined ? "" : ` (${source})`;
+  return new BpfError(code, `program '${name}': instruction ${slot}${at}: ${why}`, {
+    where: { program: name, instruction: slot, ...(source === undefined ? {} : { source }) },
+  });
+}
+
+/**
+ * A poisoned instruction that every run reaches: such a program is broken here, as a verifier would say, and need not wait to
+ * be run. The path is followed from the start as long as nothing but constants decides it, which is how questions whether a type
+ * exists look after relocation.
+ */
+export function alwaysReached(
+  instructions: readonly Instruction[],
+  poisoned: ReadonlyMap<number, string>,
+): number | undefined {
+  if (poisoned.size === 0) return undefined;
+  const constants = new Map<number, bigint>();
+  for (let slot = 0, steps = 0; steps <= instructions.length; steps++) {
+    if (poisoned.has(slot)) return slot;
+    const instruction = instructions[slot];
+    const semantics = instruction === undefined ? undefined : rowOf(instruction)?.semantics;
+    if (instruction === undefined || semantics === undefined) return undefined;
+    const { opcode, dst, imm, offset } = instruction;
+    slot += isWide(instruction) ? 2 : 1;
+    if (semantics.kind === "goto") slot += semantics.distance === "imm" ? imm : offset;
+    else if (opcode === JEQ_IMM || opcode === JNE_IMM) {
+      const known = constants.get(dst);
+      if (known === undefined) return undefined;
+      if ((known === BigInt.asUintN(64, BigInt(imm))) === (opcode === JEQ_IMM)) slot += offset;
+    } else if (semantics.kind === "exit" || semantics.kind === "jump" || semantics.kind === "may_goto") {
+      return undefined;
+    } else if (semantics.kind === "call")
+      for (let register = 0; register <= 5; register++) constants.delete(register);
+    else if (opcode === MOV_IMM) constants.set(dst, BigInt.asUintN(64, BigInt(imm)));
+    else if (opcode === OPCODE_LDDW && instruction.src === 0) {
+      const high = instructions[slot - 1]?.imm ?? 0;
+      constants.set(dst, (BigInt(high >>> 0) << 32n) | BigInt(imm >>> 0));
+    } else {
+      constants.delete(dst);
+      constants.delete(instruction.src);
+      constants.delete(0);
+    }
+  }
+  return undefined;
+}
+
+const MOV_IMM = 0xb7;
+const JEQ_IMM = 0x15;
+const JNE_IMM = 0x55;

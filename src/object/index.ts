@@ -7,7 +7,10 @@ export {
   type LinkOptions,
   linkProgram,
 } from "./link.ts";
-export { POISON_HELPER, relocate } from "./relocate.ts";
+export { relocate } from "./relocate.ts";
+export { POISON_HELPER } from "./poison.ts";
+export { KCONFIG_MAP, resolveExterns, type Surroundings } from "./externs.ts";
+export { type KconfigValues, parseKconfig } from "./kconfig.ts";
 export { lineAt } from "./context.ts";
 export { BPF_F_LINK, BPF_F_RDONLY_PROG } from "./maps.ts";
 export {

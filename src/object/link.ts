@@ -1,7 +1,9 @@
 import type { Btf, CoreRelocation, FunctionInfo, LineInfo } from "../btf/index.ts";
 import { BpfError } from "../errors.ts";
-import type { Instruction } from "../isa/index.ts";
+import { type Instruction, OPCODE_LDDW } from "../isa/index.ts";
 import { sourceOf } from "./context.ts";
+import { howToResolve, writeAddress } from "./externs.ts";
+import { POISON } from "./poison.ts";
 import {
   PSEUDO_CALL,
   PSEUDO_FUNC,
@@ -34,7 +36,7 @@ export interface LinkedProgram {
   readonly coreRelocations: readonly CoreRelocation[];
   /** Whether {@link relocate} has fitted the instructions to a target. */
   readonly relocated: boolean;
-  /** By slot: why an instruction must not be reached; empty before {@link relocate}. */
+  /** By slot: why an instruction must not be reached. */
   readonly poisoned: ReadonlyMap<number, string>;
   readonly btf: Btf | undefined;
 }
@@ -71,7 +73,7 @@ export interface LinkOptions {
  * caller. Line, function and CO-RE records move along.
  *
  * @throws BpfError code "usage" if there is no such program (the message lists those that there are), "relocation" if it
- *   uses a name that nothing defines, "unsupported" if it uses a kernel symbol.
+ *   uses a name that nothing defines, "unsupported" if it uses what only {@link resolveExterns} or a kernel can give.
  * @example
  * const linked = linkProgram(spec, "xdp_firewall");
  * linked.functions; // [{ name: "xdp_firewall", start: 0, end: 96 }, { name: "checksum", start: 96, end: 130 }]
@@ -88,6 +90,7 @@ export function linkProgram(
   const placed = placeFunctions(spec, entry);
   const instructions: Instruction[] = [];
   const references = new Map<number, LinkedReference>();
+  const poisoned = new Map<number, string>();
   const functions: LinkedFunction[] = [];
   const lines: LineInfo[] = [];
   const functionInfo: FunctionInfo[] = [];
@@ -100,7 +103,7 @@ export function linkProgram(
     for (const record of own.coreRelocations) coreRelocations.push({ ...record, slot: record.slot + start });
     if (own.type !== undefined) functionInfo.push({ slot: start, type: own.type });
     for (const reference of own.references) {
-      applyReference({ spec, own, start, externs, placed, instructions, references }, reference);
+      applyReference({ spec, own, start, externs, placed, instructions, references, poisoned }, reference);
     }
   }
   return {
@@ -114,7 +117,7 @@ export function linkProgram(
     functionInfo,
     coreRelocations,
     relocated: false,
-    poisoned: new Map(),
+    poisoned,
     btf: spec.btf,
   };
 }
@@ -162,6 +165,7 @@ interface Site {
   readonly placed: ReadonlyMap<number, number>;
   readonly instructions: Instruction[];
   readonly references: Map<number, LinkedReference>;
+  readonly poisoned: Map<number, string>;
 }
 
 function applyReference(site: Site, reference: Reference): void {
@@ -193,6 +197,9 @@ function applyReference(site: Site, reference: Reference): void {
       return;
     case "extern": {
       const extern = spec.externs[reference.extern] as ExternSpec;
+      if (site.externs === "refuse" && extern.kind === "kfunc" && extern.weak) {
+        return missingFunction(site, slot, extern);
+      }
       if (extern.kind === "unknown" || site.externs === "refuse")
         throw externError(site, reference.slot, extern);
       if (extern.kind === "kfunc" && instruction.src === PSEUDO_CALL) {
@@ -204,19 +211,19 @@ function applyReference(site: Site, reference: Reference): void {
   }
 }
 
+/** A weak function of the kernel that is missing: its address is 0, and a call of it must not be reached. */
+function missingFunction({ instructions, poisoned }: Site, slot: number, { name }: ExternSpec): void {
+  if ((instructions[slot] as Instruction).opcode === OPCODE_LDDW) return writeAddress(instructions, slot, 0n);
+  instructions[slot] = POISON;
+  poisoned.set(slot, `kernel function '${name}': missing here`);
+}
+
 function patchWide(instructions: Instruction[], slot: number, src: number, low: number, high: number): void {
   instructions[slot] = { ...(instructions[slot] as Instruction), src, imm: low };
   instructions[slot + 1] = { ...(instructions[slot + 1] as Instruction), imm: high };
 }
 
-const EXTERN_KINDS = {
-  kconfig: "kernel configuration value",
-  ksym: "kernel symbol",
-  kfunc: "kernel function",
-  unknown: "",
-};
-
-function externError({ own, spec }: Site, slot: number, { name, kind }: ExternSpec): BpfError {
+function externError({ own, spec }: Site, slot: number, extern: ExternSpec): BpfError {
   const at = own.start + slot;
   const source = sourceOf(own.lines, slot);
   const place = `section '${own.section}': instruction ${at} (in '${own.name}')`;
@@ -227,11 +234,6 @@ function externError({ own, spec }: Site, slot: number, { name, kind }: ExternSp
     instruction: at,
     ...(source === undefined ? {} : { source }),
   };
-  return kind === "unknown"
-    ? new BpfError("relocation", `${place}: uses '${name}', which is declared and nowhere defined`, { where })
-    : new BpfError(
-        "unsupported",
-        `${place}: uses the ${EXTERN_KINDS[kind]} '${name}', which is not supported yet`,
-        { where },
-      );
+  const code = extern.kind === "unknown" ? "relocation" : "unsupported";
+  return new BpfError(code, `${place}: uses ${howToResolve(spec, extern)}`, { where });
 }

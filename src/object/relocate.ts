@@ -3,15 +3,8 @@ import { BpfError } from "../errors.ts";
 import { CLASSES, type Instruction, OPCODE_LDDW, SIZES, SOURCE_REG } from "../isa/index.ts";
 import { sourceOf } from "./context.ts";
 import type { LinkedProgram } from "./link.ts";
+import { POISON } from "./poison.ts";
 
-/**
- * What stands in place of an instruction that needs what the target has not: a call of a helper that does not exist. It
- * may lie in code that is never reached because the program asked first; if it is reached, verifiers refuse it. libbpf and
- * the kernel use this number, whose hexadecimal digits read "bad relo".
- */
-export const POISON_HELPER = 0xbad2310;
-
-const POISON: Instruction = { opcode: 0x85, dst: 0, src: 0, offset: 0, imm: POISON_HELPER };
 const SIZE_BITS = 0x18;
 const MAX_OFFSET = 0x7fff;
 
@@ -37,7 +30,7 @@ export function relocate(linked: LinkedProgram, target: CoreTarget): LinkedProgr
   }
   const resolver = new CoreResolver(btf, target);
   const instructions = [...linked.instructions];
-  const poisoned = new Map<number, string>();
+  const poisoned = new Map(linked.poisoned);
   for (const relocation of coreRelocations) {
     try {
       const resolution = resolver.resolve(relocation);

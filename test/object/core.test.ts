@@ -188,4 +188,19 @@ describe.skipIf(!hasCorpus)(needs("what the target has not", hasCorpus, "corpus"
       /^program 'reads': instruction \d+ \(.*relocs_read\.c:\d+\): struct .*: no such type in the target \(\.BTF\)$/,
     );
   });
+
+  it.each([
+    [
+      "poisoned_single",
+      /instruction 6 .*: struct nonexist::non_exist: no such type in the target \(\.BTF\)$/,
+    ],
+    ["poisoned_double", /instruction 4 .*: enum nonexist_enum::NON_EXIST: no such type in the target/],
+    ["poisoned_kfunc", /instruction 0 .*: kernel function 'invalid_kfunc': missing here$/],
+  ])("%s does not load: it gets there whatever happens", async (name, message) => {
+    const machine = await Machine.create();
+    const btf = btfOf(open("relocs_enum-el"));
+    const failure = machine.load(open("errors-el"), { programs: [name], btf });
+    await expect(failure).rejects.toThrow(message);
+    await expect(failure).rejects.toMatchObject({ code: "program", where: { program: name } });
+  });
 });

@@ -470,7 +470,6 @@ describe("fixtures that must fail", () => {
     it.each([
       ["fwd_decl", "call_fwd", "relocation", /uses 'fwd', which is declared and nowhere defined/],
       ["invalid-kfunc", "call_kfunc", "unsupported", /kernel function 'bpf_kfunc_call_test_mem_len_pass1'/],
-      ["errors", "poisoned_kfunc", "unsupported", /kernel function 'invalid_kfunc'/],
       ["kconfig", "kconfig", "unsupported", /kernel configuration value 'LINUX_KERNEL_VERSION'/],
       ["ksym", "ksym_test", "unsupported", /kernel symbol 'bpf_trace_run1'/],
     ] as const)("%s parses, and %s does not link", (name, entry, code, message) => {
