@@ -36,6 +36,9 @@ export interface Linkage {
   /** The routine that turns the address of a function descriptor into a table index. */
   readonly resolver: number;
   readonly codeAddress: number;
+  readonly programAddress: number;
+  /** A function that is called may come back from another program. */
+  readonly makesTailCalls: boolean;
   /** Count rounds and calls. */
   readonly fuel: boolean;
   /** Calls might be nested too deep, so each looks at the stack. */
@@ -113,13 +116,57 @@ function pushCallArguments(registers: Registers, { live, upper }: Demand): void 
   code.op("i32.sub");
 }
 
+/**
+ * A function that ends in a tail call comes back from another program, while the state names that one and the part of the
+ * stack that it could use.
+ */
+function saveProgram({ code, locals }: Registers, link: Linkage): void {
+  if (!link.makesTailCalls) return;
+  code.opIndex("global.get", link.execGlobal);
+  code.memory("i32.load", 2, EXEC_STACK);
+  code.opIndex("local.set", locals.scratch("stack"));
+}
+
+function restoreProgram({ code, locals }: Registers, link: Linkage): void {
+  if (!link.makesTailCalls) return;
+  code.opIndex("global.get", link.execGlobal);
+  code.i32Const(link.programAddress);
+  code.memory("i32.store", 2, EXEC_PROG);
+  code.opIndex("global.get", link.execGlobal);
+  code.opIndex("local.get", locals.scratch("stack"));
+  code.memory("i32.store", 2, EXEC_STACK);
+}
+
 /** A call of a function of the program. Leaves its result, an i64. */
 export function emitLocalCall(registers: Registers, step: Step, link: Linkage, demand: Demand): void {
   if (link.checkDepth) emitDepthCheck(registers, link, step.slot);
   saveFuel(registers, link);
+  saveProgram(registers, link);
   pushCallArguments(registers, demand);
   registers.code.opIndex("call", link.functionIndex(step.target));
+  restoreProgram(registers, link);
   reloadFuel(registers, link);
+}
+
+/**
+ * On the stack: where in the table the program is that takes the function's place, or an error. It gets r1 and the
+ * function's own frame; after an error, which stays on the stack, the function goes on.
+ */
+function emitTailCall(registers: Registers, link: Linkage): void {
+  const { code, locals } = registers;
+  const index = locals.scratch("old32");
+  code.opIndex("local.tee", index);
+  code.i32Const(0);
+  code.op("i32.ge_s");
+  code.open("if");
+  registers.pushWhole(1);
+  for (let register = 2; register <= 5; register++) code.i64Const(0, 0);
+  registers.pushFrameEnd();
+  code.opIndex("local.get", index);
+  code.opIndex("return_call_indirect", link.functionType);
+  code.unsigned(0);
+  code.op("end");
+  code.opIndex("local.get", index);
 }
 
 /** Leaves the result as an i32 if that is enough, and as an i64 otherwise. True for i32. */
@@ -134,7 +181,14 @@ export function emitCoreCall(
     if (type === "u64") registers.pushWhole(index + 1);
     else registers.pushLow(index + 1);
   });
+  if (lowering.calls !== undefined) {
+    saveFuel(registers, link);
+    registers.pushFrameEnd();
+    code.i32Const(link.codeAddress + step.slot * SLOT_SIZE);
+  }
   code.opIndex("call", link.coreFunction(lowering.name));
+  if (lowering.calls === "back") reloadFuel(registers, link);
+  else if (lowering.calls === "tail") emitTailCall(registers, link);
   switch (lowering.result) {
     case "u64":
       return false;
@@ -207,12 +261,14 @@ export function emitRegisterCall(registers: Registers, step: Step, link: Linkage
   code.memory("i64.load", 3, EXEC_REGS);
   code.op("else");
   emitDepthCheck(registers, link, step.slot);
+  saveProgram(registers, link);
   pushCallArguments(registers, demand);
   registers.pushWhole(step.dst);
   code.i32Const(link.codeAddress + step.slot * SLOT_SIZE);
   code.opIndex("call", link.resolver);
   code.opIndex("call_indirect", link.functionType);
   code.unsigned(0);
+  restoreProgram(registers, link);
   code.op("end");
   reloadFuel(registers, link);
 }

@@ -13,7 +13,7 @@ import { makeReducible } from "./reduce.ts";
 import { PARAMETERS } from "./registers.ts";
 import { formSelects } from "./selects.ts";
 import type { Step } from "./steps.ts";
-import type { CompileInput, CompiledProgram, HelperLowering } from "./types.ts";
+import type { CompileInput, CompiledProgram, CoreLowering, HelperLowering } from "./types.ts";
 import { ByteWriter, SECTIONS, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 const LDDW_FUNCTION = 4;
@@ -45,11 +45,13 @@ export function compileProgram(input: CompileInput): CompiledProgram {
   const usesRegisterCalls = functions.prepared.some(({ steps }) =>
     steps.some((step) => step.kind === "register"),
   );
+  const usesTable = usesRegisterCalls || functions.makesTailCalls;
   const imports = new Imports(types, {
     stepsOf: functions.prepared.map(({ steps }) => steps),
     fuel: input.fuel ?? false,
     checkDepth: functions.checkDepth,
     usesRegisterCalls,
+    usesTable,
   });
   const resolverType = usesRegisterCalls
     ? types.index({ params: [TYPE_I64, TYPE_I32], results: [TYPE_I32] })
@@ -64,6 +66,8 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     functionType,
     resolver: imports.functionCount + count,
     codeAddress: input.codeAddress ?? 0,
+    programAddress: input.programAddress ?? 0,
+    makesTailCalls: functions.makesTailCalls,
     fuel: input.fuel ?? false,
     checkDepth: functions.checkDepth,
   };
@@ -115,7 +119,7 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     functionExports,
     coreImports: imports.names("core"),
     hostImports: imports.names("host"),
-    usesTable: usesRegisterCalls,
+    usesTable,
   };
 }
 
@@ -125,6 +129,7 @@ interface PreparedProgram {
   readonly argumentsOf: (functionIndex: number) => Demand;
   readonly checkDepth: boolean;
   readonly mainIsCalled: boolean;
+  readonly makesTailCalls: boolean;
 }
 
 /** Everything before emission: graphs, then facts and demands, of called functions before their callers. */
@@ -167,14 +172,18 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
     prepared[index] = { steps, shape, facts, demand, start: (functions[index] as { start: number }).start };
   }
 
+  const callsHelper = (how: CoreLowering["calls"]): boolean =>
+    [...lowerings.values()].some((lowering) => lowering.kind === "core" && lowering.calls === how);
   const hasRegisterCalls = graphs.some(({ steps }) => steps.some((step: Step) => step.kind === "register"));
   // A function whose address is taken is called by helpers, from any depth.
-  const hasCallbacks = instructions.some((one) => isWide(one) && one.src === LDDW_FUNCTION);
+  const hasCallbacks =
+    instructions.some((one) => isWide(one) && one.src === LDDW_FUNCTION) || callsHelper("back");
   return {
     prepared,
     context,
     argumentsOf,
     checkDepth: calls.mayBeTooDeep || hasRegisterCalls || hasCallbacks,
+    makesTailCalls: callsHelper("tail"),
     mainIsCalled: calls.isCalled[0] === true || hasRegisterCalls || hasCallbacks,
   };
 }

@@ -44,6 +44,7 @@ export interface ImportNeeds {
   readonly fuel: boolean;
   readonly checkDepth: boolean;
   readonly usesRegisterCalls: boolean;
+  readonly usesTable: boolean;
 }
 
 /** Imports in a fixed order: memory, table, globals `exec` and `fuel`, then functions as the code first needs them. */
@@ -52,10 +53,10 @@ export class Imports {
   readonly #functions = new Map<string, number>();
   readonly #types: ModuleTypes;
 
-  constructor(types: ModuleTypes, { stepsOf, fuel, checkDepth, usesRegisterCalls }: ImportNeeds) {
+  constructor(types: ModuleTypes, { stepsOf, fuel, checkDepth, usesRegisterCalls, usesTable }: ImportNeeds) {
     this.#types = types;
     this.#items.push({ kind: "memory", module: "env", name: "memory" });
-    if (usesRegisterCalls) this.#items.push({ kind: "table", module: "env", name: "table" });
+    if (usesTable) this.#items.push({ kind: "table", module: "env", name: "table" });
     this.#items.push({ kind: "global", module: "core", name: "exec", valueType: TYPE_I32 });
     if (fuel) this.#items.push({ kind: "global", module: "core", name: "fuel", valueType: TYPE_I64 });
     if (fuel || checkDepth || usesRegisterCalls) this.#add("core", "fault", FAULT);
@@ -103,9 +104,11 @@ export class Imports {
   }
 }
 
-function typeOfCoreHelper({ args, result }: CoreLowering): WasmType {
+function typeOfCoreHelper({ args, result, calls }: CoreLowering): WasmType {
+  const params = args.map((type) => (type === "u64" ? TYPE_I64 : TYPE_I32));
+  if (calls !== undefined) params.push(TYPE_I32, TYPE_I32);
   return {
-    params: args.map((type) => (type === "u64" ? TYPE_I64 : TYPE_I32)),
+    params,
     results: [result === "u64" ? TYPE_I64 : TYPE_I32],
   };
 }

@@ -18,7 +18,7 @@ import type { Block } from "./cfg.ts";
  * How deep loops are looked at one by one. In one nested deeper than that every block becomes an entry: correct
  * and slow, and the time that a hostile graph can take stays linear.
  */
-const MAX_DEPTH = 64;
+const MAX_DEPTH = 16;
 
 interface Work {
   readonly blocks: Block[];
@@ -26,13 +26,22 @@ interface Work {
   readonly predecessors: number[][];
   /** The region that each block is in just now, by number. */
   readonly regionOf: number[];
+  /** Scratch space of cyclicComponents for each block that was there from the start. */
+  readonly order: Int32Array;
+  readonly low: Int32Array;
 }
 
 const NO_REGION = -1;
 
 /** A graph of the same meaning whose loops have one entry each. Its entry is new and in no loop. */
 export function makeReducible(graph: readonly Block[]): Block[] {
-  const work: Work = { blocks: [], predecessors: [], regionOf: [] };
+  const work: Work = {
+    blocks: [],
+    predecessors: [],
+    regionOf: [],
+    order: new Int32Array(graph.length + 1),
+    low: new Int32Array(graph.length + 1),
+  };
   addBlock(work, { first: 0, end: 0, successors: [1], choice: -1, dispatches: false });
   for (const block of graph)
     addBlock(work, { ...block, successors: block.successors.map((next) => next + 1) });
@@ -106,49 +115,53 @@ function addDispatcher(work: Work, entries: readonly number[], id: number): void
   });
 }
 
+const UNVISITED = -1;
+/** In a component that is complete. */
+const CLOSED = 0x7fffffff;
+
 /**
  * The strongly connected components with a cycle in them, among the members of a region: Tarjan's algorithm (1972)
  * with a stack of its own.
  */
-function cyclicComponents({ blocks, regionOf }: Work, members: readonly number[], id: number): number[][] {
+function cyclicComponents(
+  { blocks, regionOf, order, low }: Work,
+  members: readonly number[],
+  id: number,
+): number[][] {
   const components: number[][] = [];
-  const order = new Map<number, number>();
-  const low = new Map<number, number>();
+  for (const member of members) order[member] = UNVISITED;
+  let count = 0;
   const open: number[] = [];
-  const isOpen = new Set<number>();
+  const path: number[] = [];
+  const edges: number[] = [];
+  const visit = (node: number): void => {
+    order[node] = count;
+    low[node] = count++;
+    open.push(node);
+    path.push(node);
+    edges.push(0);
+  };
   for (const root of members) {
-    if (order.has(root)) continue;
-    const path = [{ node: root, edge: 0 }];
-    for (let top = path.at(-1); top !== undefined; top = path.at(-1)) {
-      const { node } = top;
-      if (top.edge === 0) {
-        order.set(node, order.size);
-        low.set(node, order.get(node) as number);
-        open.push(node);
-        isOpen.add(node);
-      }
+    if (order[root] !== UNVISITED) continue;
+    visit(root);
+    while (path.length > 0) {
+      const top = path.length - 1;
+      const node = path[top] as number;
       const { successors } = blocks[node] as Block;
-      const next = successors[top.edge++];
+      const next = successors[(edges[top] as number)++];
       if (next !== undefined) {
         if (regionOf[next] !== id) continue;
-        if (!order.has(next)) path.push({ node: next, edge: 0 });
-        else if (isOpen.has(next))
-          low.set(node, Math.min(low.get(node) as number, order.get(next) as number));
+        if (order[next] === UNVISITED) visit(next);
+        else if (order[next] !== CLOSED) low[node] = Math.min(low[node] as number, order[next] as number);
         continue;
       }
       path.pop();
-      const above = path.at(-1);
-      if (above !== undefined) {
-        low.set(above.node, Math.min(low.get(above.node) as number, low.get(node) as number));
-      }
-      if (low.get(node) !== order.get(node)) continue;
-      const component: number[] = [];
-      let member: number;
-      do {
-        member = open.pop() as number;
-        isOpen.delete(member);
-        component.push(member);
-      } while (member !== node);
+      edges.pop();
+      const above = path[top - 1];
+      if (above !== undefined) low[above] = Math.min(low[above] as number, low[node] as number);
+      if (low[node] !== order[node]) continue;
+      const component = open.splice(open.lastIndexOf(node));
+      for (const member of component) order[member] = CLOSED;
       if (component.length > 1 || successors.includes(node)) components.push(component);
     }
   }

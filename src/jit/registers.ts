@@ -14,7 +14,7 @@ import { ANY, type BlockFacts, EXACT, Facts } from "./facts.ts";
 import { type ByteWriter, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 /** Locals that hold no register. */
-export type Scratch = "base" | "choice" | "mayGoto" | "fuel" | "exec" | "address" | "old32" | "old64";
+export type Scratch = "base" | "choice" | "mayGoto" | "fuel" | "exec" | "stack" | "address" | "old32" | "old64";
 
 const SCRATCH_TYPES: Readonly<Record<Scratch, number>> = {
   base: TYPE_I32,
@@ -22,6 +22,7 @@ const SCRATCH_TYPES: Readonly<Record<Scratch, number>> = {
   mayGoto: TYPE_I32,
   fuel: TYPE_I64,
   exec: TYPE_I32,
+  stack: TYPE_I32,
   address: TYPE_I32,
   old32: TYPE_I32,
   old64: TYPE_I64,

@@ -51,6 +51,8 @@ export interface CompileInput {
   readonly fuel?: boolean;
   /** Address of the first instruction in linear memory: faults name the instruction by it. Default 0. */
   readonly codeAddress?: number;
+  /** Address of the program's descriptor, for programs that make tail calls. Default 0. */
+  readonly programAddress?: number;
   /** Write a name section, so that profilers and debuggers show the functions' names. Default false. */
   readonly names?: boolean;
 }

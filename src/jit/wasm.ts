@@ -17,6 +17,7 @@ export const OPCODES = {
   return: 0x0f,
   call: 0x10,
   call_indirect: 0x11,
+  return_call_indirect: 0x13,
   drop: 0x1a,
   select: 0x1b,
   "local.get": 0x20,
