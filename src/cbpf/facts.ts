@@ -15,6 +15,8 @@ import type { CbpfFlavor } from "./run.ts";
 import { type CbpfInstruction, type CbpfProgram, type CbpfRow, cbpfRow } from "./instruction.ts";
 
 const ANYTHING = 0xffffffff;
+/** Bytes between two ranges that are cheaper to copy than to skip. */
+const NEAR = 4;
 /** No packet is that long: what unreachable instructions start with. */
 const UNREACHED = 2 ** 53;
 
@@ -39,8 +41,8 @@ export interface CbpfAnalysis {
   readonly targets: readonly number[];
   /** How a load leaves A: 0 for host order. Indexed by instruction. */
   readonly rawLoads: readonly (0 | 2 | 4)[];
-  /** No byte of the packet from here on is ever read; Infinity if X decides. */
-  readonly extent: number;
+  /** The bytes of the packet that are ever read: from and to, in order, apart. One of them is Infinity if X decides. */
+  readonly reads: readonly (readonly [number, number])[];
   readonly usesLength: boolean;
 }
 
@@ -122,7 +124,7 @@ export function analyseCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfAnaly
   const before = Array.from<State | undefined>({ length: count });
   const defined = Array.from({ length: count }, () => -1);
   const targets = new Set<number>();
-  let extent = 0;
+  const reads: [number, number][] = [];
   let usesLength = false;
 
   const flow = (target: number, state: State): void => {
@@ -161,29 +163,29 @@ export function analyseCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfAnaly
         const width = bytes === 1 ? 0 : bytes;
         if (!indexed && flavor === "linux" && k >= SKF_LL_OFF) {
           if (ancillaryAt(k)?.name === "xor_x") webs.needHost(state.web);
-          else extent = ancillaryAt(k) === undefined ? Infinity : extent;
+          else if (ancillaryAt(k) === undefined) reads.push([0, Infinity]);
           setA(ANYTHING, ancillaryAt(k) === undefined ? width : 0);
           break;
         }
         if (indexed) {
-          extent = Math.max(extent, state.x + k + bytes);
-          if (state.x === ANYTHING || (flavor === "linux" && state.x + k >= SKF_LL_OFF)) extent = Infinity;
+          const wraps = flavor === "linux" && state.x + k >= SKF_LL_OFF;
+          reads.push(wraps || state.x === ANYTHING ? [0, Infinity] : [k, state.x + k + bytes]);
           // With wrap-around or counting from headers, success tells nothing of X.
           if (flavor === "libpcap" || state.x + k < SKF_LL_OFF) {
             state.length = Math.max(state.length, k + bytes);
             state.lengthAfterX = Math.max(state.lengthAfterX, k + bytes);
           }
         } else {
-          extent = Math.max(extent, k + bytes);
+          reads.push([k, k + bytes]);
           state.length = Math.max(state.length, k + bytes);
         }
         setA(2 ** (8 * bytes) - 1, width);
         break;
       }
       case "header-length":
-        if (flavor === "linux" && k >= SKF_LL_OFF) extent = Infinity;
+        if (flavor === "linux" && k >= SKF_LL_OFF) reads.push([0, Infinity]);
         else {
-          extent = Math.max(extent, k + 1);
+          reads.push([k, k + 1]);
           state.length = Math.max(state.length, k + 1);
         }
         setX(60, state.length - 60);
@@ -245,9 +247,20 @@ export function analyseCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfAnaly
     ),
     targets: [...targets].sort((one, other) => one - other),
     rawLoads: defined.map((web) => (web < 0 ? 0 : webs.rawBytes(web))),
-    extent,
+    reads: merge(reads),
     usesLength,
   };
+}
+
+/** Ranges in order; those that touch, or nearly so, become one. */
+function merge(ranges: [number, number][]): [number, number][] {
+  const merged: [number, number][] = [];
+  for (const [from, to] of ranges.sort(([one], [other]) => one - other)) {
+    const last = merged.at(-1);
+    if (last !== undefined && from <= last[1] + NEAR) last[1] = Math.max(last[1], to);
+    else merged.push([from, to]);
+  }
+  return merged;
 }
 
 function boundAfter(op: string, k: number | undefined, bound: number): number {

@@ -11,7 +11,7 @@ const PAGE = 0x10000;
 /** Room for packets that are not in the matcher's memory: they pass through the second-level cache. */
 const STAGING = 0x40000;
 /** Packets of which less than this part is read are copied by themselves, not with all that lies between. */
-const SPARSE = 6;
+const SPARSE = 24;
 
 /** What a match can be told beside the packet. */
 export type CbpfMeta = Pick<CbpfRunOptions, "wireLength" | "ancillary" | "networkOffset">;
@@ -171,7 +171,10 @@ class CompiledMatcher implements CbpfMatcher {
   readonly module: Uint8Array;
   readonly #program: CbpfProgram;
   readonly #flavor: CbpfFlavor;
+  /** The bytes of a packet that are read, and where they end. */
+  readonly #reads: readonly (readonly [number, number])[];
   readonly #extent: number;
+  readonly #readBytes: number;
   readonly #usesLength: boolean;
   readonly #given: PacketMemory | undefined;
   readonly #run: Run;
@@ -187,11 +190,13 @@ class CompiledMatcher implements CbpfMatcher {
   #metaSet = false;
 
   constructor(program: CbpfProgram, flavor: CbpfFlavor, given: PacketMemory | undefined) {
-    const { bytes, extent, usesLength } = compileCbpf(program, flavor);
+    const { bytes, reads, usesLength } = compileCbpf(program, flavor);
     this.module = bytes;
     this.#program = program;
     this.#flavor = flavor;
-    this.#extent = extent;
+    this.#reads = reads;
+    this.#extent = reads.at(-1)?.[1] ?? 0;
+    this.#readBytes = reads.reduce((sum, [from, to]) => sum + to - from, 0);
     this.#usesLength = usesLength;
     this.#given = given;
     const packets = given ?? createPacketMemory(STAGING);
@@ -218,9 +223,14 @@ class CompiledMatcher implements CbpfMatcher {
     }
     this.#setMeta(meta);
     const staging = this.#staging;
-    // A loop beats set() below some 64 bytes.
-    if (copied <= 64) for (let index = 0; index < copied; index++) staging[index] = packet[index] as number;
-    else staging.set(copied === length ? packet : packet.subarray(0, copied));
+    // A loop over what is read beats set() below some 100 bytes.
+    if (this.#readBytes > 100) staging.set(copied === length ? packet : packet.subarray(0, copied));
+    else {
+      for (const [from, to] of this.#reads) {
+        const end = to < copied ? to : copied;
+        for (let index = from; index < end; index++) staging[index] = packet[index] as number;
+      }
+    }
     this.#offsets[0] = 0;
     this.#lengths[0] = length;
     this.#wireLengths[0] = meta?.wireLength ?? length;
@@ -319,7 +329,7 @@ class CompiledMatcher implements CbpfMatcher {
       }
       fill(this.#lengths, length, first, size);
       if (this.#usesLength) fill(this.#wireLengths, meta.wireLength ?? length, first, size);
-      if (this.#extent * SPARSE < (end - start) / size) {
+      if (this.#readBytes * SPARSE < (end - start) / size && this.#extent * size <= staging.length) {
         this.#gather(data, offset, length, first, size);
       } else {
         staging.set(data.subarray(start, end));
@@ -331,7 +341,7 @@ class CompiledMatcher implements CbpfMatcher {
     return matched;
   }
 
-  /** Copies what the program can read of each packet, a word at a time where that leaves no byte out. */
+  /** Copies what the program can read of each packet, a word at a time where that stays inside the packet. */
   #gather(
     data: Uint8Array,
     offset: ArrayLike<number>,
@@ -340,20 +350,20 @@ class CompiledMatcher implements CbpfMatcher {
     size: number,
   ): void {
     const slot = this.#extent;
-    const from = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    const to = this.#view;
-    const whole = slot & ~3;
+    const source = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    const target = this.#view;
     for (let row = 0; row < size; row++) {
-      const source = offset[first + row] as number;
-      const target = row * slot;
-      const copied = Math.min(slot, length[first + row] as number);
-      let byte = 0;
-      if (copied >= whole) {
-        for (; byte < whole; byte += 4)
-          to.setUint32(target + byte, from.getUint32(source + byte, true), true);
+      const start = offset[first + row] as number;
+      const captured = length[first + row] as number;
+      const base = row * slot;
+      for (const [from, to] of this.#reads) {
+        const end = to < captured ? to : captured;
+        let byte = from;
+        for (; byte + 4 <= end; byte += 4)
+          target.setUint32(base + byte, source.getUint32(start + byte, true), true);
+        for (; byte < end; byte++) target.setUint8(base + byte, source.getUint8(start + byte));
       }
-      for (; byte < copied; byte++) to.setUint8(target + byte, from.getUint8(source + byte));
-      this.#offsets[row] = target;
+      this.#offsets[row] = base;
     }
   }
 

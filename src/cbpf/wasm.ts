@@ -24,8 +24,8 @@ export interface CbpfModule {
    * the index of the first packet whose bytes don't lie inside the data.
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** No byte of a packet from here on is read. */
-  readonly extent: number;
+  /** The bytes of a packet that are read: from and to, in order; the last may be Infinity. */
+  readonly reads: readonly (readonly [number, number])[];
   /** Whether the length on the wire matters. */
   readonly usesLength: boolean;
 }
@@ -62,7 +62,7 @@ export function compileCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfModul
   module.section(SECTIONS.function, functions);
   module.section(SECTIONS.export, exports);
   module.section(SECTIONS.code, code);
-  return { bytes: module.view().slice(), extent: analysis.extent, usesLength: analysis.usesLength };
+  return { bytes: module.view().slice(), reads: analysis.reads, usesLength: analysis.usesLength };
 }
 
 /** The loop over packets, around the program. */
