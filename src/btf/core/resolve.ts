@@ -3,7 +3,7 @@ import type { Btf } from "../btf.ts";
 import type { CoreRelocation } from "../ext.ts";
 import { typeName } from "../name.ts";
 import { type Access, describeAccess, parseAccess } from "./access.ts";
-import { type Candidate, type CoreTarget, findCandidates, matchAccess } from "./target.ts";
+import { type Candidate, type CoreTarget, type MemberPlace, findCandidates, matchAccess } from "./target.ts";
 import { type CoreValue, coreValue } from "./value.ts";
 
 /** What becomes of one relocation. */
@@ -16,6 +16,13 @@ export interface CoreResolution {
   readonly value: CoreValue | undefined;
   /** If it is missing: the whole sentence, with the candidates that were tried. */
   readonly missing: string | undefined;
+  /** What it was found in, and by which members. */
+  readonly found: Found | undefined;
+}
+
+interface Found {
+  readonly access: Access;
+  readonly path: readonly MemberPlace[];
 }
 
 /**
@@ -43,7 +50,8 @@ export class CoreResolver {
     const access = parseAccess(this.#local, relocation);
     const text = describeAccess(access);
     const original = coreValue(kind, access);
-    if (kind === "type_id_local") return { text, original, value: original, missing: undefined };
+    if (kind === "type_id_local")
+      return { text, original, value: original, missing: undefined, found: undefined };
 
     const local = this.#local.type(relocation.type);
     if (local.name === "") {
@@ -52,7 +60,7 @@ export class CoreResolver {
     const candidates = this.#candidatesOf(relocation.type);
     const fitting: Candidate[] = [];
     const failures: string[] = [];
-    let first: { readonly access: Access; readonly value: CoreValue | undefined } | undefined;
+    let first: (Found & { readonly value: CoreValue | undefined }) | undefined;
     for (const candidate of candidates) {
       const match = matchAccess(access, relocation, candidate);
       if ("why" in match) {
@@ -60,7 +68,7 @@ export class CoreResolver {
         continue;
       }
       const value = this.#valueOf(text, relocation, match.access);
-      if (first === undefined) first = { access: match.access, value };
+      if (first === undefined) first = { ...match, value };
       else if (first.access.bitOffset !== match.access.bitOffset || first.value?.value !== value?.value) {
         const [one, other] = [fitting[0] as Candidate, candidate];
         throw new BpfError(
@@ -72,11 +80,11 @@ export class CoreResolver {
     }
     if (first !== undefined) {
       this.#candidates.set(relocation.type, fitting);
-      return { text, original, value: first.value, missing: undefined };
+      return { text, original, value: first.value, missing: undefined, found: first };
     }
     const value = coreValue(kind, undefined);
     const missing = value === undefined ? missingText(text, relocation, failures, this.#target) : undefined;
-    return { text, original, value, missing };
+    return { text, original, value, missing, found: undefined };
   }
 
   #candidatesOf(id: number): readonly Candidate[] {

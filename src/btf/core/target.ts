@@ -53,7 +53,16 @@ function candidatesIn(btf: Btf, local: BtfType, first: number): Candidate[] {
 }
 
 /** The same access in a type of the target, or why there is none. */
-export type Match = { readonly access: Access } | { readonly why: string };
+export type Match =
+  | { readonly access: Access; readonly path: readonly MemberPlace[] }
+  | { readonly why: string };
+
+/** A member on the way, those without a name included. */
+export interface MemberPlace {
+  /** Id of the structure or union. */
+  readonly type: number;
+  readonly index: number;
+}
 
 /**
  * Follows the program's access through a candidate, by the names of members and the indices of elements.
@@ -66,7 +75,7 @@ export function matchAccess(local: Access, { kind }: CoreRelocation, { btf, type
       const budget = makeBudget(local.btf, local.root);
       const compare = kind === "type_matches" ? typesMatch : typesCompatible;
       if (!compare(local.btf, local.root, btf, root.id, budget)) return { why: "another shape" };
-      return { access: { btf, root: root.id, steps: [], bitOffset: 0 } };
+      return { access: { btf, root: root.id, steps: [], bitOffset: 0 }, path: [] };
     }
     case "enumerator": {
       const wanted = local.steps[0]?.name ?? "";
@@ -76,7 +85,7 @@ export function matchAccess(local: Access, { kind }: CoreRelocation, { btf, type
       const found = type.values[index];
       if (found === undefined) return { why: `no enumerator '${essentialName(wanted)}'` };
       const step = { type: type.id, index, name: found.name };
-      return { access: { btf, root: root.id, steps: [step], bitOffset: 0 } };
+      return { access: { btf, root: root.id, steps: [step], bitOffset: 0 }, path: [] };
     }
     case "field":
       return matchField(local, btf, root.id);
@@ -85,6 +94,7 @@ export function matchAccess(local: Access, { kind }: CoreRelocation, { btf, type
 
 function matchField(local: Access, btf: Btf, root: number): Match {
   const steps: Accessor[] = [];
+  const path: MemberPlace[] = [];
   let bitOffset = 0;
   let at = root;
   for (const [number, step] of local.steps.entries()) {
@@ -93,6 +103,7 @@ function matchField(local: Access, btf: Btf, root: number): Match {
       if (found === undefined) return { why: `no member '${step.name}' in ${typeName(btf, at)}` };
       if ("why" in found) return found;
       steps.push(found.step);
+      path.push(...found.path);
       bitOffset += found.bitOffset;
       at = found.next;
       continue;
@@ -111,11 +122,12 @@ function matchField(local: Access, btf: Btf, root: number): Match {
     at = element.id;
   }
   if (steps.length > MAX_ACCESS_LENGTH) return { why: "the access is too long" };
-  return { access: { btf, root, steps, bitOffset } };
+  return { access: { btf, root, steps, bitOffset }, path };
 }
 
 interface FoundField {
   readonly step: Accessor;
+  readonly path: readonly MemberPlace[];
   /** From the structure in which the search began. */
   readonly bitOffset: number;
   /** Id of the member's type. */
@@ -140,7 +152,8 @@ function findField(
         if (inner !== undefined) return inner;
         continue;
       }
-      return { ...inner, bitOffset: inner.bitOffset + member.bitOffset };
+      const path = [{ type: type.id, index }, ...inner.path];
+      return { ...inner, path, bitOffset: inner.bitOffset + member.bitOffset };
     }
     if (member.name !== wanted.name) continue;
     const owner = local.type(wanted.type);
@@ -152,6 +165,7 @@ function findField(
     }
     return {
       step: { type: type.id, index, name: member.name },
+      path: [{ type: type.id, index }],
       bitOffset: member.bitOffset,
       next: member.type,
     };
