@@ -1,5 +1,5 @@
 /** The compiler as its users meet it. */
-import { type CbpfInstruction, type CbpfRunOptions, runCbpf, toEbpf } from "../cbpf/index.ts";
+import { type CbpfInstruction, type CbpfRunOptions, checkCbpf, runCbpf, toEbpf } from "../cbpf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { BpfError } from "../errors.ts";
 import type { FilterCompat } from "./context.ts";
@@ -87,6 +87,16 @@ function checkOptions(options: FilterOptions): void {
   }
 }
 
+function linuxRefusal(program: readonly CbpfInstruction[]): string | undefined {
+  try {
+    checkCbpf(program);
+    return undefined;
+  } catch (error) {
+    if (error instanceof BpfError) return error.message;
+    throw error;
+  }
+}
+
 /**
  * Compiles a filter expression (pcap-filter(7)).
  *
@@ -122,6 +132,9 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
     warnings.push({ code: "always", message: "every packet matches this expression", span: whole });
   }
   const cbpf = emit(options.optimize === false ? built : root, { snaplen });
+  const refusal = linuxRefusal(cbpf);
+  if (refusal !== undefined)
+    warnings.push({ code: "linux", message: `Linux would refuse it: ${refusal}`, span: whole });
   let ebpf: readonly Instruction[] | undefined;
   return {
     expression,

@@ -23,7 +23,7 @@ export interface Block {
 const REACH = 255;
 /** How often ends are repeated in a long program: a branch then finds one within its reach. */
 const REPEAT = 200;
-const { jmp, ret } = CBPF_CLASSES;
+const { jmp, ret, st } = CBPF_CLASSES;
 
 type Item = Block | { readonly copy: boolean };
 
@@ -179,9 +179,13 @@ function write(
   const end = (accept: boolean): CbpfInstruction => cbpfStatement(ret, accept ? snaplen : 0);
   const jump = (node: GraphNode): CbpfInstruction =>
     node.kind === "end" ? end(node.accept) : cbpfStatement(jmp, target(node, 0, layout) - out.length - 1);
+  const cells = items.some((item) => "code" in item && item.code.some(({ code }) => (code & 7) === st));
   for (const [index, item] of items.entries()) {
     if (!("end" in item)) {
-      out.push(end(item.copy));
+      // To Linux's check of scratch cells, what a `ret` knows of them holds for the next instruction, too, however that
+      // is reached (see checkCbpf). A jump ends that, so the second of two copies jumps to the original.
+      const last = layout.rejects.at(-1) as number;
+      out.push(cells && !item.copy ? cbpfStatement(jmp, last - out.length - 1) : end(item.copy));
       continue;
     }
     out.push(...item.code);
