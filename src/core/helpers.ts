@@ -10,6 +10,11 @@ export interface CoreHelper {
   readonly name: string;
   readonly args: readonly ("ptr" | "u32" | "u64")[];
   readonly result: "ptr" | "u32" | "int" | "u64";
+  /**
+   * It calls functions of the program or goes to another one, and takes two i32 more: the end of its caller's frame and
+   * the address of the instruction that calls it.
+   */
+  readonly calls?: "back" | "tail";
 }
 
 /** Exports of core.wasm, named as the helpers are in uapi/linux/bpf.h without `bpf_`. */
@@ -25,4 +30,8 @@ export const CORE_HELPERS = [
   { name: "skb_load_bytes", args: ["ptr", "u32", "ptr", "u32"], result: "int" },
   { name: "csum_diff", args: ["ptr", "u32", "ptr", "u32", "u32"], result: "u64" },
   { name: "redirect", args: ["u32", "u64"], result: "int" },
+  // Where it succeeds, the index in the function table that compiled code goes to with the caller's frame.
+  { name: "tail_call", args: ["u64", "ptr", "u32"], result: "int", calls: "tail" },
+  { name: "loop", args: ["u32", "u64", "u64", "u64"], result: "int", calls: "back" },
+  { name: "for_each_map_elem", args: ["ptr", "u64", "u64", "u64"], result: "u64", calls: "back" },
 ] as const satisfies readonly CoreHelper[];

@@ -13,6 +13,8 @@ export interface CoreHost {
   readonly call_helper: (id: number, exec: number) => void;
   /** A kernel function, by its BTF id. */
   readonly call_kfunc: (id: number, exec: number) => void;
+  /** Compiles the program of a descriptor that compiled code has called by a tail call. What it throws ends the run. */
+  readonly compile_program: (prog: number) => void;
 }
 
 /** What a core is built on. */
@@ -59,6 +61,9 @@ export interface CoreExports {
   /** Address of the value on a CPU, or 0. */
   map_lookup_percpu(map: number, key: number, cpu: number): number;
 
+  /** A program is going to use a program array: 0, or -EINVAL if it is of another kind than the array's programs. */
+  prog_array_claim(map: number, prog: number): number;
+
   /** Makes an execution state ready to run a function (FUNC_ descriptor). */
   begin(exec: number, func: number, r1: number, r2: number): void;
   /** Runs at most `budget` instructions; a STATUS_ constant. */
@@ -72,6 +77,17 @@ export interface CoreExports {
   /** Packet bytes for `ld_abs` and `ld_ind`, or -1. */
   ld_abs(context: number, offset: number, size: number): bigint;
 
+  /** The last two arguments: the end of the caller's frame, and the address of its instruction. */
+  tail_call(context: bigint, map: number, index: number, frame: number, pc: number): number;
+  loop(rounds: number, callback: bigint, context: bigint, flags: bigint, frame: number, pc: number): number;
+  for_each_map_elem(
+    map: number,
+    callback: bigint,
+    context: bigint,
+    flags: bigint,
+    frame: number,
+    pc: number,
+  ): bigint;
   get_prandom_u32(): number;
   get_smp_processor_id(): number;
   csum_diff(from: number, fromSize: number, to: number, toSize: number, seed: number): bigint;
@@ -130,14 +146,18 @@ export function createMemory({
  * @example
  * const memory = createMemory();
  * const table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
- * const core = instantiateCore({ memory, table, host: { call_helper() {}, call_kfunc() {} } });
+ * const core = instantiateCore({ memory, table, host: { call_helper() {}, call_kfunc() {}, compile_program() {} } });
  * core.init(1, 42);
  * core.alloc(100, 8); // an address
  */
 export function instantiateCore({ memory, table, host }: CoreImports): CoreExports {
   const imports = {
     env: { memory, table },
-    host: { call_helper: host.call_helper, call_kfunc: host.call_kfunc },
+    host: {
+      call_helper: host.call_helper,
+      call_kfunc: host.call_kfunc,
+      compile_program: host.compile_program,
+    },
   };
   const instance = new WebAssembly.Instance(compile(), imports as unknown as WebAssembly.Imports);
   return instance.exports as unknown as CoreExports;

@@ -12,21 +12,29 @@ export const FIRST_ADDRESS = 0x10000;
 export const MAX_FRAMES = 8;
 export const FRAME_SIZE = 512;
 export const STACK_SIZE = 4096;
-// linux/bpf.h BPF_MAX_LOOPS: how often `may_goto` goes on in one frame.
+// linux/bpf.h BPF_MAX_LOOPS: how often `may_goto` goes on in one frame, and the most rounds of bpf_loop.
 export const MAY_GOTO_LIMIT = 0x800000;
+// linux/bpf.h MAX_TAIL_CALL_CNT: tail calls in one run, whoever makes them.
+export const MAX_TAIL_CALLS = 33;
+// A tail call from a subprogram leaves the frames of its callers where they are, at most MAX_FRAMES - 1 of them, and the
+// program that it goes to may need MAX_FRAMES more: 33 * 7 + 8 frames.
+export const MAX_NESTED = 239;
+export const STACK_BYTES = 122368;
 
 // --- Execution state: one for each CPU ----------------------------------------------------------------------------
 
 // r0 to r10 as 64 bits each. Helpers in TypeScript read r1 to r5 here and leave their result in r0.
 export const EXEC_REGS = 0;
+// Tail calls that the run has made.
+export const EXEC_TAIL_CALLS = 88;
 // Address of the instruction that runs next (interpreter).
 export const EXEC_PC = 96;
-// Address of the program descriptor.
+// Address of the descriptor of the program under way: a tail call changes it, coming back to the caller changes it back.
 export const EXEC_PROG = 100;
 // Calls under way; 0 in the main function (interpreter).
 export const EXEC_DEPTH = 104;
 export const EXEC_CPU = 108;
-// Lowest address of the program stack, STACK_SIZE bytes.
+// Lowest address that frames of the program under way may take: STACK_SIZE bytes below the end of its main frame.
 export const EXEC_STACK = 112;
 // One of the FAULT_ codes, 0 for none; the address of the instruction or memory that it is about.
 export const EXEC_FAULT = 116;
@@ -40,14 +48,32 @@ export const EXEC_REDIRECT = 136;
 export const EXEC_REDIRECT_FLAGS = 140;
 // Remaining `may_goto` rounds of the current frame (interpreter).
 export const EXEC_MAY_GOTO = 144;
+// End of the whole stack, STACK_BYTES: of the main frame of the program that the run began with.
+export const EXEC_STACK_END = 148;
 // State of this CPU's random number generator (u64, never 0).
 export const EXEC_RANDOM = 152;
-// MAX_FRAMES records of the callers: r6 to r9 (32 bytes), return address, may_goto rounds.
+// MAX_NESTED records of the callers, the main frame's first: r6 to r9 (32 bytes), return address, may_goto rounds, EXEC_PROG
+// and EXEC_STACK.
 export const EXEC_FRAMES = 160;
-export const FRAME_RECORD = 40;
+export const FRAME_RECORD = 96;
 export const FRAME_RECORD_PC = 32;
 export const FRAME_RECORD_MAY_GOTO = 36;
-export const EXEC_SIZE = 480;
+export const FRAME_RECORD_PROG = 40;
+export const FRAME_RECORD_STACK = 44;
+// Of callers that are helpers which call back: first instruction of the callback (interpreter; 0 for plain calls), the
+// map (0: bpf_loop), rounds begun, most rounds, the third argument of the helper (u64).
+export const FRAME_RECORD_CALLBACK = 48;
+export const FRAME_RECORD_MAP = 52;
+export const FRAME_RECORD_ROUNDS = 56;
+export const FRAME_RECORD_BOUND = 60;
+export const FRAME_RECORD_CONTEXT = 64;
+// Iteration of a map: next element, next bucket; the index of an array's element; addresses of the key and the value.
+export const FRAME_RECORD_ELEMENT = 72;
+export const FRAME_RECORD_BUCKET = 76;
+export const FRAME_RECORD_INDEX = 80;
+export const FRAME_RECORD_KEY = 84;
+export const FRAME_RECORD_VALUE = 88;
+export const EXEC_SIZE = 23104;
 
 // --- Why a run was stopped ----------------------------------------------------------------------------------------
 

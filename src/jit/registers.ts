@@ -14,7 +14,16 @@ import { ANY, type BlockFacts, EXACT, Facts } from "./facts.ts";
 import { type ByteWriter, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 /** Locals that hold no register. */
-export type Scratch = "base" | "choice" | "mayGoto" | "fuel" | "exec" | "stack" | "address" | "old32" | "old64";
+export type Scratch =
+  | "base"
+  | "choice"
+  | "mayGoto"
+  | "fuel"
+  | "exec"
+  | "stack"
+  | "address"
+  | "old32"
+  | "old64";
 
 const SCRATCH_TYPES: Readonly<Record<Scratch, number>> = {
   base: TYPE_I32,

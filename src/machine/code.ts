@@ -102,6 +102,7 @@ export class CodeSpace {
       arrayMap: (address) => this.#host.mapAt(address)?.arrayLayout,
       fuel: true,
       codeAddress: code,
+      programAddress: descriptor,
       names: true,
     });
     const poison: Record<string, () => void> = {};
@@ -140,7 +141,7 @@ export class CodeSpace {
     return { module: compiled.bytes, ms: performance.now() - start };
   }
 
-  /** The program and slot of an address in program code. */
+  /** The slot of an address in a program's code. */
   slotAt(descriptor: number, address: number): number | undefined {
     const installed = this.#programs.get(descriptor);
     if (installed === undefined) return undefined;

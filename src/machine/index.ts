@@ -15,7 +15,7 @@ export {
   type RunInput,
   type RunResult,
 } from "./program.ts";
-export { BpfMap, type Codec, type MapDefinition, type UpdateFlag } from "./map.ts";
+export { BpfMap, type Codec, type MapDefinition, type ProgramHandle, type UpdateFlag } from "./map.ts";
 export type { BatchResult, KeptPacket, Packets } from "./runner.ts";
 export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";

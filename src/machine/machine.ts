@@ -1,10 +1,20 @@
 import type { Btf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
-import { EXEC_FAULT, EXEC_REGS, FAULT_FUEL, MAP_ID, STATUS_DONE, STATUS_PAUSED } from "../core/layout.ts";
+import {
+  EXEC_FAULT,
+  EXEC_PROG,
+  EXEC_REGS,
+  FAULT_FUEL,
+  FAULT_MEMORY,
+  MAP_ID,
+  STATUS_DONE,
+  STATUS_PAUSED,
+} from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import {
+  type MapInitializer,
   type MapSpec,
   type ObjectSpec,
   type Surroundings,
@@ -49,7 +59,7 @@ const OPTION_NAMES: readonly string[] = ["cpus", "clock", "engine", "seed", "fue
 const DEFAULT_FUEL = 1e9;
 
 export interface LoadOptions {
-  /** Names of the programs to load; all if absent. */
+  /** Names of the programs to load; all if absent. Those that the program arrays they use begin with are loaded too. */
   readonly programs?: readonly string[];
   /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
@@ -100,6 +110,7 @@ export class Machine {
   readonly #host: ProgramHost;
   readonly #fuel: bigint;
   readonly #maps = new Map<number, BpfMap>();
+  readonly #programs = new Map<number, Program>();
 
   private constructor(options: MachineOptions) {
     this.cpus = options.cpus ?? 1;
@@ -128,6 +139,9 @@ export class Machine {
             "unsupported",
             `kernel function with BTF id ${id}: kfuncs are not supported yet`,
           );
+        },
+        compile_program: (descriptor) => {
+          this.#programs.get(descriptor >>> 0)?.compile();
         },
       },
     });
@@ -217,14 +231,20 @@ export class Machine {
     }
     // All that can fail without a map fails before the first map takes memory.
     const target = options.btf ?? spec.btf;
-    const images = names.map((name) => {
-      const linked = linkProgram(spec, name);
-      return linkedImage(target === undefined ? linked : relocate(linked, { target }));
-    });
-    for (const image of images) check(image);
+    const images: ProgramImage[] = [];
     const used = new Set<string>();
-    for (const { references } of images) {
-      for (const reference of references.values()) if (reference.kind !== "extern") used.add(reference.map);
+    const wanted = new Set(names);
+    // The set grows while it is walked: by the programs that a program array of the object holds.
+    for (const name of wanted) {
+      const linked = linkProgram(spec, name);
+      const image = linkedImage(target === undefined ? linked : relocate(linked, { target }));
+      check(image);
+      images.push(image);
+      for (const reference of image.references.values()) {
+        if (reference.kind === "extern") continue;
+        used.add(reference.map);
+        for (const entry of programsOf(spec.maps[reference.map])) wanted.add(entry.name);
+      }
     }
     const maps: Record<string, BpfMap> = {};
     for (const map of Object.values(spec.maps)) {
@@ -236,6 +256,10 @@ export class Machine {
     }
     const programs: Record<string, Program> = {};
     for (const image of images) programs[image.name] = this.#install(image, maps);
+    // As libbpf does it, a live array that stands in gets the programs too.
+    for (const [name, map] of Object.entries(maps)) {
+      for (const entry of programsOf(spec.maps[name])) map.setProgram(entry.index, programs[entry.name]);
+    }
     return { programs, maps };
   }
 
@@ -257,7 +281,19 @@ export class Machine {
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>): Program {
     const hook = image.type === undefined ? undefined : hookOf(image.type);
-    return new Program(this.#host, image, hook, this.#code.install(image, maps));
+    const descriptor = this.#code.install(image, maps);
+    for (const reference of image.references.values()) {
+      const map = reference.kind === "extern" ? undefined : maps[reference.map];
+      if (map?.type !== "prog_array" || this.#core.prog_array_claim(map.address, descriptor) === 0) continue;
+      throw new BpfError(
+        "map",
+        `program '${image.name}': it is of type ${image.type ?? "unknown"}, which the program array '${map.name}' is not for: EINVAL`,
+        { where: { program: image.name, map: map.name }, errno: "EINVAL" },
+      );
+    }
+    const program = new Program(this.#host, image, hook, descriptor);
+    this.#programs.set(descriptor, program);
+    return program;
   }
 
   #createMapOf(spec: MapSpec, btf: Btf | undefined): BpfMap {
@@ -304,7 +340,12 @@ export class Machine {
         { where: { map: name }, errno },
       );
     }
-    const host = { memory: this.memory, core: this.#core, cpus: this.cpus };
+    const host = {
+      memory: this.memory,
+      core: this.#core,
+      cpus: this.cpus,
+      programAt: (descriptor: number) => this.#programs.get(descriptor),
+    };
     const map = new BpfMap(host, definition, address >>> 0);
     this.#maps.set(map.address, map);
     this.memory.setU32(map.address + MAP_ID, this.#maps.size);
@@ -334,15 +375,27 @@ export class Machine {
     return this.memory.u64(exec + EXEC_REGS);
   }
 
-  #faultOf({ name, image, descriptor }: Program, cpu: number, thrown: unknown): BpfError {
+  #faultOf(started: Program, cpu: number, thrown: unknown): BpfError {
+    const exec = this.#core.exec_of(cpu) >>> 0;
+    // Tail calls may have led elsewhere.
+    const current =
+      this.memory.u32(exec + EXEC_FAULT) === FAULT_MEMORY
+        ? started
+        : (this.#programs.get(this.memory.u32(exec + EXEC_PROG)) ?? started);
+    const { name, image, descriptor } = current;
     const cause = explainPoison(image, thrown, (slot) => sourceOf(image, slot));
-    return describeFault(name, this.memory, this.#core.exec_of(cpu), cause, (address) => {
+    return describeFault(name, this.memory, exec, cause, (address) => {
       const slot = this.#code.slotAt(descriptor, address);
       if (slot === undefined) return undefined;
       const source = sourceOf(image, slot);
       return { slot, ...(source === undefined ? {} : { source }) };
     });
   }
+}
+
+/** The programs that a program array begins with. */
+function programsOf(map: MapSpec | undefined): readonly MapInitializer[] {
+  return map?.type === "prog_array" ? map.values.filter(({ kind }) => kind === "program") : [];
 }
 
 function check(program: ProgramImage): void {

@@ -31,11 +31,20 @@ const UPDATE_FLAGS = { any: 0n, noexist: 1n, exist: 2n } as const;
 /** "any" creates or replaces, "noexist" only creates, "exist" only replaces. */
 export type UpdateFlag = keyof typeof UPDATE_FLAGS;
 
+/** What a program array needs of a program. */
+export interface ProgramHandle {
+  readonly name: string;
+  /** Address of its descriptor in the machine's memory. */
+  readonly descriptor: number;
+}
+
 /** What a map needs of its machine. */
 export interface MapHost {
   readonly memory: LinearMemory;
   readonly core: CoreExports;
   readonly cpus: number;
+  /** The program of this machine whose descriptor lies at an address. */
+  programAt(descriptor: number): ProgramHandle | undefined;
 }
 
 const PER_CPU: readonly MapType[] = ["percpu_array", "percpu_hash", "lru_percpu_hash"];
@@ -93,6 +102,43 @@ export class BpfMap {
     this.#value = this.#next + keyRoom;
   }
 
+  /**
+   * Puts a program into a slot of a program array, where bpf_tail_call finds it, or takes it out.
+   *
+   * @throws BpfError code "map" with the kernel's errno: EINVAL for a program of another type than those that the array
+   * holds or that use it, E2BIG for an index that is too large.
+   * @example
+   * maps.steps.setProgram(0, programs.parse);
+   * maps.steps.setProgram(0, undefined);
+   */
+  setProgram(index: number, program: ProgramHandle | undefined): void {
+    if (this.type !== "prog_array") throw this.#error(`it is of type ${this.type} and holds no programs`);
+    if (!Number.isInteger(index) || index < 0 || index > 0xffffffff) {
+      throw this.#error(`an index is a whole number from 0 on, not ${index}`);
+    }
+    const { memory, core, programAt } = this.#host;
+    memory.setU32(this.#key, index);
+    if (program === undefined) {
+      const status = core.map_delete(this.address, this.#key);
+      if (status !== 0 && errnoName(status) !== "ENOENT") throw this.#error("update failed", status);
+      return;
+    }
+    if (programAt(program.descriptor) !== program) {
+      throw this.#error(`program '${program.name}' lives in another machine`);
+    }
+    memory.setU32(this.#value, program.descriptor);
+    const status = core.map_update_copy(this.address, this.#key, this.#value, UPDATE_FLAGS.any);
+    if (status !== 0) throw this.#error(`program '${program.name}' cannot be put at index ${index}`, status);
+  }
+
+  /** The program in a slot of a program array. */
+  programAt(index: number): ProgramHandle | undefined {
+    if (this.type !== "prog_array" || !(index >= 0 && index < this.maxEntries)) return undefined;
+    const { memory, programAt } = this.#host;
+    const slot = memory.u32(this.address + MAP_VALUES) + index * memory.u32(this.address + MAP_STRIDE);
+    return programAt(memory.u32(slot));
+  }
+
   /** Elements present. */
   get size(): number {
     return ARRAYS.includes(this.type) ? this.maxEntries : this.#host.memory.u32(this.address + MAP_COUNT);
@@ -126,6 +172,7 @@ export class BpfMap {
    * @throws BpfError code "map" with the kernel's errno: EEXIST, ENOENT, E2BIG, EINVAL, ENOSPC.
    */
   update(key: Uint8Array, value: Uint8Array | readonly Uint8Array[], flag: UpdateFlag = "any"): void {
+    if (this.type === "prog_array") throw this.#error("programs are put there by setProgram");
     this.#putKey(key);
     const values = value instanceof Uint8Array ? [value] : value;
     const copies = this.perCpu ? this.#host.cpus : 1;
@@ -179,13 +226,20 @@ export class BpfMap {
     }
   }
 
-  /** The value at a key, both converted through BTF; undefined if there is none. */
+  /** The value at a key, both converted through BTF; undefined if there is none. Of a program array: the program's name. */
   get(key: unknown): unknown {
     return this.#decodeValue(this.#encodeKey(key));
   }
 
-  /** Writes a value, both converted through BTF. A per-CPU map takes an array of values or one for all CPUs. */
+  /**
+   * Writes a value, both converted through BTF. A per-CPU map takes an array of values or one for all CPUs, a program array
+   * a program.
+   */
   set(key: unknown, value: unknown, flag: UpdateFlag = "any"): void {
+    if (this.type === "prog_array" && isProgram(value)) {
+      this.setProgram(Number(key), value);
+      return;
+    }
     const encode = (one: unknown): Uint8Array => this.#encode(this.valueType, one, this.valueSize, "value");
     const perCpu = this.perCpu && Array.isArray(value) && value.length === this.#host.cpus;
     this.update(this.#encodeKey(key), perCpu ? (value as unknown[]).map(encode) : encode(value), flag);
@@ -231,6 +285,7 @@ export class BpfMap {
   #decodeValue(key: Uint8Array): unknown {
     if (this.perCpu) return this.lookupPerCpu(key)?.map((bytes) => decode(this.valueType, bytes));
     const bytes = this.lookup(key);
+    if (this.type === "prog_array") return this.programAt(this.#host.memory.u32(this.#key))?.name;
     return bytes === undefined ? undefined : decode(this.valueType, bytes);
   }
 
@@ -254,6 +309,10 @@ export class BpfMap {
       errno,
     });
   }
+}
+
+function isProgram(value: unknown): value is ProgramHandle {
+  return typeof value === "object" && value !== null && "descriptor" in value && "name" in value;
 }
 
 function decode(codec: Codec | undefined, bytes: Uint8Array): unknown {

@@ -119,7 +119,11 @@ describe("the memory", () => {
   test("stops at the size that it was given", () => {
     const memory = createMemory({ maxBytes: 4 << 20 });
     const table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
-    const core = instantiateCore({ memory, table, host: { call_helper() {}, call_kfunc() {} } });
+    const core = instantiateCore({
+      memory,
+      table,
+      host: { call_helper() {}, call_kfunc() {}, compile_program() {} },
+    });
     core.init(1, 1);
     expect(core.alloc(2 << 20, 8)).not.toBe(0);
     expect(core.alloc(3 << 20, 8)).toBe(0);

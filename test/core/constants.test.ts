@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import * as opcodes from "../../src/core/assembly/interpreter/opcodes.ts";
 import * as uapi from "../../src/core/assembly/uapi.ts";
-import { CORE_HELPERS, instantiateCore } from "../../src/core/index.ts";
+import { CORE_HELPERS, type CoreHelper, instantiateCore } from "../../src/core/index.ts";
 import * as layout from "../../src/core/layout.ts";
 import { ROWS_BY_OPCODE } from "../../src/isa/index.ts";
 import { ERRNO, MAP_TYPES, PROGRAM_TYPES, helperId } from "../../src/uapi/index.ts";
@@ -37,10 +37,12 @@ test("every helper of the table is an export, takes as many arguments, and the i
   const ids: number[] = [];
   const bench = new Bench({ host: { call_helper: (id) => ids.push(id) } });
   const exports = bench.core as unknown as Readonly<Record<string, unknown>>;
-  for (const { name, args } of CORE_HELPERS) {
+  for (const { name, args, calls } of CORE_HELPERS as readonly CoreHelper[]) {
     const { [name]: helper } = exports;
     expect(typeof helper, name).toBe("function");
-    expect((helper as (...values: unknown[]) => unknown).length, name).toBe(args.length);
+    expect((helper as (...values: unknown[]) => unknown).length, name).toBe(
+      args.length + (calls === undefined ? 0 : 2),
+    );
     expect(Object.entries(uapi)).toContainEqual([`HELPER_${name.toUpperCase()}`, helperId(name)]);
   }
   expect(Object.keys(uapi).filter((name) => name.startsWith("HELPER_")).length).toBe(CORE_HELPERS.length);
@@ -48,7 +50,12 @@ test("every helper of the table is an export, takes as many arguments, and the i
 
 test("fields of a structure do not overlap", () => {
   const groups: readonly [RegExp, number, Readonly<Record<string, number>>][] = [
-    [/^EXEC_(?!SIZE)/, layout.EXEC_SIZE, { EXEC_REGS: 88, EXEC_COUNT: 8, EXEC_RANDOM: 8, EXEC_FRAMES: 320 }],
+    [
+      /^EXEC_(?!SIZE)/,
+      layout.EXEC_SIZE,
+      { EXEC_REGS: 88, EXEC_COUNT: 8, EXEC_RANDOM: 8, EXEC_FRAMES: layout.MAX_NESTED * layout.FRAME_RECORD },
+    ],
+    [/^FRAME_RECORD_/, layout.FRAME_RECORD, { FRAME_RECORD_CONTEXT: 8 }],
     [/^(FUNC|PROG)_(?!SIZE|.*_SIZE)/, layout.PROG_SIZE, {}],
     [/^RUN_(?!SIZE)/, layout.RUN_SIZE, { RUN_FUEL: 8 }],
     [/^RECORD_(?!SIZE)/, layout.RECORD_SIZE, {}],
@@ -66,7 +73,9 @@ test("fields of a structure do not overlap", () => {
     }
     expect(end, String(pattern)).toBeLessThanOrEqual(size);
   }
-  expect(layout.EXEC_SIZE).toBe(layout.EXEC_FRAMES + layout.MAX_FRAMES * layout.FRAME_RECORD);
+  expect(layout.EXEC_SIZE).toBe(layout.EXEC_FRAMES + layout.MAX_NESTED * layout.FRAME_RECORD);
+  expect(layout.MAX_NESTED).toBe(layout.MAX_TAIL_CALLS * (layout.MAX_FRAMES - 1) + layout.MAX_FRAMES);
+  expect(layout.STACK_BYTES).toBe(layout.MAX_NESTED * layout.FRAME_SIZE);
 });
 
 test("exec and fuel are mutable globals", () => {

@@ -16,7 +16,7 @@ export class Bench {
     this.core = instantiateCore({
       memory: this.memory,
       table: this.table,
-      host: { call_helper: none, call_kfunc: none, ...host },
+      host: { call_helper: none, call_kfunc: none, compile_program: none, ...host },
     });
     this.core.init(cpus, seed);
     this.exec = this.core.exec_of(0) >>> 0;

@@ -5,7 +5,7 @@ import wabt from "wabt";
 export async function createPrinter(): Promise<(bytes: Uint8Array, fold?: boolean) => string> {
   const module = await wabt();
   return (bytes, fold = false) => {
-    const parsed = module.readWasm(bytes, { readDebugNames: true });
+    const parsed = module.readWasm(bytes, { readDebugNames: true, tail_call: true });
     try {
       return parsed.toText({ foldExprs: fold, inlineExport: false });
     } finally {

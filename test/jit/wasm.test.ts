@@ -13,7 +13,7 @@ beforeAll(async () => {
 /** What follows an opcode in the binary: all zeros here. */
 function immediatesOf(name: Opcode): number[] {
   if (["block", "loop", "if"].includes(name)) return [0x40, OPCODES.end];
-  if (/load|store/.test(name) || name === "call_indirect" || name === "br_table") return [0, 0];
+  if (/load|store/.test(name) || name.endsWith("call_indirect") || name === "br_table") return [0, 0];
   if (/^(br|call|local|global)/.test(name) || name.endsWith("const") || name === "memory.size") return [0];
   return [];
 }

@@ -8,8 +8,6 @@ import { ROOT } from "../helpers.ts";
 
 /** What no engine has yet, and the issue that brings it. */
 const LATER: Partial<Record<FixtureNeed, string>> = {
-  callbacks: "bpf_loop and bpf_for_each_map_elem come with the engines' issue",
-  "tail calls": "bpf_tail_call comes with the engines' issue",
   "tc writes": "bpf_skb_store_bytes and its kin come with the helpers' issue",
   externs: "kernel symbols come with the linking issue",
   arena: "arenas come with the linking and map issues",

@@ -5,3 +5,6 @@ export declare function call_helper(id: i32, exec: u32): void;
 
 /** The same for a kernel function, by its BTF id as the instruction names it. */
 export declare function call_kfunc(id: i32, exec: u32): void;
+
+/** Compiles a program and enters its functions into the table. May throw. */
+export declare function compile_program(prog: u32): void;

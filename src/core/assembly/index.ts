@@ -7,8 +7,10 @@ export { use_core_helpers } from "./interpreter/calls";
 export { ld_abs } from "./interpreter/packet";
 export { run_jit } from "./batch/compiled";
 export { run_batch } from "./batch/run";
+export { for_each_map_elem, loop, tail_call } from "./helpers/callbacks";
 export { map_create, map_free } from "./maps/create";
 export { map_delete_elem, map_lookup_elem, map_update_elem } from "./maps/program";
+export { prog_array_claim } from "./maps/programs";
 export {
   map_delete,
   map_get_next_key,

@@ -5,6 +5,8 @@ import {
   EXEC_RANDOM,
   EXEC_SIZE,
   EXEC_STACK,
+  EXEC_STACK_END,
+  STACK_BYTES,
   STACK_SIZE,
 } from "../layout";
 import { alloc } from "./allocator";
@@ -44,7 +46,9 @@ export function init(count: u32, seed: u32): void {
   for (let cpu: u32 = 0; cpu < count; cpu++) {
     const state = exec_of(cpu);
     store<u32>(state, cpu, EXEC_CPU);
-    store<u32>(state, alloc(STACK_SIZE, 64), EXEC_STACK);
+    const end = alloc(STACK_BYTES, 64) + STACK_BYTES;
+    store<u32>(state, end, EXEC_STACK_END);
+    store<u32>(state, end - STACK_SIZE, EXEC_STACK);
     random += (u64(0x9e3779b9) << 32) | 0x7f4a7c15;
     store<u64>(state, mix(random) | 1, EXEC_RANDOM);
   }

@@ -15,6 +15,7 @@ export const ENOTSUPP = 524;
 
 export const MAP_TYPE_HASH = 1;
 export const MAP_TYPE_ARRAY = 2;
+export const MAP_TYPE_PROG_ARRAY = 3;
 export const MAP_TYPE_PERCPU_HASH = 5;
 export const MAP_TYPE_PERCPU_ARRAY = 6;
 export const MAP_TYPE_LRU_HASH = 9;
@@ -28,12 +29,15 @@ export const HELPER_MAP_UPDATE_ELEM = 2;
 export const HELPER_MAP_DELETE_ELEM = 3;
 export const HELPER_GET_PRANDOM_U32 = 7;
 export const HELPER_GET_SMP_PROCESSOR_ID = 8;
+export const HELPER_TAIL_CALL = 12;
 export const HELPER_REDIRECT = 23;
 export const HELPER_SKB_LOAD_BYTES = 26;
 export const HELPER_CSUM_DIFF = 28;
 export const HELPER_XDP_ADJUST_HEAD = 44;
 export const HELPER_XDP_ADJUST_META = 54;
 export const HELPER_XDP_ADJUST_TAIL = 65;
+export const HELPER_FOR_EACH_MAP_ELEM = 164;
+export const HELPER_LOOP = 181;
 
 // Update flags (BPF_ANY is 0).
 export const BPF_NOEXIST = 1;

@@ -1,7 +1,6 @@
-import { FUNC_TABLE } from "../../layout";
+import { EXEC_STACK_END, FUNC_TABLE } from "../../layout";
 import { reset } from "../interpreter/frames";
 import { setExec } from "../state";
-import { EXEC_STACK, STACK_SIZE } from "../../layout";
 
 /** Calls a compiled function: five arguments and the end of its stack frame. */
 export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
@@ -15,7 +14,7 @@ export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
     zero,
     zero,
     zero,
-    load<u32>(state, EXEC_STACK) + STACK_SIZE,
+    load<u32>(state, EXEC_STACK_END),
   );
 }
 

@@ -11,6 +11,10 @@ export function use_core_helpers(on: i32): void {
   coreHelpers = on != 0;
 }
 
+export function runsCoreHelpers(): bool {
+  return coreHelpers;
+}
+
 export function callHelper(id: i32, state: u32, count: u64): void {
   if (coreHelpers && callCoreHelper(id, state)) return;
   // The host may throw; it finds the state as it is at the call.

@@ -12,20 +12,26 @@ import {
   EXEC_REDIRECT,
   EXEC_REDIRECT_FLAGS,
   EXEC_STACK,
+  EXEC_STACK_END,
+  EXEC_TAIL_CALLS,
   FRAME_RECORD,
+  FRAME_RECORD_CALLBACK,
   FRAME_RECORD_MAY_GOTO,
   FRAME_RECORD_PC,
+  FRAME_RECORD_PROG,
+  FRAME_RECORD_STACK,
   FRAME_SIZE,
   FUNC_CODE,
   FUNC_PROG,
   FUNC_SIZE,
-  MAX_FRAMES,
+  MAX_NESTED,
   MAY_GOTO_LIMIT,
   PROG_CODE,
   PROG_CODE_END,
   STACK_SIZE,
 } from "../../layout";
 import { nextRun } from "../state";
+import { nextRound } from "./rounds";
 
 const R1 = 8;
 const R2 = 16;
@@ -38,7 +44,7 @@ export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
   memory.fill(state, 0, R10);
   store<u64>(state, r1, R1);
   store<u64>(state, r2, R2);
-  store<u64>(state, load<u32>(state, EXEC_STACK) + STACK_SIZE, R10);
+  store<u64>(state, load<u32>(state, EXEC_STACK_END), R10);
   store<u32>(state, load<u32>(func, FUNC_CODE), EXEC_PC);
   store<u32>(state, 0, EXEC_DEPTH);
   store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
@@ -49,6 +55,8 @@ export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
 export function reset(state: u32, func: u32, context: u32): void {
   nextRun();
   store<u32>(state, load<u32>(func, FUNC_PROG), EXEC_PROG);
+  store<u32>(state, load<u32>(state, EXEC_STACK_END) - STACK_SIZE, EXEC_STACK);
+  store<u32>(state, 0, EXEC_TAIL_CALLS);
   store<u32>(state, context, EXEC_CTX);
   store<i32>(state, 0, EXEC_FAULT);
   store<u32>(state, 0, EXEC_FAULT_ADDRESS);
@@ -56,25 +64,43 @@ export function reset(state: u32, func: u32, context: u32): void {
   store<u32>(state, 0, EXEC_REDIRECT_FLAGS);
 }
 
+/** The record of a caller whose frame ends at an address. */
+export function recordOf(state: u32, frame: u32): u32 {
+  return state + EXEC_FRAMES + ((load<u32>(state, EXEC_STACK_END) - frame) / FRAME_SIZE) * FRAME_RECORD;
+}
+
+/** Whether the program may have one more frame below the one that ends here. */
+export function hasRoom(state: u32, frame: u32): bool {
+  return frame - load<u32>(state, EXEC_STACK) >= 2 * FRAME_SIZE;
+}
+
 /** Enters a function of the program, keeping r6 to r9 of its caller. False if the stack of calls is full. */
 export function enter(state: u32, returnTo: u32): bool {
   const depth = load<u32>(state, EXEC_DEPTH);
-  if (depth + 1 >= u32(MAX_FRAMES)) return false;
+  const frame = load<u32>(state, R10);
+  if (!hasRoom(state, frame) || depth >= u32(MAX_NESTED)) return false;
   const record = state + EXEC_FRAMES + depth * FRAME_RECORD;
   memory.copy(record, state + R6, 32);
   store<u32>(record, returnTo, FRAME_RECORD_PC);
   store<u32>(record, load<u32>(state, EXEC_MAY_GOTO), FRAME_RECORD_MAY_GOTO);
+  store<u32>(record, load<u32>(state, EXEC_PROG), FRAME_RECORD_PROG);
+  store<u32>(record, load<u32>(state, EXEC_STACK), FRAME_RECORD_STACK);
+  store<u32>(record, 0, FRAME_RECORD_CALLBACK);
   store<u32>(state, depth + 1, EXEC_DEPTH);
   store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
-  store<u64>(state, load<u64>(state, R10) - FRAME_SIZE, R10);
+  store<u64>(state, frame - FRAME_SIZE, R10);
   return true;
 }
 
-/** Leaves a function: the address to go on at, or 0 when it was the main one. */
+/** Leaves a function: the address to go on at, or 0 when it was the main one. A callback may begin once more. */
 export function leave(state: u32): u32 {
   const depth = load<u32>(state, EXEC_DEPTH);
   if (depth == 0) return 0;
   const record = state + EXEC_FRAMES + (depth - 1) * FRAME_RECORD;
+  store<u32>(state, load<u32>(record, FRAME_RECORD_PROG), EXEC_PROG);
+  store<u32>(state, load<u32>(record, FRAME_RECORD_STACK), EXEC_STACK);
+  const callback = load<u32>(record, FRAME_RECORD_CALLBACK);
+  if (callback != 0 && nextRound(state, record)) return callback;
   memory.copy(state + R6, record, 32);
   store<u32>(state, load<u32>(record, FRAME_RECORD_MAY_GOTO), EXEC_MAY_GOTO);
   store<u32>(state, depth - 1, EXEC_DEPTH);

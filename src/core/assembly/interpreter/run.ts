@@ -32,10 +32,11 @@ import {
   truncate,
 } from "./arithmetic";
 import { atomic16, atomic32, atomic64, atomic8 } from "./atomics";
-import { callHelper } from "./calls";
+import { callHelper, runsCoreHelpers } from "./calls";
 import { enter, functionAt, leave } from "./frames";
 import { move32, move64 } from "./moves";
 import { ld_abs } from "./packet";
+import { isTransfer, transfer } from "./transfers";
 import * as op from "./opcodes";
 
 const SLICE: u64 = 1 << 18;
@@ -517,7 +518,14 @@ export function interpret_slice(state: u32, budget: u64): i32 {
       case op.CALL_HELPER: {
         const kind = (word >> 12) & 15;
         if (kind == 0) {
-          callHelper(imm32(pc), state, total - left);
+          const id = imm32(pc);
+          if (isTransfer(id) && runsCoreHelpers()) {
+            const next = transfer(id, state, pc);
+            if (next == 0) return pause(state, pc, total - left, STATUS_FAULT);
+            pc = next - 8;
+          } else {
+            callHelper(id, state, total - left);
+          }
         } else if (kind == CALL_KIND_LOCAL) {
           if (!enter(state, pc + 8)) return stop(state, pc, total - left, FAULT_CALL_DEPTH);
           pc += imm32(pc) << 3;

@@ -32,6 +32,7 @@ import {
   MAP_TYPE_LRU_PERCPU_HASH,
   MAP_TYPE_PERCPU_ARRAY,
   MAP_TYPE_PERCPU_HASH,
+  MAP_TYPE_PROG_ARRAY,
 } from "../uapi";
 import { arrayCreate } from "./array";
 import { hashCreate, hashFree } from "./hash";
@@ -74,6 +75,7 @@ export function map_free(map: u32): void {
   switch (load<i32>(map, MAP_TYPE)) {
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
+    case MAP_TYPE_PROG_ARRAY:
       free(load<u32>(map, MAP_VALUES));
       break;
     case MAP_TYPE_LPM_TRIE:
@@ -89,6 +91,7 @@ function createStorage(map: u32, type: i32): i32 {
   switch (type) {
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
+    case MAP_TYPE_PROG_ARRAY:
       return arrayCreate(map);
     case MAP_TYPE_LPM_TRIE:
       return trieCreate(map);
@@ -102,6 +105,10 @@ function check(type: i32, keySize: u32, valueSize: u32, maxEntries: u32, flags: 
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
       return checkArray(type == MAP_TYPE_PERCPU_ARRAY, keySize, valueSize, maxEntries, flags);
+    case MAP_TYPE_PROG_ARRAY:
+      // linux: fd_array_map_alloc_check.
+      if (valueSize != 4 || (flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) return -EINVAL;
+      return checkArray(false, keySize, valueSize, maxEntries, flags);
     case MAP_TYPE_HASH:
     case MAP_TYPE_PERCPU_HASH:
     case MAP_TYPE_LRU_HASH:

@@ -24,6 +24,8 @@ import {
 } from "./fields";
 
 const PIECE_HEADER: u32 = 8;
+// Not the first word: that of an element of a hash is the next of its chain, which an iteration may still need.
+const LINK = 4;
 const FIRST_PIECE: u64 = 16;
 const LARGEST_PIECE: u64 = 0x100000;
 
@@ -63,7 +65,7 @@ export function poolTake(map: u32): u32 {
   if (load<u32>(map, POOL_WAITING) != 0 && load<u32>(map, POOL_WAITING_RUN) != runs) release(map);
   const block = load<u32>(map, POOL_FREE);
   if (block != 0) {
-    store<u32>(map, load<u32>(block), POOL_FREE);
+    store<u32>(map, load<u32>(block, LINK), POOL_FREE);
     return block;
   }
   let fresh = load<u32>(map, POOL_FRESH);
@@ -75,9 +77,9 @@ export function poolTake(map: u32): u32 {
   return fresh;
 }
 
-/** Takes a block back; its first word becomes the link of the list. */
+/** Takes a block back; its second word becomes the link of the list. */
 export function poolGive(map: u32, block: u32): void {
-  store<u32>(block, load<u32>(map, POOL_FREE));
+  store<u32>(block, load<u32>(map, POOL_FREE), LINK);
   store<u32>(map, block, POOL_FREE);
 }
 
@@ -89,12 +91,12 @@ export function poolGiveLater(map: u32, block: u32): void {
   }
   const first = load<u32>(map, POOL_WAITING);
   if (first == 0) store<u32>(map, block, POOL_LAST_WAITING);
-  store<u32>(block, first);
+  store<u32>(block, first, LINK);
   store<u32>(map, block, POOL_WAITING);
 }
 
 function release(map: u32): void {
-  store<u32>(load<u32>(map, POOL_LAST_WAITING), load<u32>(map, POOL_FREE));
+  store<u32>(load<u32>(map, POOL_LAST_WAITING), load<u32>(map, POOL_FREE), LINK);
   store<u32>(map, load<u32>(map, POOL_WAITING), POOL_FREE);
   store<u32>(map, 0, POOL_WAITING);
 }

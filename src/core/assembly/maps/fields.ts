@@ -33,6 +33,9 @@ export const TRIE_SHORTCUTS = AFTER_POOL + 12;
 export const TRIE_STAMP = AFTER_POOL + 16;
 export const TRIE_MISSES = AFTER_POOL + 20;
 
+// Program arrays: the kind of programs that they hold, 0 if it is not known yet.
+export const PROGRAMS_OWNER = MAP_PRIVATE;
+
 // An element of a hash: the next of its chain, its hash, its key.
 export const ELEMENT_HASH = 4;
 export const ELEMENT_KEY = 8;

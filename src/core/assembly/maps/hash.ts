@@ -138,7 +138,7 @@ function find(map: u32, key: u32): u32 {
 export function hashLookup(map: u32, key: u32, cpu: u32): u32 {
   const element = find(map, key);
   if (element == 0) return 0;
-  return valueOf(map, element, cpu);
+  return hashValue(map, element, cpu);
 }
 
 /** The same for a program: in an LRU map the element counts as used (bpf(2) leaves no such trace). */
@@ -146,10 +146,11 @@ export function lruLookup(map: u32, key: u32, cpu: u32): u32 {
   const element = find(map, key);
   if (element == 0) return 0;
   lruTouch(element);
-  return valueOf(map, element, cpu);
+  return hashValue(map, element, cpu);
 }
 
-function valueOf(map: u32, element: u32, cpu: u32): u32 {
+/** Address of an element's value on a CPU. */
+export function hashValue(map: u32, element: u32, cpu: u32): u32 {
   return element + load<u32>(map, HASH_VALUE) + cpu * load<u32>(map, MAP_CPU_STRIDE);
 }
 

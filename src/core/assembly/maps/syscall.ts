@@ -14,11 +14,13 @@ import {
   MAP_TYPE_LRU_PERCPU_HASH,
   MAP_TYPE_PERCPU_ARRAY,
   MAP_TYPE_PERCPU_HASH,
+  MAP_TYPE_PROG_ARRAY,
 } from "../uapi";
 import { arrayCheckUpdate, arrayLookup, arrayNextKey, arrayUpdate } from "./array";
 import { isPerCpu, roundUp8 } from "./descriptor";
 import { hashLookup, hashNextKey, hashUpdate } from "./hash";
 import { map_delete_elem } from "./program";
+import { programsDelete, programsLookup, programsUpdate } from "./programs";
 import { trieLookup, trieNextKey, trieUpdate } from "./trie";
 
 /** Address of the value on one CPU, or 0. Of maps without CPUs it is the value for any of them. */
@@ -44,6 +46,7 @@ export function map_lookup_percpu(map: u32, key: u32, cpu: u32): u32 {
 export function map_lookup_copy(map: u32, key: u32, out: u32, flags: u64): i32 {
   // BPF_F_LOCK is the only flag there is, and no map of ours has a lock yet.
   if (flags != 0) return -EINVAL;
+  if (load<i32>(map, MAP_TYPE) == MAP_TYPE_PROG_ARRAY) return programsLookup(map, key, out);
   const size = load<u32>(map, MAP_VALUE_SIZE);
   const first = map_lookup_percpu(map, key, 0);
   if (first == 0) return -ENOENT;
@@ -83,6 +86,8 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
     }
     case MAP_TYPE_LPM_TRIE:
       return trieUpdate(map, key, value, flags);
+    case MAP_TYPE_PROG_ARRAY:
+      return programsUpdate(map, key, value, flags);
     default:
       return -EOPNOTSUPP;
   }
@@ -91,6 +96,7 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
 /** BPF_MAP_DELETE_ELEM. */
 export function map_delete(map: u32, key: u32): i32 {
   nextRun();
+  if (load<i32>(map, MAP_TYPE) == MAP_TYPE_PROG_ARRAY) return programsDelete(map, key);
   return map_delete_elem(map, key);
 }
 
@@ -104,6 +110,7 @@ export function map_get_next_key(map: u32, key: u32, next: u32): i32 {
       return hashNextKey(map, key, next);
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
+    case MAP_TYPE_PROG_ARRAY:
       return arrayNextKey(map, key, next);
     case MAP_TYPE_LPM_TRIE:
       return trieNextKey(map, key, next);
