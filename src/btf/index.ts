@@ -9,6 +9,7 @@ export * from "./ext.ts";
 export * from "./core/index.ts";
 export { formatC, type FormatCOptions } from "./print/c.ts";
 export { formatRaw, type FormatRawOptions } from "./print/raw.ts";
-export { type BtfSource, encodeBtf, type EncodeBtfOptions, type EncodedBtf } from "./build.ts";
+export { type BtfSource, encodeBtf, mapReferences, type EncodeBtfOptions, type EncodedBtf } from "./build.ts";
 export { type Deduplicated, deduplicateTypes } from "./dedup.ts";
 export { minimalBtf } from "./minimal.ts";
+export { encodeBtfExt, stringsOfExt } from "./build-ext.ts";

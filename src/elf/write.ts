@@ -19,6 +19,8 @@ export interface SectionSource {
   readonly flags?: number;
   /** A power of two; default 8. */
   readonly alignment?: number;
+  /** Of a nobits section, whose bytes are zero and not in the file; default the length of `data`. */
+  readonly size?: number;
 }
 
 /** A symbol to write. */
@@ -33,6 +35,8 @@ export interface SymbolSource {
   readonly type?: number;
   /** One of SYMBOL_BINDINGS; default global. */
   readonly binding?: number;
+  /** One of SYMBOL_VISIBILITIES; default default. */
+  readonly visibility?: number;
 }
 
 /** A relocation to write; its addend stands in the section's bytes. */
@@ -64,6 +68,7 @@ interface Placed {
   readonly info: number;
   readonly alignment: number;
   readonly entrySize: number;
+  readonly size?: number;
   offset: number;
 }
 
@@ -98,6 +103,7 @@ export function writeElf({
     info: 0,
     alignment: section.alignment ?? 8,
     entrySize: 0,
+    ...(section.size === undefined ? {} : { size: section.size }),
     offset: 0,
   }));
 
@@ -202,6 +208,7 @@ function symbolTable(
     const type = symbol.type ?? SYMBOL_TYPES.notype;
     view.setUint32(at, strings.add(symbol.name), littleEndian);
     view.setUint8(at + 4, ((symbol.binding ?? SYMBOL_BINDINGS.global) << 4) | type);
+    view.setUint8(at + 5, symbol.visibility ?? 0);
     view.setUint16(at + 6, symbol.section === undefined ? 0 : symbol.section + 1, littleEndian);
     view.setBigUint64(at + 8, BigInt(symbol.value ?? 0), littleEndian);
     view.setBigUint64(at + 16, BigInt(symbol.size ?? 0), littleEndian);
@@ -243,7 +250,7 @@ function assemble(
     view.setUint32(at + 4, section.type, littleEndian);
     u64(at + 8, section.flags);
     u64(at + 24, section.offset);
-    u64(at + 32, section.data.length);
+    u64(at + 32, section.size ?? section.data.length);
     view.setUint32(at + 40, section.link, littleEndian);
     view.setUint32(at + 44, section.info, littleEndian);
     u64(at + 48, section.alignment);

@@ -21,3 +21,4 @@ export {
   type SectionRule,
 } from "./sections.ts";
 export type * from "./spec.ts";
+export { linkObjects, type ObjectInput } from "./static/index.ts";
