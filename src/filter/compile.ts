@@ -2,7 +2,7 @@
 import { type CbpfInstruction, type CbpfRunOptions, checkCbpf, runCbpf, toEbpf } from "../cbpf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { BpfError } from "../errors.ts";
-import type { FilterCompat } from "./context.ts";
+import type { FilterCompat, GeneratorOptions } from "./context.ts";
 import { generate } from "./generate.ts";
 import { Graph, type GraphNode } from "./graph.ts";
 import { type LinkRow, linkRow } from "./linktypes.ts";
@@ -87,6 +87,29 @@ function checkOptions(options: FilterOptions): void {
   }
 }
 
+/** Programs up to this length are compiled in two ways. */
+const SMALL = 64;
+
+interface Compiled {
+  readonly cbpf: readonly CbpfInstruction[];
+  readonly root: GraphNode;
+  readonly warnings: FilterWarning[];
+}
+
+function compileTree(
+  tree: FilterTree,
+  link: LinkRow,
+  options: GeneratorOptions,
+  optimized: boolean,
+  snaplen: number,
+): Compiled {
+  const { predicate, values, warnings } = generate(tree, link, options);
+  const graph = new Graph(values);
+  const built = graph.build(predicate, graph.accept, graph.reject);
+  const root = optimize(graph, built);
+  return { cbpf: emit(optimized ? root : built, { snaplen }), root, warnings };
+}
+
 function linuxRefusal(program: readonly CbpfInstruction[]): string | undefined {
   try {
     checkCbpf(program);
@@ -121,17 +144,21 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
   if (link === undefined)
     throw new BpfError("linktype", `link type ${linktype}: there is none of that name or number`);
   const tree = parseFilter(expression);
-  const { predicate, values, warnings } = generate(tree, link, { netmask, resolver, compat, live, savefile });
-  const graph = new Graph(values);
-  const built = graph.build(predicate, graph.accept, graph.reject);
-  const root = optimize(graph, built);
+  const readings = { netmask, resolver, compat, live, savefile };
+  const best = compileTree(tree, link, { ...readings, search: true }, options.optimize !== false, snaplen);
+  const { warnings, root } = best;
+  let { cbpf } = best;
+  if (options.optimize !== false && cbpf.length <= SMALL) {
+    // Both ways are right; of short programs the shorter is taken.
+    const other = compileTree(tree, link, { ...readings, search: false }, true, snaplen);
+    if (other.cbpf.length < cbpf.length) ({ cbpf } = other);
+  }
   const whole = { start: 0, end: expression.length };
-  if (root === graph.reject) {
+  if (root.kind === "end" && !root.accept) {
     warnings.push({ code: "never", message: "no packet can match this expression", span: whole });
-  } else if (root === graph.accept && tree.kind !== "everything") {
+  } else if (root.kind === "end" && tree.kind !== "everything") {
     warnings.push({ code: "always", message: "every packet matches this expression", span: whole });
   }
-  const cbpf = emit(options.optimize === false ? built : root, { snaplen });
   const refusal = linuxRefusal(cbpf);
   if (refusal !== undefined)
     warnings.push({ code: "linux", message: `Linux would refuse it: ${refusal}`, span: whole });

@@ -44,6 +44,8 @@ export interface GeneratorOptions {
   readonly live: boolean;
   /** The packets come from a file, which tells nothing beside them. */
   readonly savefile: boolean;
+  /** Make one search of lists of addresses and ports; short lists can be shorter one by one. */
+  readonly search: boolean;
 }
 
 const sum = (a: number, b: number): number => (a + b) >>> 0;

@@ -3,7 +3,7 @@ import type { Context } from "./context.ts";
 import { ETHERTYPE, linkProtocol, outerCheck } from "./generate-link.ts";
 import { type Predicate, and, equals, masked, not, or } from "./predicate.ts";
 import type { AddressType, Direction, Protocol, Span } from "./syntax.ts";
-import { EMPTY, type Ranges, rangeOf, unionAll } from "./ranges.ts";
+import { EMPTY, type Ranges, isSubset, rangeOf, unionAll } from "./ranges.ts";
 import type { Slot, Value } from "./value.ts";
 
 /** `src or dst` and the like, from the tests of the two ends. */
@@ -42,7 +42,8 @@ export function eitherEnd(
   source: Value,
   destination: Value,
 ): Predicate {
-  const [first = EMPTY, ...rest] = sets;
+  const [first = EMPTY, ...others] = sets;
+  const rest = others.filter((set) => !isSubset(set, first));
   const inFirst: Predicate = { kind: "in", value: source, ranges: first };
   if (rest.length === 0) return or(inFirst, { kind: "in", value: destination, ranges: first });
   return or(

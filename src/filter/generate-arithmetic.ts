@@ -4,8 +4,9 @@
  */
 import type { Context } from "./context.ts";
 import { IP_PROTOCOL, firstFragment, isIp, isIp6, protocolWord } from "./generate-port.ts";
-import { type Predicate, and, equals } from "./predicate.ts";
+import { NEVER, type Predicate, and, equals } from "./predicate.ts";
 import type { Arithmetic, ArithmeticOp, Primitive, Protocol, Span } from "./syntax.ts";
+import { transport } from "./transport.ts";
 import type { LoadSize, Value, ValueOp } from "./value.ts";
 
 export interface Operand {
@@ -90,6 +91,12 @@ const NETWORK_WORDS: ReadonlySet<Protocol> = new Set([
   "mopdl",
   "ip6",
 ]);
+/** Those that are looked for in IPv6, too. */
+const OVER_BOTH: Readonly<Partial<Record<Protocol, number>>> = {
+  tcp: IP_PROTOCOL.tcp,
+  udp: IP_PROTOCOL.udp,
+  sctp: IP_PROTOCOL.sctp,
+};
 const TRANSPORT_WORDS: ReadonlySet<Protocol> = new Set([
   "sctp",
   "tcp",
@@ -122,6 +129,15 @@ function load(context: Context, protocol: Protocol, index: Operand, size: LoadSi
       context.indexed(state.payload, state.network, index.value, size),
       protocolWord(context, protocol, span),
     );
+  }
+  const number = OVER_BOTH[protocol];
+  if (number !== undefined && context.options.compat !== "libpcap") {
+    const { guard, base } = transport(context, number, span);
+    if (isIp6(context, span) !== NEVER) {
+      context.warn("compat", `libpcap reads ${protocol}[…] in IPv4 only, this also in IPv6`, span);
+    }
+    const at = values.alu("add", index.value, base);
+    return result(values.load(size, at, (state.payload.at + state.network) >>> 0), guard);
   }
   if (TRANSPORT_WORDS.has(protocol)) {
     const base = values.alu("add", index.value, context.transportBase4());
@@ -162,5 +178,5 @@ export function guardsOf(
       node.span,
     );
   }
-  return context.options.compat === "libpcap" ? kept : all;
+  return [...new Set(context.options.compat === "libpcap" ? kept : all)];
 }

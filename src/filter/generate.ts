@@ -125,7 +125,8 @@ class Walk {
     const denied = first.kind === "not";
     const join = denied ? "and" : "or";
     const members = this.#member(first, denied);
-    const fits = members !== undefined && (at < 0 || node.rest[at]?.op === join);
+    const fits =
+      this.#context.options.search && members !== undefined && (at < 0 || node.rest[at]?.op === join);
     if (!fits) return [this.tree(first), at + 1];
     const run = [members];
     let next = at + 1;

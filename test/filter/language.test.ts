@@ -207,7 +207,57 @@ describe("better than libpcap, unless told otherwise", () => {
     expect(matches("tcp-syn & tcp[tcpflags] != 0", udp)).toBe(false);
     expect(matches("tcp-syn & tcp[tcpflags] != 0", udp, { compat: "libpcap" })).toBe(true);
     expect(matches("tcp-syn & tcp[tcpflags] != 0", frame)).toBe(true);
-    expect(compileFilter("tcp-syn & tcp[tcpflags] != 0").warnings).toMatchObject([{ code: "compat" }]);
+    expect(compileFilter("tcp-syn & icmp[0] != 0").warnings).toMatchObject([{ code: "compat" }]);
+  });
+  it("reads transport headers in IPv6, behind extension headers", () => {
+    const frame6 = (next: number, payload: readonly number[]): Uint8Array =>
+      Uint8Array.from([
+        ...frame.slice(0, 12),
+        0x86,
+        0xdd,
+        0x60,
+        0,
+        0,
+        0,
+        0,
+        payload.length,
+        next,
+        64,
+        ...Array.from({ length: 32 }, () => 1),
+        ...payload,
+      ]);
+    const syn = "tcp[tcpflags] & tcp-syn != 0";
+    const options = (next: number): number[] => [next, 0, 1, 4, 0, 0, 0, 0];
+    const fragment = (next: number, offset: number): number[] => [
+      next,
+      0,
+      offset >> 5,
+      (offset << 3) & 255,
+      0,
+      0,
+      0,
+      1,
+    ];
+    const authentication = (next: number): number[] => [next, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    const cases: readonly (readonly [Uint8Array, boolean])[] = [
+      [frame6(6, tcp(2)), true],
+      [frame6(6, tcp(16)), false],
+      [frame6(17, tcp(2)), false],
+      [frame6(0, [...options(6), ...tcp(2)]), true],
+      [frame6(0, [...options(60), ...options(43), ...options(6), ...tcp(2)]), true],
+      [frame6(44, [...fragment(6, 0), ...tcp(2)]), true],
+      [frame6(44, [...fragment(6, 7), ...tcp(2)]), false],
+      [frame6(51, [...authentication(6), ...tcp(2)]), true],
+      [frame6(0, [...options(17), ...tcp(2)]), false],
+    ];
+    for (const [packet, expected] of cases) {
+      expect(matches(syn, packet)).toBe(expected);
+      expect(matches(syn, packet, { compat: "libpcap" })).toBe(false);
+    }
+    expect(matches(syn, frame)).toBe(true);
+    expect(compileFilter(`host 10.0.0.1 and ${syn}`).cbpf.length).toBeLessThan(22);
+    expect(compileFilter(syn).warnings).toMatchObject([{ code: "compat" }]);
+    checkCbpf(compileFilter(syn).cbpf);
   });
   it("byte N & V reads the byte", () => {
     expect(matches("byte 12 & 8", frame)).toBe(true);
