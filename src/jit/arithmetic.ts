@@ -185,6 +185,7 @@ interface ConstantDivision {
   readonly opcode: Opcode;
 }
 
+/** V8 makes a multiplication or a shift of it. */
 function emitDivisionByConstant(
   registers: Registers,
   step: Step,
@@ -205,13 +206,6 @@ function emitDivisionByConstant(
     return;
   }
   push(registers, dst, narrow);
-  // V8 turns 32-bit divisions by constants into multiplications, but no 64-bit ones; powers of two it misses there too.
-  if (!signed && constant > 0 && (constant & (constant - 1)) === 0) {
-    pushConstant(code, isDivision ? 31 - Math.clz32(constant) : constant - 1, narrow);
-    if (isDivision) code.op(narrow ? "i32.shr_u" : "i64.shr_u");
-    else code.op(narrow ? "i32.and" : "i64.and");
-    return;
-  }
   pushConstant(code, constant, narrow);
   code.op(opcode);
 }

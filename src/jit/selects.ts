@@ -1,8 +1,8 @@
 /**
  * Branches around one move become selections: `if r1 > 9 goto +1; r0 = 0` assigns r0 in both cases, a value of its own
- * or the one that it has. Compilers for BPF have no conditional move and write every `?:` in this way. The condition
- * is often unpredictable, and WebAssembly's `select` becomes a conditional move: log2 by comparisons runs at a third
- * of the time.
+ * or the one that it has. Compilers for BPF have no conditional move and write every `?:` in this way; WebAssembly's
+ * `select` becomes one. Measured on log2 by comparisons, called for 300,000 numbers of all magnitudes: 4.2 ns a call
+ * instead of 4.7; for branches that the processor can predict there is no difference.
  */
 import type { Graph } from "./cfg.ts";
 import type { Step } from "./steps.ts";

@@ -13,13 +13,13 @@
             (i64.extend_i32_u
               (local.get 6)))
           (local.set 8
-            (i32.const 1))
+            (i32.const 0))
           (br 1 (;@1;))))
       (local.set 7
         (i64.extend_i32_u
           (local.get 6)))
       (local.set 8
-        (i32.const 0)))
+        (i32.const 1)))
     (block  ;; label = @1
       (loop  ;; label = @2
         (block  ;; label = @3
@@ -29,22 +29,22 @@
           (local.set 7
             (i64.add
               (local.get 7)
-              (i64.const 10)))
-          (local.set 0
-            (i64.add
-              (local.get 0)
-              (i64.const -1)))
-          (br_if 2 (;@1;)
-            (i64.le_s
-              (local.get 0)
-              (i64.const 0)))
+              (i64.const 1)))
           (local.set 8
             (i32.const 0))
           (br 1 (;@2;)))
         (local.set 7
           (i64.add
             (local.get 7)
-            (i64.const 1)))
+            (i64.const 10)))
+        (local.set 0
+          (i64.add
+            (local.get 0)
+            (i64.const -1)))
+        (br_if 1 (;@1;)
+          (i64.le_s
+            (local.get 0)
+            (i64.const 0)))
         (local.set 8
           (i32.const 1))
         (br 0 (;@2;))))
