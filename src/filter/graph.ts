@@ -5,7 +5,7 @@
 import type { Predicate } from "./predicate.ts";
 import { filterError } from "./problem.ts";
 import { type Ranges, MAX_U32 } from "./ranges.ts";
-import { type Slot, type Value, type Values, bitsOf } from "./value.ts";
+import { type Slot, type Value, type Values, bitsOf, mayFail } from "./value.ts";
 
 export type Test =
   | { readonly kind: "compare"; readonly op: "eq" | "gt" | "ge"; readonly left: Value; readonly right: Value }
@@ -26,7 +26,7 @@ export type GraphNode = { readonly id: number } & (
 );
 
 /** Bounds memory on hostile input; libpcap's programs for the largest useful filters have some thousands. */
-const MAX_NODES = 1 << 17;
+const MAX_NODES = 1 << 16;
 
 /** Sets with more ranges than this are searched by halving. */
 const LINEAR_RANGES = 6;
@@ -98,9 +98,8 @@ export class Graph {
   }
 
   touch(value: Value, next: GraphNode): GraphNode {
-    const pure = value.kind === "const" || value.kind === "length" || value.kind === "slot";
     // Nothing is lost by rejecting at once what may be rejected a little earlier.
-    if (pure || next === this.reject) return next;
+    if (!mayFail(value) || next === this.reject) return next;
     return this.#intern(`touch ${value.id} ${next.id}`, (id) => ({ id, kind: "touch", value, next }));
   }
 

@@ -55,7 +55,7 @@ function merge(blocks: readonly Block[]): readonly Block[] {
     const { node, code, end } = blocks[i] as Block;
     let moved = end;
     if (end.kind === "goto") moved = { ...end, to: now(end.to) };
-    else if (end.kind === "branch") moved = { ...end, yes: now(end.yes), no: now(end.no) };
+    else if (end.kind === "branch") moved = branch(end, now(end.yes), now(end.no));
     const empty = moved.kind === "goto" && code.length === 0;
     if (empty && moved.kind === "goto") {
       same.set(node, moved.to);
@@ -71,6 +71,11 @@ function merge(blocks: readonly Block[]): readonly Block[] {
     kept.push({ node, code, end: moved });
   }
   return kept.reverse();
+}
+
+/** What is left of a branch when its ways lead to the same place: its block may still load what can fail. */
+function branch(end: Extract<Block["end"], { kind: "branch" }>, yes: GraphNode, no: GraphNode): Block["end"] {
+  return yes === no ? { kind: "goto", to: yes } : { ...end, yes, no };
 }
 
 function endKey(end: Block["end"]): string {

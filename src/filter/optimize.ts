@@ -8,7 +8,7 @@
  */
 import { Facts } from "./facts.ts";
 import { type Graph, type GraphNode, operands, ordered } from "./graph.ts";
-import type { Slot, Value } from "./value.ts";
+import { type Slot, type Value, mayFail } from "./value.ts";
 
 const MAX_ROUNDS = 12;
 
@@ -37,7 +37,7 @@ function withoutDeadSets(graph: Graph, root: GraphNode): GraphNode {
       rebuilt.set(node, graph.test(node.test, now(node.yes), now(node.no)));
     } else {
       const live = node.kind === "set" && read.has(node.slot);
-      if (live || node.kind === "touch") slotsOf(node.value, read);
+      if (live || mayFail(node.value)) slotsOf(node.value, read);
       const next = now(node.next);
       rebuilt.set(node, live ? graph.set(node.slot, node.value, next) : graph.touch(node.value, next));
     }

@@ -30,6 +30,9 @@ import { parseSpecial } from "./parse-special.ts";
 /** Deepest nesting of parentheses, `not` and brackets: no stack of any engine is at risk. */
 export const MAX_DEPTH = 600;
 
+/** Most terms joined by `and` and `or`: ten times what any program that Linux takes could test. */
+export const MAX_TERMS = 40_000;
+
 const protocols: ReadonlySet<string> = new Set(PROTOCOLS);
 const directions: ReadonlySet<string> = new Set([
   "src",
@@ -72,6 +75,7 @@ export class Parser {
   readonly #tokens: readonly Token[];
   #at = 0;
   #depth = 0;
+  #terms = 0;
 
   constructor(text: string) {
     this.text = text;
@@ -131,12 +135,18 @@ export class Parser {
     const first = last.tree;
     const rest: { op: "and" | "or"; term: FilterTree }[] = [];
     for (let op = this.peek().kind; op === "and" || op === "or"; op = this.peek().kind) {
-      this.next();
+      this.#another();
       last = this.#startsIdentifier() ? this.#identifierTerm(last.qualifiers) : this.#term(last.qualifiers);
       rest.push({ op, term: last.tree });
     }
     if (rest.length === 0) return last;
     return { tree: { kind: "chain", first, rest, span: this.spanFrom(start) }, qualifiers: last.qualifiers };
+  }
+
+  /** Reads an `and` or `or`. */
+  #another(): void {
+    const { span } = this.next();
+    if (++this.#terms > MAX_TERMS) throw filterError(span, `it has more than ${MAX_TERMS} terms`);
   }
 
   /** Whether an identifier comes next, under any number of `not` and `(`. */
@@ -194,7 +204,7 @@ export class Parser {
   #restOfList(qualifiers: Qualifiers | undefined, first: FilterTree, start: Span): FilterTree {
     const rest: { op: "and" | "or"; term: FilterTree }[] = [];
     for (let op = this.peek().kind; op === "and" || op === "or"; op = this.peek().kind) {
-      this.next();
+      this.#another();
       rest.push({ op, term: this.#identifier(qualifiers) });
     }
     return rest.length === 0 ? first : { kind: "chain", first, rest, span: this.spanFrom(start) };
