@@ -46,6 +46,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/btf.ts")).btfCommand,
   },
   {
+    name: "gen",
+    summary: "link objects, make a typed TypeScript module of one, or cut a kernel's BTF to what they need",
+    load: async () => (await import("./commands/gen.ts")).genCommand,
+  },
+  {
     name: "exec",
     summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
     load: async () => (await import("./commands/exec.ts")).execCommand,

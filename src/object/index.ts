@@ -22,3 +22,4 @@ export {
 } from "./sections.ts";
 export type * from "./spec.ts";
 export { linkObjects, type ObjectInput } from "./static/index.ts";
+export { generateSkeleton, type SkeletonOptions } from "./skeleton/index.ts";
