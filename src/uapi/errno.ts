@@ -25,7 +25,9 @@ export const ERRNO = {
 /** "EINVAL", ... */
 export type ErrnoName = keyof typeof ERRNO;
 
-const NAMES: ReadonlyMap<number, string> = new Map(Object.entries(ERRNO).map(([name, value]) => [value, name]));
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(ERRNO).map(([name, value]) => [value, name]),
+);
 
 /** "EINVAL" for 22 and for -22; the number itself where we have no name for it. */
 export function errnoName(value: number): string {
