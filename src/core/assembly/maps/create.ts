@@ -40,6 +40,7 @@ import { trieCreate, trieFree } from "./trie";
 
 const ACCESS_FLAGS = BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG;
 const ARRAY_FLAGS = BPF_F_NUMA_NODE | BPF_F_MMAPABLE | BPF_F_INNER_MAP | ACCESS_FLAGS;
+const PROGRAMS_FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY;
 const TRIE_FLAGS = BPF_F_NO_PREALLOC | BPF_F_NUMA_NODE | ACCESS_FLAGS;
 const HASH_FLAGS = BPF_F_NO_PREALLOC | BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | ACCESS_FLAGS;
 // linux/percpu.h PCPU_MIN_UNIT_SIZE, the most that a per-CPU value can take.
@@ -106,8 +107,7 @@ function check(type: i32, keySize: u32, valueSize: u32, maxEntries: u32, flags: 
     case MAP_TYPE_PERCPU_ARRAY:
       return checkArray(type == MAP_TYPE_PERCPU_ARRAY, keySize, valueSize, maxEntries, flags);
     case MAP_TYPE_PROG_ARRAY:
-      // linux: fd_array_map_alloc_check.
-      if (valueSize != 4 || (flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG)) != 0) return -EINVAL;
+      if (valueSize != 4 || (flags & ~PROGRAMS_FLAGS) != 0) return -EINVAL;
       return checkArray(false, keySize, valueSize, maxEntries, flags);
     case MAP_TYPE_HASH:
     case MAP_TYPE_PERCPU_HASH:
