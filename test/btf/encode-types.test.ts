@@ -170,8 +170,8 @@ describe.skipIf(!ready)(needs("minimalBtf", ready, "corpus"), () => {
       const relocations = spec.functions
         .flatMap(({ coreRelocations }) => coreRelocations)
         .filter(({ type }) => {
-          const type_ = spec.btf?.type(type);
-          return !type_?.name.startsWith("ambiguous");
+          // Two candidates contradict each other on purpose.
+          return spec.btf?.type(type).name.startsWith("ambiguous") === false;
         });
       const part = parseBtf(minimalBtf(target, [{ btf: spec.btf as Btf, relocations }]));
       expect(part.count).toBeLessThanOrEqual(target.count);

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { REFUSED_PROGRAMS } from "../fixtures/cases.ts";
 import { ROOT } from "../helpers.ts";
 import { noKernel, withKernel } from "../kernel/setup.ts";
 import { skep } from "./run-cli.ts";
@@ -56,6 +57,18 @@ describe.skipIf(noKernel !== undefined)(withKernel("skep and the kernel"), () =>
     );
     expect(rejected.status).toBe(1);
     expect(rejected.stdout).toMatch(/kernel: +rejected: program 'endless'.*infinite loop detected/);
+  });
+
+  it.each(REFUSED_PROGRAMS)("verify tells why the kernel refuses %s", async (program, reason) => {
+    const { status, stdout } = await skep(
+      "verify",
+      join(ROOT, "test/fixtures/bad-programs.bpf.o"),
+      "-p",
+      program,
+      "--kernel",
+    );
+    expect(status).toBe(1);
+    expect(stdout).toContain(reason);
   });
 
   it("probes", async () => {
