@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Btf, parseBtf } from "../../src/btf/index.ts";
+import { type Btf, type BtfSource, encodeBtf, mapReferences, parseBtf } from "../../src/btf/index.ts";
 import { BpfError } from "../../src/errors.ts";
 import type { Instruction } from "../../src/isa/index.ts";
 import { Machine } from "../../src/machine/index.ts";
@@ -124,6 +124,17 @@ describe.skipIf(!hasCorpus)(needs("objects that check themselves", hasCorpus, "c
       }
     });
   }
+
+  it.each(["jit", "interpreter"] as const)("type ids are the target's: %s", async (engine) => {
+    // The program checks that ids in the target are not those of its own types, so the target is renumbered.
+    const spec = open("relocs-el");
+    const own = [...btfOf(spec).types()] as BtfSource[];
+    const moved = own.map((type) => mapReferences(type, (id) => (id === 0 ? 0 : id + 1)));
+    const target = parseBtf(encodeBtf([{ kind: "float", name: "double", size: 8 }, ...moved]).bytes);
+    const machine = await Machine.create({ engine });
+    const { programs } = await machine.load(spec, { programs: ["type_ids"], btf: target });
+    expect(programs["type_ids"]?.run({ packet: new Uint8Array(64) }).returnValue).toBe(0);
+  });
 
   it.each(["el", "eb"])("candidates that contradict each other are an error: %s", (order) => {
     const spec = open(`relocs-${order}`);

@@ -23,6 +23,10 @@ export const SINGLE_SECTIONS: ReadonlySet<string> = new Set(["license", "version
 
 /** 256 MB: more than any object holds. */
 const MAX_SIZE = 1 << 28;
+/** No map holds a larger value (INT_MAX, kernel/bpf/arraymap.c). */
+const MAX_VALUE_SIZE = 0x7fff_ffff;
+/** A page of the machines that have the largest. */
+const MAX_ALIGNMENT = 65536;
 
 /** Puts sections of one name together. By file, and by the index of its section: where it lies now. */
 export function mergeSections(files: readonly ElfFile[]): {
@@ -52,9 +56,12 @@ export function mergeSections(files: readonly ElfFile[]): {
         continue;
       }
       const unit = Math.max(1, alignment);
+      if (unit > MAX_ALIGNMENT || (unit & (unit - 1)) !== 0) {
+        throw new BpfError("object", `${elf.name}: section '${name}' has an alignment of ${alignment} bytes`);
+      }
       const offset = Math.ceil(merged.size / unit) * unit;
-      if (offset + size > MAX_SIZE && type !== SECTION_TYPES.nobits) {
-        throw new BpfError("object", `${elf.name}: section '${name}' becomes larger than ${MAX_SIZE} bytes`);
+      if (offset + size > (type === SECTION_TYPES.nobits ? MAX_VALUE_SIZE : MAX_SIZE)) {
+        throw new BpfError("object", `${elf.name}: section '${name}' becomes ${offset + size} bytes large`);
       }
       merged.alignment = Math.max(merged.alignment, unit);
       merged.size = offset + size;
