@@ -7,7 +7,7 @@ import { generate } from "./generate.ts";
 import { Graph, type GraphNode } from "./graph.ts";
 import { type LinkRow, linkRow } from "./linktypes.ts";
 import { emit } from "./emit.ts";
-import { optimize } from "./optimize.ts";
+import { optimize, withoutQuestions } from "./optimize.ts";
 import { parseFilter } from "./parser.ts";
 import type { FilterWarning } from "./problem.ts";
 import { type FilterResolver, NO_NAMES } from "./resolver.ts";
@@ -107,7 +107,8 @@ function compileTree(
   const graph = new Graph(values);
   const built = graph.build(predicate, graph.accept, graph.reject);
   const root = optimize(graph, built);
-  return { cbpf: emit(optimized ? root : built, { snaplen }), root, warnings };
+  const emitted = optimized ? root : withoutQuestions(graph, built);
+  return { cbpf: emit(emitted, { snaplen }), root, warnings };
 }
 
 function linuxRefusal(program: readonly CbpfInstruction[]): string | undefined {

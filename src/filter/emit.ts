@@ -164,6 +164,7 @@ class Emitter {
       this.#toAAndX(test.left, test.right);
       return { code: op | CBPF_SOURCES.x, k: 0 };
     }
+    if (test.kind === "is-set") throw new TypeError("emit: a question to the optimiser is left");
     const cell = this.#cells.size + this.#temporaries;
     this.#temporaries++;
     this.#checkCells();

@@ -47,8 +47,8 @@ export function traceGraph(root: GraphNode, packet: Uint8Array, meta: CbpfRunOpt
     try {
       if (node.kind === "test") {
         const { test } = node;
-        value =
-          test.kind === "header-chain" ? undefined : evaluate(test.kind === "bits" ? test.value : test.left);
+        const asksNothing = test.kind === "header-chain" || test.kind === "is-set";
+        value = asksNothing ? undefined : evaluate(test.kind === "bits" ? test.value : test.left);
         outcome = holds(test, value ?? 0, evaluate, packet);
       } else {
         value = evaluate(node.value);
@@ -66,6 +66,7 @@ export function traceGraph(root: GraphNode, packet: Uint8Array, meta: CbpfRunOpt
 }
 
 function holds(test: Test, left: number, evaluate: (value: Value) => number, packet: Uint8Array): boolean {
+  if (test.kind === "is-set") return false;
   if (test.kind === "bits") return (left & test.mask) !== 0;
   if (test.kind === "header-chain") {
     const jeq = CBPF_CLASSES.jmp | 0x10;

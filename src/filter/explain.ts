@@ -115,6 +115,8 @@ export function valueText(value: Value): string {
 
 function testText(test: Test): string {
   switch (test.kind) {
+    case "is-set":
+      return `the ${test.slot.name} is known`;
     case "bits":
       return `${valueText(test.value)} has a bit of ${hex(test.mask)}`;
     case "header-chain":

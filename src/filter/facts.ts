@@ -57,6 +57,7 @@ export class Facts {
 
   /** Whether a test's outcome is certain. */
   decide(test: Test): boolean | undefined {
+    if (test.kind === "is-set") return this.#held.get(`set ${test.slot.id}`);
     const held = this.#held.get(testKey(test));
     if (held !== undefined) return held;
     if (test.kind === "header-chain") return undefined;
@@ -135,6 +136,10 @@ export class Facts {
       if (room && after.length <= 2 * MAX_RANGES && after.length > 0) {
         this.#ranges = new Map(this.#ranges).set(left.id, after);
       }
+      return;
+    }
+    if (test.kind === "is-set") {
+      this.#held = new Map(this.#held).set(`set ${test.slot.id}`, outcome);
       return;
     }
     if (this.#held.size < MAX_FACTS) this.#held = new Map(this.#held).set(testKey(test), outcome);

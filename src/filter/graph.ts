@@ -15,7 +15,9 @@ export type Test =
       readonly version: 4 | 6;
       readonly protocol: number;
       readonly offset: number;
-    };
+    }
+  /** Whether a slot is written: a question to the optimiser, which no program asks; see `withoutQuestions`. */
+  | { readonly kind: "is-set"; readonly slot: Slot };
 
 export type GraphNode = { readonly id: number } & (
   | { readonly kind: "end"; readonly accept: boolean }
@@ -39,6 +41,8 @@ export const testKey = (test: Test): string => {
       return `bits ${test.value.id} ${test.mask}`;
     case "header-chain":
       return `chain ${test.version} ${test.protocol} ${test.offset}`;
+    case "is-set":
+      return `is-set ${test.slot.id}`;
   }
 };
 
@@ -121,6 +125,10 @@ export class Graph {
           return this.test(current, whenTrue, whenFalse);
         case "set":
           return this.set(current.slot, current.value, whenTrue);
+        case "once": {
+          const { slot, body } = current;
+          return this.test({ kind: "is-set", slot }, whenTrue, this.build(body, whenTrue, whenFalse));
+        }
         case "not":
           [whenTrue, whenFalse] = [whenFalse, whenTrue];
           current = current.operand;

@@ -13,6 +13,26 @@ import { type Slot, type Value, mayFail } from "./value.ts";
 const MAX_ROUNDS = 12;
 
 export function optimize(graph: Graph, root: GraphNode): GraphNode {
+  const settled = repeat(graph, root);
+  const plain = withoutQuestions(graph, settled);
+  return plain === settled ? settled : repeat(graph, plain);
+}
+
+/** Where it isn't known whether a slot is written, it is computed again. */
+export function withoutQuestions(graph: Graph, root: GraphNode): GraphNode {
+  const rebuilt = new Map<GraphNode, GraphNode>();
+  const now = (node: GraphNode): GraphNode => rebuilt.get(node) as GraphNode;
+  for (const node of [...ordered(root)].reverse()) {
+    if (node.kind === "end") rebuilt.set(node, node);
+    else if (node.kind === "set") rebuilt.set(node, graph.set(node.slot, node.value, now(node.next)));
+    else if (node.kind === "touch") rebuilt.set(node, graph.touch(node.value, now(node.next)));
+    else if (node.test.kind === "is-set") rebuilt.set(node, now(node.no));
+    else rebuilt.set(node, graph.test(node.test, now(node.yes), now(node.no)));
+  }
+  return now(root);
+}
+
+function repeat(graph: Graph, root: GraphNode): GraphNode {
   let current = withoutDeadSets(graph, root);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const next = pass(graph, current);
@@ -66,7 +86,11 @@ function slotsOf(value: Value, into: Set<Slot>): void {
 
 function pass(graph: Graph, root: GraphNode): GraphNode {
   const order = ordered(root);
-  const incoming = new Map<GraphNode, Facts>([[root, new Facts()]]);
+  const atStart = new Facts();
+  for (const node of order) {
+    if (node.kind === "test" && node.test.kind === "is-set") atStart.learn(node.test, false);
+  }
+  const incoming = new Map<GraphNode, Facts>([[root, atStart]]);
   const flow = (to: GraphNode, facts: Facts): void => {
     if (to.kind === "end") return;
     const known = incoming.get(to);

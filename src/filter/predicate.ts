@@ -17,6 +17,8 @@ export type Predicate =
   | { readonly kind: "and" | "or"; readonly items: readonly Predicate[]; readonly span?: Span }
   /** Writes a slot; always holds. */
   | { readonly kind: "set"; readonly slot: Slot; readonly value: Value }
+  /** A condition that writes the slot if it holds; it holds at once where the slot is written already. */
+  | { readonly kind: "once"; readonly slot: Slot; readonly body: Predicate }
   /** Follows IPv6 or IPv4 extension headers until `protocol`; the one test that loops. */
   | {
       readonly kind: "header-chain";

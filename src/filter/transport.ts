@@ -8,7 +8,7 @@ import type { Context, LinkState } from "./context.ts";
 import { firstFragment, isIp, isIp6 } from "./generate-port.ts";
 import { NEVER, type Predicate, and, equals, or } from "./predicate.ts";
 import type { Span } from "./syntax.ts";
-import type { Value } from "./value.ts";
+import type { Slot, Value, Values } from "./value.ts";
 
 /** How many extension headers are stepped over. */
 export const MAX_EXTENSIONS = 4;
@@ -25,7 +25,15 @@ export interface Transport {
   readonly base: Value;
 }
 
+/** Cells of the walk: of each kind only the last is read, so all steps share them, and all walks. */
+interface WalkCells {
+  readonly next: Slot;
+  readonly at: Slot;
+  readonly length: Slot;
+}
+
 const known = new WeakMap<LinkState, Map<number, Transport>>();
+const cellsOf = new WeakMap<Values, WalkCells>();
 
 /** The header of a transport protocol; the same for every field that is read of it in one state. */
 export function transport(context: Context, protocol: number, span: Span): Transport {
@@ -52,7 +60,7 @@ function makeTransport(context: Context, protocol: number, span: Span): Transpor
     slot,
     value: context.transportBase4(),
   });
-  if (ip6 === NEVER) return { guard: in4, base: values.slot(slot) };
+  if (ip6 === NEVER) return { guard: { kind: "once", slot, body: in4 }, base: values.slot(slot) };
   const first = values.constant(40);
   const { base } = context.state.payload;
   const from = base === undefined ? first : values.alu("add", base, first);
@@ -61,7 +69,20 @@ function makeTransport(context: Context, protocol: number, span: Span): Transpor
     slot,
     value: at,
   }));
-  return { guard: or(in4, and(ip6, walk)), base: values.slot(slot) };
+  return { guard: { kind: "once", slot, body: or(in4, and(ip6, walk)) }, base: values.slot(slot) };
+}
+
+function walkCells(values: Values): WalkCells {
+  let cells = cellsOf.get(values);
+  if (cells === undefined) {
+    cells = {
+      next: values.newSlot("next header", 255),
+      at: values.newSlot("offset of the next header", 0xffffffff),
+      length: values.newSlot("length of the extension header", 2064),
+    };
+    cellsOf.set(values, cells);
+  }
+  return cells;
 }
 
 /** `next` is the number of the header at `at`, which counts as the bases of loads do. */
@@ -76,22 +97,24 @@ function level(
   const here = and(equals(next, protocol), found(at));
   if (left === 0) return here;
   const { values, state } = context;
+  const cells = walkCells(values);
+  const slot = (like: Slot): Slot => values.newSlot(like.name, like.max, like);
+  const [nextSlot, atSlot, lengthSlot] = [slot(cells.next), slot(cells.at), slot(cells.length)];
   const field = (offset: number, size: 1 | 2): Value =>
     values.load(size, at, (state.payload.at + state.network + offset) >>> 0);
-  const nextSlot = values.newSlot("next header", 255);
-  const atSlot = values.newSlot("offset of the next header", 0xffffffff);
-  const after = (length: Value): Predicate =>
-    and(
-      { kind: "set", slot: nextSlot, value: field(0, 1) },
-      { kind: "set", slot: atSlot, value: values.alu("add", length, at) },
-    );
+  const length = (value: Value): Predicate => ({ kind: "set", slot: lengthSlot, value });
   const units = (more: number, shift: number): Value =>
     values.alu("lsh", values.alu("add", field(1, 1), values.constant(more)), values.constant(shift));
-  const stepped = or(
-    and(or(...OPTIONS.map((number) => equals(next, number))), after(units(1, 3))),
-    and(equals(next, AUTHENTICATION), after(units(2, 2))),
+  const isExtension = or(
+    and(or(...OPTIONS.map((number) => equals(next, number))), length(units(1, 3))),
+    and(equals(next, AUTHENTICATION), length(units(2, 2))),
     // Only the first fragment has what comes behind.
-    and(equals(next, FRAGMENT), context.noBits(field(2, 2), 0xfff8), after(values.constant(8))),
+    and(equals(next, FRAGMENT), context.noBits(field(2, 2), 0xfff8), length(values.constant(8))),
+  );
+  const stepped = and(
+    isExtension,
+    { kind: "set", slot: nextSlot, value: field(0, 1) },
+    { kind: "set", slot: atSlot, value: values.alu("add", values.slot(lengthSlot), at) },
   );
   return or(
     here,
