@@ -60,6 +60,8 @@ export class Context {
   readonly payloadSlot: Slot | undefined;
   headerUsed = false;
   payloadUsed = false;
+  /** libpcap forgets where the 802.11 header begins once a PPPoE header was asked for: it takes the packet's start. */
+  headerLost = false;
   state: LinkState;
 
   constructor(values: Values, row: LinkRow, options: GeneratorOptions) {

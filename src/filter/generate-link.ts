@@ -291,8 +291,10 @@ export function prelude(context: Context): Predicate | undefined {
     // The DLT inside, little-endian, must be 802.11's.
     steps.push(equals(context.packet(4, 4), 0x69000000));
   }
-  if (headerSlot !== undefined && (context.headerUsed || context.payloadUsed)) {
-    steps.push(prefixLength(context));
+  const header = context.headerLost ? values.newSlot("length of the prefix", 0xffffffff) : headerSlot;
+  if (header !== undefined && headerSlot !== undefined && (context.headerUsed || context.payloadUsed)) {
+    steps.push(prefixLength(context, header));
+    if (context.headerLost) steps.push({ kind: "set", slot: headerSlot, value: values.constant(0) });
   }
   if (payloadSlot !== undefined && context.payloadUsed) {
     if (row.family === "pflog") {
@@ -300,15 +302,14 @@ export function prelude(context: Context): Predicate | undefined {
       const value = values.alu("and", padded, values.constant(0xfffffffc));
       steps.push({ kind: "set", slot: payloadSlot, value });
     } else {
-      steps.push(wlanHeaderLength(context));
+      steps.push(wlanHeaderLength(context, header));
     }
   }
   return steps.length === 0 ? undefined : and(...steps);
 }
 
-function prefixLength(context: Context): Predicate {
-  const { values, headerSlot, row } = context;
-  if (headerSlot === undefined) return ALWAYS;
+function prefixLength(context: Context, headerSlot: Slot): Predicate {
+  const { values, row } = context;
   const set = (value: Value): Predicate => ({ kind: "set", slot: headerSlot, value });
   if (row.prefix === "avs") return set(context.packet(4, 4));
   if (row.prefix === "prism") {
@@ -324,8 +325,8 @@ function prefixLength(context: Context): Predicate {
  * An 802.11 header has 24 bytes, 2 more for QoS, and radiotap may say that it is padded to 4. Only data frames are
  * measured; for others the length doesn't matter.
  */
-function wlanHeaderLength(context: Context): Predicate {
-  const { values, headerSlot, payloadSlot, row } = context;
+function wlanHeaderLength(context: Context, headerSlot: Slot | undefined): Predicate {
+  const { values, payloadSlot, row } = context;
   if (payloadSlot === undefined) return ALWAYS;
   const header = headerSlot === undefined ? values.constant(0) : values.slot(headerSlot);
   const plus = (n: number): Value => values.alu("add", header, values.constant(n));

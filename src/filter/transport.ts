@@ -28,7 +28,8 @@ export interface Transport {
 /** Cells of the walk: of each kind only the last is read, so all steps share them, and all walks. */
 interface WalkCells {
   readonly next: Slot;
-  readonly at: Slot;
+  /** For even and odd steps, as a step reads by the place before while it writes the next. */
+  readonly at: readonly [Slot, Slot];
   readonly length: Slot;
 }
 
@@ -77,7 +78,10 @@ function walkCells(values: Values): WalkCells {
   if (cells === undefined) {
     cells = {
       next: values.newSlot("next header", 255),
-      at: values.newSlot("offset of the next header", 0xffffffff),
+      at: [
+        values.newSlot("offset of the next header", 0xffffffff),
+        values.newSlot("offset of the next header", 0xffffffff),
+      ],
       length: values.newSlot("length of the extension header", 2064),
     };
     cellsOf.set(values, cells);
@@ -99,7 +103,11 @@ function level(
   const { values, state } = context;
   const cells = walkCells(values);
   const slot = (like: Slot): Slot => values.newSlot(like.name, like.max, like);
-  const [nextSlot, atSlot, lengthSlot] = [slot(cells.next), slot(cells.at), slot(cells.length)];
+  const [nextSlot, atSlot, lengthSlot] = [
+    slot(cells.next),
+    slot(cells.at[(left & 1) as 0 | 1]),
+    slot(cells.length),
+  ];
   const field = (offset: number, size: 1 | 2): Value =>
     values.load(size, at, (state.payload.at + state.network + offset) >>> 0);
   const length = (value: Value): Predicate => ({ kind: "set", slot: lengthSlot, value });
@@ -113,8 +121,8 @@ function level(
   );
   const stepped = and(
     isExtension,
-    { kind: "set", slot: nextSlot, value: field(0, 1) },
     { kind: "set", slot: atSlot, value: values.alu("add", values.slot(lengthSlot), at) },
+    { kind: "set", slot: nextSlot, value: field(0, 1) },
   );
   return or(
     here,
