@@ -74,13 +74,21 @@ export function hasRoom(state: u32, frame: u32): bool {
   return frame - load<u32>(state, EXEC_STACK) >= 2 * FRAME_SIZE;
 }
 
+/** Four registers: `memory.copy` would be a call. */
+function copyRegisters(to: u32, from: u32): void {
+  store<u64>(to, load<u64>(from));
+  store<u64>(to, load<u64>(from, 8), 8);
+  store<u64>(to, load<u64>(from, 16), 16);
+  store<u64>(to, load<u64>(from, 24), 24);
+}
+
 /** Enters a function of the program, keeping r6 to r9 of its caller. False if the stack of calls is full. */
 export function enter(state: u32, returnTo: u32): bool {
   const depth = load<u32>(state, EXEC_DEPTH);
   const frame = load<u32>(state, R10);
   if (!hasRoom(state, frame) || depth >= u32(MAX_NESTED)) return false;
   const record = state + EXEC_FRAMES + depth * FRAME_RECORD;
-  memory.copy(record, state + R6, 32);
+  copyRegisters(record, state + R6);
   store<u32>(record, returnTo, FRAME_RECORD_PC);
   store<u32>(record, load<u32>(state, EXEC_MAY_GOTO), FRAME_RECORD_MAY_GOTO);
   store<u32>(record, load<u32>(state, EXEC_PROG), FRAME_RECORD_PROG);
@@ -101,7 +109,7 @@ export function leave(state: u32): u32 {
   store<u32>(state, load<u32>(record, FRAME_RECORD_STACK), EXEC_STACK);
   const callback = load<u32>(record, FRAME_RECORD_CALLBACK);
   if (callback != 0 && nextRound(state, record)) return callback;
-  memory.copy(state + R6, record, 32);
+  copyRegisters(state + R6, record);
   store<u32>(state, load<u32>(record, FRAME_RECORD_MAY_GOTO), EXEC_MAY_GOTO);
   store<u32>(state, depth - 1, EXEC_DEPTH);
   store<u64>(state, load<u64>(state, R10) + FRAME_SIZE, R10);
