@@ -10,7 +10,7 @@ import { emit } from "./emit.ts";
 import { optimize, withoutQuestions } from "./optimize.ts";
 import { parseFilter } from "./parser.ts";
 import type { FilterWarning } from "./problem.ts";
-import { type FilterResolver, NO_NAMES } from "./resolver.ts";
+import { type FilterResolver, NO_NAMES, parseIp4 } from "./resolver.ts";
 import type { FilterTree } from "./syntax.ts";
 
 /** How an expression shall be compiled. */
@@ -21,8 +21,8 @@ export interface FilterOptions {
   readonly snaplen?: number | undefined;
   /** Default true. */
   readonly optimize?: boolean | undefined;
-  /** For `ip broadcast`, as a number (0xffffff00); unknown by default. */
-  readonly netmask?: number | undefined;
+  /** For `ip broadcast`, as a number (0xffffff00) or as text ("255.255.255.0"); unknown by default. */
+  readonly netmask?: number | string | undefined;
   /** Knows the names of hosts; none by default. */
   readonly resolver?: FilterResolver | undefined;
   /** "libpcap" for libpcap's reading where ours is better on purpose. */
@@ -67,6 +67,10 @@ const OPTIONS: ReadonlySet<string> = new Set([
 ]);
 const DEFAULT_SNAPLEN = 262144;
 
+function netmaskOf(netmask: number | string | undefined): number | undefined {
+  return typeof netmask === "string" ? (parseIp4(netmask) ?? -1) : netmask;
+}
+
 function checkOptions(options: FilterOptions): void {
   for (const key of Object.keys(options)) {
     if (!OPTIONS.has(key)) {
@@ -76,7 +80,8 @@ function checkOptions(options: FilterOptions): void {
       );
     }
   }
-  const { snaplen, netmask, compat } = options;
+  const { snaplen, compat } = options;
+  const netmask = netmaskOf(options.netmask);
   for (const [name, value] of Object.entries({ snaplen, netmask })) {
     if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value <= 0xffffffff)) {
       throw new BpfError("usage", `compileFilter: ${name} must be a whole number of 32 bits`);
@@ -135,7 +140,6 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
   const {
     linktype = 1,
     snaplen = DEFAULT_SNAPLEN,
-    netmask,
     resolver = NO_NAMES,
     compat,
     live = false,
@@ -145,11 +149,12 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
   if (link === undefined)
     throw new BpfError("linktype", `link type ${linktype}: there is none of that name or number`);
   const tree = parseFilter(expression);
-  const readings = { netmask, resolver, compat, live, savefile };
-  const best = compileTree(tree, link, { ...readings, search: true }, options.optimize !== false, snaplen);
+  const optimized = Boolean(options.optimize ?? true);
+  const readings = { netmask: netmaskOf(options.netmask), resolver, compat, live, savefile };
+  const best = compileTree(tree, link, { ...readings, search: true }, optimized, snaplen);
   const { warnings, root } = best;
   let { cbpf } = best;
-  if (options.optimize !== false && cbpf.length <= SMALL) {
+  if (optimized && cbpf.length <= SMALL) {
     // Both ways are right; of short programs the shorter is taken.
     const other = compileTree(tree, link, { ...readings, search: false }, true, snaplen);
     if (other.cbpf.length < cbpf.length) ({ cbpf } = other);
