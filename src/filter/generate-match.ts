@@ -103,14 +103,25 @@ function hostByName(context: Context, q: Qualifiers, name: string, span: Span, a
   // Where no field names the payload, both versions are told by their first byte alone: ARP can't be meant.
   const untyped = context.state.type.at === 0xffffffff && q.protocol === undefined;
   const tests: Predicate[] = [];
+  // IPv4 addresses in a row are one search, as if they had been written so.
+  let run: Ranges[] | undefined;
   for (const text of addresses) {
     const ip4 = parseIp4(text);
     if (ip4 !== undefined) {
       if (q.protocol === "ip6") continue;
       const protocol = untyped ? "ip" : q.protocol;
-      tests.push(hostIp4(context, ip4, 0xffffffff, protocol, q.direction, q.type, span));
+      const before = run?.length ?? 0;
+      run = [...(run ?? []), rangeOf(ip4, ip4)];
+      const joined = before > 0 && context.options.search && q.direction !== "src and dst";
+      if (joined) tests.pop();
+      tests.push(
+        joined
+          ? hostsIp4(context, run, protocol, q.direction, span)
+          : hostIp4(context, ip4, 0xffffffff, protocol, q.direction, q.type, span),
+      );
       continue;
     }
+    run = undefined;
     if (q.protocol === "ip") continue;
     const ip6 = parseIp6(text);
     if (ip6 === undefined) return context.fail(at, `the resolver's address '${text}' of '${name}' is none`);
