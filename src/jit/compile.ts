@@ -167,7 +167,9 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
     if (!shape.reducible) shape = shapeOf(makeReducible(blocks));
     const facts = analyseFacts(shape, steps, context);
     const demand = analyseDemand(shape, steps, argumentsOf);
-    results.set(index, facts.resultBits);
+    // Of a function that ends in a tail call the result is another program's.
+    const leaves = steps.some(({ lowering }) => lowering?.kind === "core" && lowering.calls === "tail");
+    results.set(index, leaves ? 64 : facts.resultBits);
     demands.set(index, { live: demand.live[0] as number, upper: demand.upper[0] as number });
     prepared[index] = { steps, shape, facts, demand, start: (functions[index] as { start: number }).start };
   }

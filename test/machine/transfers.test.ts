@@ -172,6 +172,20 @@ describe.each(ENGINES)("tail calls in the %s", (engine) => {
     expect(load(machine, `${set}\n${TAIL_CALL(0)}\nexit`, progs).call()).toBe(0x123456789abcdef0n);
   });
 
+  test("what a tail call below brings back is whole, however small the function's own result would be", () => {
+    progs.setProgram(0, load(machine, "r0 = 0x123456789abcdef0 ll\nexit", progs, "wide"));
+    const main = load(machine, `call sub\nexit\nsub:\n${TAIL_CALL(0)}\nr0 = 1\nexit`, progs);
+    expect(main.call()).toBe(0x123456789abcdef0n);
+    // The caller's facts about its own registers stay true as well.
+    progs.setProgram(1, load(machine, "r6 = -1\nr0 = -1\nexit", progs, "minus"));
+    const keeps = load(
+      machine,
+      `r6 = 3\ncall sub\nr0 += r6\nexit\nsub:\n${TAIL_CALL(1)}\nw0 = 1\nexit`,
+      progs,
+    );
+    expect(keeps.call()).toBe(2n);
+  });
+
   test("of the index the low half counts, as in the kernel", () => {
     progs.setProgram(0, load(machine, returning(3), progs, "three"));
     const main = load(machine, `r2 = progs ll\nr3 = 0x500000000 ll\ncall 12\nr0 = 1\nexit`, progs);
