@@ -71,7 +71,7 @@ function explain(error: unknown, { name }: Command, known: readonly string[]): s
     const hint = guess === undefined ? see : `did you mean --${guess}?`;
     return `${name}: no option ${unknown[1]}${unknown[2]}; ${hint}`;
   }
-  return `${name}: ${(message.split(". ")[0] ?? message).replace(/\.$/, "")}; ${see}`;
+  return `${name}: ${(message.split(/\.\s/)[0] ?? message).replace(/\.$/, "")}; ${see}`;
 }
 
 export function helpOf(command: Command, terminal: Terminal): string {
@@ -131,6 +131,6 @@ export function onlyPositional(
   if (first === undefined)
     throw new BpfError("usage", `${command}: ${what} is missing; see 'skep ${command} --help'`);
   if (rest.length > 0)
-    throw new BpfError("usage", `${command}: one ${what} at a time, also given: ${rest.join(" ")}`);
+    throw new BpfError("usage", `${command}: one at a time, also given: ${rest.join(" ")}`);
   return first;
 }

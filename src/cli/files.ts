@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open, readFile, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BpfError } from "../errors.ts";
+import { type ObjectSpec, parseObject } from "../object/index.ts";
 
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: "no such file",
@@ -30,6 +31,20 @@ export async function readInput(path: string): Promise<Uint8Array> {
     return Buffer.concat(chunks);
   } catch (error) {
     throw ioError(path, "read", error);
+  }
+}
+
+/** An object; errors that arise inside it name the file. */
+export async function readObject(path: string): Promise<ObjectSpec> {
+  const bytes = await readInput(path);
+  try {
+    return parseObject(bytes, { name: path });
+  } catch (error) {
+    if (!(error instanceof BpfError) || error.message.includes(path)) throw error;
+    throw new BpfError(error.code, `${path}: ${error.message}`, {
+      where: { ...error.where, file: path },
+      cause: error,
+    });
   }
 }
 

@@ -46,7 +46,9 @@ function parse(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new BpfError("usage", `${path}: not JSON: ${(error as Error).message}`, { where: { file: path } });
+    throw new BpfError("usage", `${path}: not JSON: ${(error as Error).message.split("\n")[0]}`, {
+      where: { file: path },
+    });
   }
 }
 

@@ -30,12 +30,14 @@ export function processTerminal(): Terminal {
   // A reader that leaves early (`skep dump x.o | head`) is no error.
   stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
-    throw error;
+    const why = error.code === "ENOSPC" ? "no space left on the device" : error.message;
+    stderr.write(`skep: standard output: cannot write: ${why}\n`);
+    process.exit(2);
   });
   return {
     line: (text = "") => void stdout.write(`${text}\n`),
     write: (text) => void stdout.write(text),
-    note: (text) => void stderr.write(`${text}\n`),
+    note: (text) => void stderr.write(`${printable(text)}\n`),
     style: (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text),
     progress: (label) => (stderr.isTTY ? bar(label) : undefined),
   };
@@ -55,6 +57,14 @@ export function processTerminal(): Terminal {
     };
   }
 }
+
+/** Foreign text in a message must not steer the terminal: control characters are written as escapes. */
+const printable = (text: string): string =>
+  // oxlint-disable-next-line no-control-regex
+  text.replaceAll(
+    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
 
 /** Columns of text under a head; numbers (`right`) are aligned to the right. */
 export function table(

@@ -2,6 +2,8 @@ import type { Btf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
 import {
   EXEC_FAULT,
+  EXEC_FAULT_ADDRESS,
+  EXEC_PC,
   EXEC_PROG,
   EXEC_REGS,
   FAULT_FUEL,
@@ -48,7 +50,7 @@ export interface MachineOptions {
   readonly seed?: number;
   /**
    * How long one run may take: instructions in the interpreter, rounds of loops and calls in compiled code. What exceeds
-   * it is stopped with a fault. Default 10^9, a few seconds.
+   * it is stopped with a fault. Default 2 * 10^8, about a second.
    */
   readonly fuel?: number;
   /** Told of each line that bpf_trace_printk prints. */
@@ -56,7 +58,7 @@ export interface MachineOptions {
 }
 
 const OPTION_NAMES: readonly string[] = ["cpus", "clock", "engine", "seed", "fuel", "onTrace"];
-const DEFAULT_FUEL = 1e9;
+const DEFAULT_FUEL = 2e8;
 
 export interface LoadOptions {
   /** Names of the programs to load; all if absent. Those that the program arrays they use begin with are loaded too. */
@@ -364,7 +366,10 @@ export class Machine {
         this.#core.begin(exec, program.descriptor, r1, r2);
         const status = this.#core.interpret(exec, this.#fuel);
         // Here a budget that is used up is no pause but the end.
-        if (status === STATUS_PAUSED) this.memory.setU32(exec + EXEC_FAULT, FAULT_FUEL);
+        if (status === STATUS_PAUSED) {
+          this.memory.setU32(exec + EXEC_FAULT, FAULT_FUEL);
+          this.memory.setU32(exec + EXEC_FAULT_ADDRESS, this.memory.u32(exec + EXEC_PC));
+        }
         stopped = status !== STATUS_DONE;
       }
     } catch (error) {

@@ -1,8 +1,18 @@
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { readCaptureSync, readPacketsSync } from "../../src/capture/index.ts";
+import { PcapngWriter, readCaptureSync, readPacketsSync } from "../../src/capture/index.ts";
 import { CORPUS, ROOT, hasCorpus, needs } from "../helpers.ts";
 import { skep } from "./run-cli.ts";
 
@@ -266,4 +276,56 @@ describe.skipIf(!hasCorpus)(needs("captures of other link types", hasCorpus, "co
       /HDLC\.pcap: link type \w+ \(\d+\): program 'firewall' of type xdp takes ETHERNET/,
     );
   });
+});
+
+describe("skep run: captures of several interfaces", () => {
+  const frame = new Uint8Array(60);
+  const mixed = (...kinds: ("ethernet" | "raw")[]): string => {
+    const writer = new PcapngWriter();
+    const ids = {
+      raw: writer.addInterface({ linktype: 101 }),
+      ethernet: writer.addInterface({ linktype: 1 }),
+    };
+    kinds.forEach((kind, index) => writer.packet(ids[kind], { data: frame, timestampNs: BigInt(index) }));
+    return temporary("mixed.pcapng", writer.take());
+  };
+
+  it("an interface without packets does no harm", async () => {
+    expect(await json("run", FIREWALL, "-r", mixed("ethernet", "ethernet"))).toMatchObject({ packets: 2 });
+  });
+
+  it("what comes before a packet of a foreign link type is processed and reported", async () => {
+    const { status, stdout, stderr } = await skep(
+      "run",
+      FIREWALL,
+      "-r",
+      mixed("ethernet", "ethernet", "raw", "ethernet"),
+    );
+    expect(status).toBe(2);
+    expect(stdout).toContain("2 packets");
+    expect(stderr).toMatch(/link type RAW \(101\).*takes ETHERNET/);
+  });
+
+  it("nothing is processed if the first packet is foreign", async () => {
+    expect(await skep("run", FIREWALL, "-r", mixed("raw", "ethernet"))).toMatchObject({
+      status: 2,
+      stdout: "",
+    });
+  });
+});
+
+describe.skipIf(!existsSync("/dev/full"))(needs("a full disk", existsSync("/dev/full"), "/dev/full"), () => {
+  it.each([[["--help"]], [["run", FIREWALL, "-r", WEB]], [["disasm", FIREWALL, "--json"]]])(
+    "%j: one sentence, exit 2",
+    (args) => {
+      const out = openSync("/dev/full", "w");
+      const done = spawnSync(process.execPath, [join(ROOT, "bin/skep.js"), ...args], {
+        stdio: ["ignore", out, "pipe"],
+        encoding: "utf8",
+      });
+      closeSync(out);
+      expect(done.stderr).toBe("skep: standard output: cannot write: no space left on the device\n");
+      expect(done.status).toBe(2);
+    },
+  );
 });

@@ -60,6 +60,9 @@ async function run(invocation: Invocation): Promise<number> {
   }
   const source = new TextDecoder().decode(await readInput(path));
   const assembly = assembleFile(source, path, { dialect, littleEndian, relocatable: format === "elf" });
+  if (assembly.instructions.length === 0 && assembly.sections.every(({ size }) => size === 0)) {
+    throw new BpfError("asm", `${path}: there are no instructions in it`, { where: { file: path } });
+  }
   if (json) {
     const labels = Object.fromEntries(assembly.labels);
     const bytes = encodeInstructions(assembly.instructions, { littleEndian });

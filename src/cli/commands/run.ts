@@ -1,10 +1,10 @@
 import { BpfError } from "../../errors.ts";
 import { hookOf } from "../../hooks/index.ts";
 import { type Layer, Machine, type Program } from "../../machine/index.ts";
-import { type ObjectSpec, type ProgramSpec, parseObject } from "../../object/index.ts";
+import type { ObjectSpec, ProgramSpec } from "../../object/index.ts";
 import { type Command, type Invocation, choice, integer, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
-import { readInput } from "../files.ts";
+import { readObject } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
 import { mapReports } from "../maps.ts";
@@ -68,7 +68,7 @@ async function run(invocation: Invocation): Promise<number> {
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER);
   const mapFile = text(values, "maps");
 
-  const spec = parseObject(await readInput(path), { name: path });
+  const spec = await readObject(path);
   const chosen = chooseProgram(spec, text(values, "program"));
   const trace: string[] = [];
   let traced = 0;

@@ -1,9 +1,9 @@
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { Machine } from "../../machine/index.ts";
-import { type ObjectSpec, parseObject } from "../../object/index.ts";
+import type { ObjectSpec } from "../../object/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
-import { readInput } from "../files.ts";
+import { readObject } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import type { Terminal } from "../terminal.ts";
 
@@ -41,7 +41,7 @@ interface Row {
 async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "verify", "an object file");
-  const spec = parseObject(await readInput(path), { name: path });
+  const spec = await readObject(path);
   const name = text(values, "program");
   const names = name === undefined ? Object.keys(spec.programs) : [name];
   if (names.length === 0) throw new BpfError("usage", `${path}: it has no programs`);

@@ -1,5 +1,5 @@
 /** A capture through a program, batch by batch: verdicts, faults, the packets that go on, and the kernel's answers. */
-import { type Capture, linktypeName, readCapture } from "../../capture/index.ts";
+import { type Capture, type PacketBatch, linktypeName, readCapture } from "../../capture/index.ts";
 import { BpfError } from "../../errors.ts";
 import type { Hook } from "../../hooks/index.ts";
 import type { Layer, Program } from "../../machine/index.ts";
@@ -49,15 +49,17 @@ export async function runCapture({
   const verdicts = new Verdicts(program);
   const results: number[] | undefined = keepResults ? [] : undefined;
   const faults: { count: number; first: BpfError | undefined } = { count: 0, first: undefined };
-  let checked = 0;
   let runNs = 0;
+  let refused: BpfError | undefined;
   const start = performance.now();
   try {
     for await (const batch of capture.batches()) {
-      for (; checked < batch.interfaces.length; checked++) {
-        checkLinktype(program, hook, batch.interfaces[checked]?.linktype ?? 0, input);
-      }
-      const room = limit === undefined ? batch.count : Math.min(batch.count, limit - verdicts.packets);
+      const foreign = foreignPacket(batch, hook);
+      if (foreign !== undefined) refused = wrongLinktype(program, hook, foreign.linktype, input);
+      // What comes before a packet that the type cannot take is run and reported.
+      if (refused !== undefined && verdicts.packets + (foreign?.index ?? 0) === 0) throw refused;
+      const whole = foreign?.index ?? batch.count;
+      const room = limit === undefined ? whole : Math.min(whole, limit - verdicts.packets);
       const packets = room === batch.count ? batch : { ...batch, count: room };
       const faulted = new Set<number>();
       const done = program.runPackets(packets, {
@@ -77,14 +79,15 @@ export async function runCapture({
       if (results !== undefined) for (const value of done.results) results.push(program.readResult(value));
       await sink?.flush();
       progress?.update(
-        size === undefined ? undefined : capture.offset / size,
+        size === undefined ? undefined : Math.min(1, capture.offset / size),
         `${count(verdicts.packets)} packets`,
       );
-      if (limit !== undefined && verdicts.packets >= limit) break;
+      if (refused !== undefined || (limit !== undefined && verdicts.packets >= limit)) break;
     }
-    const { damage } = capture;
-    for (; checked < capture.interfaces.length; checked++) {
-      checkLinktype(program, hook, capture.interfaces[checked]?.linktype ?? 0, input);
+    const { damage, interfaces } = capture;
+    const [first] = interfaces;
+    if (first !== undefined && interfaces.every(({ linktype }) => !hook.linktypes.includes(linktype))) {
+      throw wrongLinktype(program, hook, first.linktype, input);
     }
     await sink?.commit(capture.interfaces);
     return {
@@ -94,7 +97,7 @@ export async function runCapture({
       runNs,
       totalMs: performance.now() - start,
       output: sink === undefined ? undefined : { path: sink.path, packets: sink.packets },
-      damage: damage === undefined ? undefined : naming(damage.error, input),
+      damage: refused ?? (damage === undefined ? undefined : naming(damage.error, input)),
     };
   } catch (error) {
     await sink?.discard();
@@ -120,10 +123,22 @@ async function openCapture(chunks: AsyncIterable<Uint8Array>, file: string): Pro
   }
 }
 
-function checkLinktype(program: Program, hook: Hook, linktype: number, input: string): void {
-  if (hook.linktypes.includes(linktype)) return;
+/** The first packet of a batch whose link type the program cannot take. */
+function foreignPacket(
+  { interfaces, interfaceIndex, count: packets }: PacketBatch,
+  hook: Hook,
+): { index: number; linktype: number } | undefined {
+  if (interfaces.every(({ linktype }) => hook.linktypes.includes(linktype))) return undefined;
+  for (let index = 0; index < packets; index++) {
+    const linktype = interfaces[interfaceIndex[index] as number]?.linktype ?? 0;
+    if (!hook.linktypes.includes(linktype)) return { index, linktype };
+  }
+  return undefined;
+}
+
+function wrongLinktype(program: Program, hook: Hook, linktype: number, input: string): BpfError {
   const takes = hook.linktypes.map(linktypeName).join(", ");
-  throw new BpfError(
+  return new BpfError(
     "linktype",
     `${input}: link type ${linktypeName(linktype)} (${linktype}): program '${program.name}' of type ${hook.type} takes ${takes}`,
     { where: { file: input, program: program.name } },

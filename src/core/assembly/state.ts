@@ -38,6 +38,9 @@ export function setFuel(amount: i64): void {
   fuel = amount;
 }
 
+// Bytes between a stack and its neighbours.
+const STACK_GAP: u32 = 4096;
+
 /** Allocates the execution states and program stacks. Once, before everything else. */
 export function init(count: u32, seed: u32): void {
   cpus = count;
@@ -46,7 +49,8 @@ export function init(count: u32, seed: u32): void {
   for (let cpu: u32 = 0; cpu < count; cpu++) {
     const state = exec_of(cpu);
     store<u32>(state, cpu, EXEC_CPU);
-    const end = alloc(STACK_BYTES, 64) + STACK_BYTES;
+    // Nothing of ours lies within a page of a stack: a program that strays a little harms nobody.
+    const end = alloc(STACK_BYTES + 2 * STACK_GAP, 64) + STACK_GAP + STACK_BYTES;
     store<u32>(state, end, EXEC_STACK_END);
     store<u32>(state, end - STACK_SIZE, EXEC_STACK);
     random += (u64(0x9e3779b9) << 32) | 0x7f4a7c15;
