@@ -58,12 +58,10 @@ export function processTerminal(): Terminal {
   }
 }
 
-/** Foreign text in a message must not steer the terminal: control characters are written as escapes. */
+/** Foreign text in a message must not steer the terminal: control characters but line breaks become escapes. */
 const printable = (text: string): string =>
-  // oxlint-disable-next-line no-control-regex
-  text.replaceAll(
-    /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
-    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  text.replaceAll(/\p{Cc}/gu, (char) =>
+    char === "\n" || char === "\t" ? char : `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
   );
 
 /** Columns of text under a head; numbers (`right`) are aligned to the right. */

@@ -44,7 +44,9 @@ async function loadAndRun(bytes: Uint8Array, engine: Engine): Promise<void> {
 describe("mutated objects are loaded and run, or refused", () => {
   const folder = join(ROOT, "test/fixtures");
   const objects = readdirSync(folder).filter((name) =>
-    /^(alu\.v3|maps|calls|globals|packets|control|sections|socket|tail-calls|callbacks|nesting)\.bpf\.o$/.test(name),
+    /^(alu\.v3|maps|calls|globals|packets|control|sections|socket|tail-calls|callbacks|nesting)\.bpf\.o$/.test(
+      name,
+    ),
   );
   const CASES = 150;
 
