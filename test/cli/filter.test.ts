@@ -52,6 +52,14 @@ describe("skep filter", () => {
     expect(json).toMatchObject({ version: 1, packets: 3712 });
   });
 
+  it("explains itself and its answers", async () => {
+    const { stdout } = await skep("filter", "--explain", "udp port 53");
+    expect(stdout).toMatch(/bytes 12 to 13/);
+    const why = await skep("filter", "tcp", "-r", join(ROOT, "examples/captures/icmp.pcap"), "--why");
+    expect(why.stdout).toMatch(/^1 {2}(matches|does not match): ./);
+    expect(await skep("filter", "tcp", "--why")).toMatchObject({ status: 2, stdout: "" });
+  });
+
   it("reads names from files only", async () => {
     const hosts = join(scratch, "hosts");
     writeFileSync(hosts, "192.0.2.1 tunnel\n");

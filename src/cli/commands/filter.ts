@@ -12,7 +12,9 @@ import {
   type FilterOptions,
   caretExcerpt,
   compileFilter,
+  explainFilter,
   parseHosts,
+  whyFilter,
 } from "../../filter/index.ts";
 import { type Command, type Invocation, type Values, integer, text } from "../command.ts";
 import { readInput, streamInput } from "../files.ts";
@@ -55,10 +57,13 @@ export const filterCommand: Command = {
     hosts: { type: "string", value: "FILE", help: "names of hosts, as in /etc/hosts" },
     ethers: { type: "string", value: "FILE", help: "names of Ethernet addresses, as in /etc/ethers" },
     networks: { type: "string", value: "FILE", help: "names of networks, as in /etc/networks" },
+    explain: { type: "boolean", help: "say in words what the filter asks, as a list of decisions" },
+    why: { type: "boolean", help: "with -r: say for each packet whether it matches and which test decided" },
     libpcap: { type: "boolean", help: "read the expression as libpcap does where skep is better on purpose" },
   },
   examples: [
     ["skep filter -d 'tcp port 80'", "the program, as tcpdump -d shows it"],
+    ["skep filter --explain 'tcp and not port 22'", "what does it ask?"],
     ["skep filter 'host 10.0.0.1 and not port 22' -r in.pcap -w out.pcap", "the packets that match"],
     ["tcpdump -w - | skep filter 'udp' -r - -w out.pcap", "from a pipe"],
   ],
@@ -69,6 +74,21 @@ async function run({ values, positionals, terminal, json }: Invocation): Promise
   const expression = positionals.join(" ");
   const options = await filterOptions(values);
   const input = text(values, "read");
+  if (values["explain"] === true) {
+    const explanation = explainFilter(compile(expression, options, terminal, json));
+    if (json) terminal.line(toJson({ version: JSON_VERSION, expression, ...explanation }));
+    else {
+      terminal.line(explanation.summary);
+      for (const { id, question, yes, no } of explanation.decisions) {
+        terminal.line(
+          `  ${String(id).padStart(3)}  ${question}${yes === no ? `: then ${yes}` : `? yes: ${yes}, no: ${no}`}`,
+        );
+      }
+    }
+    return 0;
+  }
+  if (values["why"] === true && input === undefined)
+    throw new BpfError("usage", "filter: --why needs a capture: -r FILE");
   const shows = (Array.isArray(values["d"]) ? values["d"].length : 0) || (input === undefined ? 1 : 0);
   if (shows > 0) {
     const filter = compile(expression, options, terminal, json);
@@ -167,16 +187,18 @@ async function apply(
   const capture = await readCapture(chunks, { onDamage: "stop" });
   // The first interface decides; a capture of several link types needs a filter for each.
   const matchers = new Map<number, CbpfMatcher>();
+  const filters = new Map<number, CompiledFilter>();
   const matcherOf = (linktype: number): CbpfMatcher => {
     let matcher = matchers.get(linktype);
     if (matcher === undefined) {
       const filter = compile(
         expression,
-        { ...options, linktype: options.linktype ?? linktype },
+        { ...options, linktype: options.linktype ?? linktype, savefile: true },
         terminal,
         json,
       );
-      matcher = compileMatcher(filter.cbpf);
+      filters.set(linktype, filter);
+      matcher = compileMatcher(filter.cbpf, { flavor: "libpcap" });
       matchers.set(linktype, matcher);
     }
     return matcher;
@@ -199,6 +221,7 @@ async function apply(
       }
       seen += batch.count;
       if (values["list"] === true && !json) list(batch, out, terminal);
+      if (values["why"] === true) explainPackets(batch, filters, terminal, json);
       if (sink !== undefined) {
         sink.addBatch(batch, out);
         await sink.flush();
@@ -240,6 +263,22 @@ function matchAll(
     if (out[index] !== 0) matched++;
   }
   return matched;
+}
+
+function explainPackets(
+  batch: PacketBatch,
+  filters: ReadonlyMap<number, CompiledFilter>,
+  { line }: Terminal,
+  json: boolean,
+): void {
+  for (let index = 0; index < batch.count; index++) {
+    const { number, data, originalLength, linktype } = packetAt(batch, index);
+    const filter = filters.get(linktype);
+    if (filter === undefined) continue;
+    const reason = whyFilter(filter, data, { wireLength: originalLength });
+    if (json) line(toJson({ version: JSON_VERSION, packet: number, ...reason }));
+    else line(`${number}  ${reason.matched ? "matches" : "does not match"}: ${reason.because}`);
+  }
 }
 
 function list(batch: PacketBatch, out: Uint32Array, { line }: Terminal): void {
