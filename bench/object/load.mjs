@@ -63,7 +63,9 @@ function compileTools() {
     const flags = ["-O2", "-g", "-target", "bpf", "-D__TARGET_ARCH_x86", `-I${folder}`];
     const source = join(ROOT, "test/object/core/tools.bpf.c");
     const out = join(folder, "tools.o");
-    const { status, stderr } = spawnSync("clang-19", [...flags, "-c", source, "-o", out], { encoding: "utf8" });
+    const { status, stderr } = spawnSync("clang-19", [...flags, "-c", source, "-o", out], {
+      encoding: "utf8",
+    });
     if (status !== 0) throw new Error(`clang-19: ${stderr}`);
     spawnSync("llvm-strip-19", ["-g", out]);
     return readFileSync(out);
