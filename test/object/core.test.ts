@@ -16,6 +16,7 @@ import {
   relocate,
 } from "../../src/object/index.ts";
 import { CORPUS, hasCorpus, hasTool, needs, ROOT } from "../helpers.ts";
+import { buildBtf } from "../btf/build.ts";
 import { libbpfRelocations, type Patched } from "./libbpf-core.ts";
 
 const VMLINUX = "/sys/kernel/btf/vmlinux";
@@ -166,6 +167,23 @@ describe.skipIf(!hasCorpus)(needs("objects that check themselves", hasCorpus, "c
         if (kind !== "field_lshift_u64")
           expect(other?.instructions[slot]).toEqual(program.instructions[slot]);
       }
+    }
+  });
+
+  it("asks modules for what the kernel itself has not, and a split target for all", () => {
+    const tgt = open("relocs_read_tgt-el");
+    const kernelTypes = btfOf(open("relocs_enum-el"));
+    const own = [...btfOf(tgt).types()] as BtfSource[];
+    const by = kernelTypes.count - 1;
+    const types = own.map((type) => mapReferences(type, (id) => (id === 0 ? 0 : id + by)));
+    // Strings of a split BTF begin where those of its base end; names are found through a base without any overlap.
+    const module = parseBtf(buildBtf(types, { stringBase: kernelTypes.stringEnd }), { base: kernelTypes });
+    const linked = linkProgram(open("relocs_read-el"), "reads");
+    const expected = relocate(linked, { target: btfOf(tgt) });
+    for (const target of [{ target: kernelTypes, modules: [module] }, { target: module }]) {
+      const { instructions, poisoned } = relocate(linked, target);
+      expect([...poisoned]).toEqual([...expected.poisoned]);
+      expect(instructions).toEqual(expected.instructions);
     }
   });
 

@@ -32,7 +32,7 @@ export interface Candidate {
 
 /** The types of the same kind and essential name. */
 export function findCandidates(local: BtfType, { target, modules = [] }: CoreTarget): Candidate[] {
-  const found = candidatesIn(target, local, target.firstId);
+  const found = candidatesIn(target, local, 1);
   if (found.length > 0) return found;
   return modules.flatMap((module) => candidatesIn(module, local, module.firstId));
 }
@@ -42,7 +42,7 @@ function candidatesIn(btf: Btf, local: BtfType, first: number): Candidate[] {
   const found: Candidate[] = [];
   for (const id of btf.candidates(name)) {
     // What a module builds on is the target, which has been asked already.
-    if (btf.base !== undefined && btf.base.count === first && id < first) continue;
+    if (id < first) continue;
     const kind = btf.kind(id);
     const fits = kind === local.kind || (kind.startsWith("enum") && isEnum(local));
     if (!fits) continue;
