@@ -281,8 +281,6 @@ export function atmProtocol(context: Context, protocol: number): Predicate {
   return equals(flags, protocol);
 }
 
-export const isSunAtm = (context: Context): boolean => context.row.dlt === SUNATM;
-
 /** What must be computed before anything else, given what the expression used. */
 export function prelude(context: Context): Predicate | undefined {
   const steps: Predicate[] = [];

@@ -63,7 +63,3 @@ export function isSubset(a: Ranges, b: Ranges): boolean {
   }
   return true;
 }
-
-export function sameRanges(a: Ranges, b: Ranges): boolean {
-  return a.length === b.length && a.every((bound, index) => bound === b[index]);
-}
