@@ -45,8 +45,6 @@ const PPP_PROTOCOLS: Readonly<Record<number, number>> = {
   [SAP.ipx]: 0x2b,
 };
 
-const SUNATM = 123;
-
 /** `frame carries protocol`, an EtherType or, up to 1,500, a service access point. */
 export function linkProtocol(context: Context, protocol: number, span: Span): Predicate {
   const { state } = context;
