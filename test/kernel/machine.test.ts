@@ -46,7 +46,8 @@ describe.skipIf(noKernel !== undefined)(withKernel("objects in the kernel"), () 
       const spec = object(`test/fixtures/${file}`);
       const { programs, warnings } = machine.load(
         spec,
-        needs === "tail calls" ? {} : { programs: [program] },
+        // Unlike a machine, the kernel's loads only what is named: program arrays stay empty otherwise.
+        needs === "tail calls" || file === "nesting.bpf.o" ? {} : { programs: [program] },
       );
       // A test run takes the link header off for socket filters: one more stands in front where the case counts on it.
       const frame = FIXTURE_PACKETS[name];
