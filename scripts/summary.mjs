@@ -7,11 +7,12 @@ let failed = 0;
 const skipped = new Map();
 for (const file of report.testResults) {
   if (file.status === "failed" && file.assertionResults.length === 0) failed++;
-  for (const { status, ancestorTitles } of file.assertionResults) {
+  for (const { status, ancestorTitles, title } of file.assertionResults) {
     if (status === "passed") passed++;
     else if (status === "failed") failed++;
     else {
-      const suite = ancestorTitles.join(" > ");
+      // The reason stands in the name of the suite, or in the test's own.
+      const suite = [...ancestorTitles, ...(title.includes("skipped:") ? [title] : [])].join(" > ");
       skipped.set(suite, (skipped.get(suite) ?? 0) + 1);
     }
   }
