@@ -7,25 +7,20 @@
 import type { Graph } from "./cfg.ts";
 import type { Step } from "./steps.ts";
 
-/** Changes the graph in place; blocks that are not needed any more stay behind unreachable. */
+/** Changes the graph in place. The block with the move stays for others that lead to it, or behind unreachable. */
 export function formSelects({ steps, blocks }: Graph): void {
-  const predecessors = new Int32Array(blocks.length);
-  for (const { successors } of blocks) {
-    for (const next of successors) predecessors[next] = (predecessors[next] as number) + 1;
-  }
   for (const block of blocks) {
     const [taken, next] = block.successors;
     if (taken === undefined || next === undefined) continue;
     const skipped = blocks[next];
     const jump = steps[block.end - 1] as Step;
-    if (jump.kind !== "jump" || skipped === undefined || predecessors[next] !== 1) continue;
+    if (jump.kind !== "jump" || skipped === undefined) continue;
     if (skipped.successors.length !== 1 || skipped.successors[0] !== taken) continue;
     const move = onlyMove(steps, skipped.first, skipped.end);
     if (move === undefined) continue;
     jump.kind = "select";
     jump.chosen = move;
     block.successors = [taken];
-    predecessors[taken] = (predecessors[taken] as number) - 1;
   }
 }
 
