@@ -3,7 +3,8 @@
  * CAP_BPF with CAP_NET_ADMIN and CAP_PERFMON) and the optional package `koffi`; nothing else of skep does.
  */
 export { Handle, Kernel, Reply, type Request } from "./kernel.ts";
-export { COMMANDS, type Command, MAP_FLAGS, PROGRAM_FLAGS, TEST_RUN_FLAGS, UPDATE_FLAGS } from "./tables.ts";
+export { COMMANDS, type Command, PROGRAM_FLAGS, TEST_RUN_FLAGS, UPDATE_FLAGS } from "./tables.ts";
+export { MAP_FLAGS } from "../uapi/index.ts";
 export * from "./map.ts";
 export * from "./batch.ts";
 export * from "./program.ts";

@@ -3,9 +3,9 @@
  * say here what they need, or by which complaint a kernel that has them is known.
  */
 import type { Instruction } from "../isa/index.ts";
-import type { AttachType, MapType, ProgramType } from "../uapi/index.ts";
+import { type AttachType, MAP_FLAGS, type MapType, type ProgramType } from "../uapi/index.ts";
 import { op, second } from "./build.ts";
-import { MAP_FLAGS, PROGRAM_FLAGS } from "./tables.ts";
+import { PROGRAM_FLAGS } from "./tables.ts";
 
 export interface ProgramProbe {
   readonly attach?: AttachType;

@@ -213,23 +213,6 @@ export type InfoKind = keyof typeof INFOS;
 /** Flags of MAP_UPDATE_ELEM; at most one of the first three, and `lock` beside it. */
 export const UPDATE_FLAGS = { any: 0, noexist: 1, exist: 2, lock: 4 } as const;
 
-/** Flags of MAP_CREATE. */
-export const MAP_FLAGS = {
-  no_prealloc: 1 << 0,
-  no_common_lru: 1 << 1,
-  numa_node: 1 << 2,
-  rdonly: 1 << 3,
-  wronly: 1 << 4,
-  stack_build_id: 1 << 5,
-  zero_seed: 1 << 6,
-  rdonly_prog: 1 << 7,
-  wronly_prog: 1 << 8,
-  clone: 1 << 9,
-  mmapable: 1 << 10,
-  preserve_elems: 1 << 11,
-  inner_map: 1 << 12,
-} as const;
-
 /** Flags of PROG_LOAD. */
 export const PROGRAM_FLAGS = {
   strict_alignment: 1 << 0,

@@ -2,3 +2,4 @@
 export * from "./types.ts";
 export * from "./helpers.ts";
 export * from "./errno.ts";
+export * from "./maps.ts";
