@@ -20,7 +20,9 @@ export function contextTemplate(hook: Hook, values: ContextValues = {}): Uint8Ar
   const { context } = hook;
   const bytes = new Uint8Array(context.size);
   const view = new DataView(bytes.buffer);
-  view.setUint32(context.struct === "xdp_md" ? XDP_INGRESS_IFINDEX : SKB_IFINDEX, LOOPBACK_IFINDEX, true);
+  if (hook.packet !== undefined) {
+    view.setUint32(hook.type === "xdp" ? XDP_INGRESS_IFINDEX : SKB_IFINDEX, LOOPBACK_IFINDEX, true);
+  }
   for (const [name, value] of Object.entries(values)) {
     const field = context.fields.find((row) => row.name === name);
     if (field === undefined || field.input !== true) {
@@ -69,20 +71,19 @@ export function decodeContext(
   bytes: Uint8Array,
 ): Record<string, number | bigint | number[]> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const read = (at: number, size: number): number | bigint =>
-    size === 8
-      ? view.getBigUint64(at, true)
-      : size === 4
-        ? view.getUint32(at, true)
-        : size === 2
-          ? view.getUint16(at, true)
-          : view.getUint8(at);
+  const read = (at: number, size: number, signed: boolean): number | bigint => {
+    if (size === 8) return view.getBigUint64(at, true);
+    if (size === 4) return signed ? view.getInt32(at, true) : view.getUint32(at, true);
+    return size === 2 ? view.getUint16(at, true) : view.getUint8(at);
+  };
   return Object.fromEntries(
-    context.fields.map(({ name, offset, size, count }) => [
-      name,
-      count === undefined
-        ? read(offset, size)
-        : Array.from({ length: count }, (_, index) => Number(read(offset + index * size, size))),
-    ]),
+    context.fields
+      .filter(({ padding }) => padding !== true)
+      .map(({ name, offset, size, count, signed = false }) => [
+        name,
+        count === undefined
+          ? read(offset, size, signed)
+          : Array.from({ length: count }, (_, index) => Number(read(offset + index * size, size, signed))),
+      ]),
   );
 }

@@ -13,7 +13,7 @@ import {
   STATUS_PAUSED,
 } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
-import { HOOKS, hookOf } from "../hooks/index.ts";
+import { PACKET_HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import {
   type MapInitializer,
@@ -164,7 +164,7 @@ export class Machine {
           runBatch: (cpu, run) => this.#core.run_batch(this.#core.exec_of(cpu), run),
           faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
         },
-        Math.max(...HOOKS.map(({ context }) => context.size)),
+        Math.max(...PACKET_HOOKS.map(({ context }) => context.size)),
       ),
       cpus: this.cpus,
       engine: this.engine,

@@ -1,6 +1,14 @@
 import { KIND_SKB_LINK, KIND_SKB_NETWORK } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
-import { type ContextValues, type Hook, contextTemplate, decodeContext, returnName } from "../hooks/index.ts";
+import {
+  type ContextValues,
+  type Hook,
+  type PacketHook,
+  contextTemplate,
+  decodeContext,
+  returnName,
+  takesPackets,
+} from "../hooks/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
 import type { Engine } from "./engine.ts";
 import type { ProgramImage } from "./image.ts";
@@ -103,9 +111,9 @@ export class Program {
     this.descriptor = descriptor;
   }
 
-  /** What its return values and context mean; throws if its type cannot run yet. */
-  get hook(): Hook {
-    if (this.#hook === undefined) {
+  /** What its return values and context mean; throws if it does not run over packets. */
+  get hook(): PacketHook {
+    if (this.#hook === undefined || !takesPackets(this.#hook)) {
       throw new BpfError(
         "unsupported",
         `program '${this.name}': programs of type ${this.type ?? "unknown"} cannot be run yet`,
@@ -169,7 +177,7 @@ export class Program {
       template: contextTemplate(hook, options.context),
       ...(options.onPacket === undefined
         ? {}
-        : { onPacket: options.onPacket, keep: options.keepAll === true ? 0xffffffff : hook.passMask }),
+        : { onPacket: options.onPacket, keep: options.keepAll === true ? 0xffffffff : hook.packet.passMask }),
       ...(options.onFault === undefined ? {} : { onFault: options.onFault }),
     });
   }
@@ -177,7 +185,7 @@ export class Program {
   /** The KIND_ constant of the context. */
   #kind(layer: Layer | undefined): number {
     const { hook } = this;
-    if (layer === undefined) return hook.kind;
+    if (layer === undefined) return hook.packet.kind;
     if (hook.type !== "socket_filter") {
       throw new BpfError(
         "usage",

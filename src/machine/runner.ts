@@ -37,7 +37,7 @@ import {
   STATUS_DONE,
   STATUS_PAUSED,
 } from "../core/layout.ts";
-import type { Hook } from "../hooks/index.ts";
+import type { PacketHook } from "../hooks/index.ts";
 import type { Engine } from "./engine.ts";
 import type { LinearMemory } from "./memory.ts";
 
@@ -92,7 +92,7 @@ export interface BatchResult {
 /** What the runner needs to know of a program. */
 export interface Runnable {
   readonly descriptor: number;
-  readonly hook: Hook;
+  readonly hook: PacketHook;
 }
 
 /** What the runner needs of the core and its machine. */
@@ -150,7 +150,7 @@ export class Runner<P extends Runnable> {
     set(RUN_CTX, this.#ctx);
     set(RUN_CTX_SIZE, hook.context.size);
     set(RUN_TEMPLATE, this.#template);
-    set(RUN_HEADROOM, hook.headroom);
+    set(RUN_HEADROOM, hook.packet.headroom);
     set(RUN_RECORDS, this.#records);
     set(RUN_REPEAT, options.repeat ?? 1);
     set(RUN_KEEP, options.keep ?? 0);
@@ -162,7 +162,7 @@ export class Runner<P extends Runnable> {
       this.#buffer = this.#room(this.#buffer, frame, "packet buffer");
       if (options.keep) this.#out = this.#room(this.#out, Math.max(OUT_SIZE, frame), "kept packets");
       set(RUN_BUFFER, this.#buffer.address);
-      set(RUN_BUFFER_SIZE, frame - hook.tailReserve);
+      set(RUN_BUFFER_SIZE, frame - hook.packet.tailReserve);
       set(RUN_COUNT, count);
       set(RUN_NEXT, 0);
       this.#fill(batch, base, first, count);
@@ -173,8 +173,12 @@ export class Runner<P extends Runnable> {
   }
 
   /** A run of packets, from `first`, that fit the same size of frame. */
-  #group({ capturedLength, count }: Packets, first: number, hook: Hook): { count: number; frame: number } {
-    const overhead = hook.headroom + hook.tailReserve;
+  #group(
+    { capturedLength, count }: Packets,
+    first: number,
+    hook: PacketHook,
+  ): { count: number; frame: number } {
+    const overhead = hook.packet.headroom + hook.packet.tailReserve;
     const frameOf = (index: number): number =>
       Math.ceil((overhead + (capturedLength[index] as number)) / PAGE) * PAGE;
     const frame = frameOf(first);

@@ -1,5 +1,5 @@
 import { BpfError } from "../../errors.ts";
-import { hookOf } from "../../hooks/index.ts";
+import { hookOf, takesPackets } from "../../hooks/index.ts";
 import { type Layer, Machine, type Program } from "../../machine/index.ts";
 import type { ObjectSpec, ProgramSpec } from "../../object/index.ts";
 import { type Command, type Invocation, choice, integer, onlyPositional, text } from "../command.ts";
@@ -173,7 +173,7 @@ function chooseProgram(
   };
   const candidates =
     name === undefined
-      ? all.filter(({ type }) => type !== undefined && hookOf(type) !== undefined)
+      ? all.filter(({ type }) => type !== undefined && takesPackets(hookOf(type)))
       : all.filter((program) => program.name === name);
   const [chosen, ...others] = candidates;
   if (all.length === 0) fail("it has no programs");
@@ -183,7 +183,7 @@ function chooseProgram(
   }
   if (others.length > 0) fail(`it has several programs: choose one with -p: ${list}`);
   const { type } = chosen as ProgramSpec;
-  if (type === undefined || hookOf(type) === undefined) {
+  if (type === undefined || !takesPackets(hookOf(type))) {
     fail(`program '${name}' of section '${chosen?.section}' cannot be run over a capture yet`);
   }
   return chosen as ProgramSpec & { type: NonNullable<ProgramSpec["type"]> };

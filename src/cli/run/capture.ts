@@ -1,7 +1,7 @@
 /** A capture through a program, batch by batch: verdicts, faults, the packets that go on, and the kernel's answers. */
 import { type Capture, type PacketBatch, linktypeName, readCapture } from "../../capture/index.ts";
 import { BpfError } from "../../errors.ts";
-import type { Hook } from "../../hooks/index.ts";
+import type { PacketHook } from "../../hooks/index.ts";
 import type { Layer, Program } from "../../machine/index.ts";
 import { streamInput } from "../files.ts";
 import { type Terminal, count } from "../terminal.ts";
@@ -86,7 +86,10 @@ export async function runCapture({
     }
     const { damage, interfaces } = capture;
     const [first] = interfaces;
-    if (first !== undefined && interfaces.every(({ linktype }) => !hook.linktypes.includes(linktype))) {
+    if (
+      first !== undefined &&
+      interfaces.every(({ linktype }) => !hook.packet.linktypes.includes(linktype))
+    ) {
       throw wrongLinktype(program, hook, first.linktype, input);
     }
     await sink?.commit(capture.interfaces);
@@ -126,18 +129,18 @@ async function openCapture(chunks: AsyncIterable<Uint8Array>, file: string): Pro
 /** The first packet of a batch whose link type the program cannot take. */
 function foreignPacket(
   { interfaces, interfaceIndex, count: packets }: PacketBatch,
-  hook: Hook,
+  hook: PacketHook,
 ): { index: number; linktype: number } | undefined {
-  if (interfaces.every(({ linktype }) => hook.linktypes.includes(linktype))) return undefined;
+  if (interfaces.every(({ linktype }) => hook.packet.linktypes.includes(linktype))) return undefined;
   for (let index = 0; index < packets; index++) {
     const linktype = interfaces[interfaceIndex[index] as number]?.linktype ?? 0;
-    if (!hook.linktypes.includes(linktype)) return { index, linktype };
+    if (!hook.packet.linktypes.includes(linktype)) return { index, linktype };
   }
   return undefined;
 }
 
-function wrongLinktype(program: Program, hook: Hook, linktype: number, input: string): BpfError {
-  const takes = hook.linktypes.map(linktypeName).join(", ");
+function wrongLinktype(program: Program, hook: PacketHook, linktype: number, input: string): BpfError {
+  const takes = hook.packet.linktypes.map(linktypeName).join(", ");
   return new BpfError(
     "linktype",
     `${input}: link type ${linktypeName(linktype)} (${linktype}): program '${program.name}' of type ${hook.type} takes ${takes}`,

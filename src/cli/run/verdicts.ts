@@ -49,7 +49,7 @@ export class Verdicts {
   rows(): Tally[] {
     const { hook } = this.#program;
     return [...this.#tallies]
-      .map(([name, row]) => ({ name, fate: hook.fate(row.value), ...row }))
+      .map(([name, row]) => ({ name, fate: hook.packet.fate(row.value), ...row }))
       .sort((a, b) => a.value - b.value);
   }
 }
