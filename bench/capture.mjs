@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: a 100 MB capture through the firewall example, end to end, in processes of their own.
+ * `npm run bench:capture`: a 100 MB capture through the firewall example, end to end, in processes of their own.
  * Prints the median of the runs, the spread, where the time goes, and the peak of memory.
  */
 import { spawnSync } from "node:child_process";

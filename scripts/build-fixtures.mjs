@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * Rebuilds every BPF object of `examples/` and `test/fixtures/` from the C source beside it.
+ * Rebuilds every BPF object of `bench/`, `examples/` and `test/fixtures/` from the C source beside it.
  *
  *     node scripts/build-fixtures.mjs            compile, write what changed, print its name
  *     node scripts/build-fixtures.mjs --check    compile, write nothing, exit 1 when an object is stale
@@ -23,7 +23,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const FOLDERS = ["examples", "test/fixtures"];
+const FOLDERS = ["bench", "examples", "test/fixtures"];
 const CLANG = process.env.CLANG ?? "clang-19";
 
 const ARCH = { x64: "x86_64", arm64: "aarch64" }[process.arch] ?? process.arch;

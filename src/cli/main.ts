@@ -66,6 +66,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/seccomp.ts")).seccompCommand,
   },
   {
+    name: "bench",
+    summary: "how fast is it here: engines, native code, the kernel, maps, compile time",
+    load: async () => (await import("./commands/bench.ts")).benchCommand,
+  },
+  {
     name: "kernel",
     summary: "what the running Linux kernel can do, and what this process may",
     load: async () => (await import("./commands/kernel.ts")).kernelCommand,

@@ -72,6 +72,8 @@ export interface CoreExports {
   use_core_helpers(on: number): void;
   /** Runs a compiled function; the result is in r0 of the execution state. */
   run_jit(exec: number, func: number, r1: number, r2: number): void;
+  /** Runs a program RUN_COUNT times (RUN_ order) with two arguments; a STATUS_ constant. r0 is in the execution state. */
+  run_calls(exec: number, run: number, r1: number, r2: number): number;
   /** Runs a program over records (RUN_ order); a STATUS_ constant. */
   run_batch(exec: number, run: number): number;
   /** Packet bytes for `ld_abs` and `ld_ind`, or -1. */

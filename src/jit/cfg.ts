@@ -28,9 +28,12 @@ export function buildGraph(
   instructions: readonly Instruction[],
   range: FunctionRange,
   functionAt: (slot: number) => number,
+  optimize: boolean,
 ): Graph {
   const steps = readReachable(instructions, range, functionAt);
-  return { steps, blocks: formBlocks(steps, range) };
+  const blocks = formBlocks(steps, range);
+  if (optimize) for (const { first, end } of blocks) joinShiftPairs(steps, first, end);
+  return { steps, blocks };
 }
 
 function readReachable(
@@ -85,7 +88,6 @@ function formBlocks(steps: readonly Step[], { start, end: functionEnd }: Functio
     }
     blockAt[(steps[first] as Step).slot - start] = blocks.length;
     blocks.push({ first, end, successors: [], choice: -1, dispatches: false });
-    joinShiftPairs(steps, first, end);
     first = end;
   }
   for (let index = 0; index < blocks.length; index++) {

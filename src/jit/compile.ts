@@ -136,11 +136,12 @@ interface PreparedProgram {
 function prepareFunctions(input: CompileInput): PreparedProgram {
   const { instructions, functions, arrayMap } = input;
   if (functions.length === 0) throw new BpfError("program", "program: it has no functions");
+  const optimize = input.optimize ?? true;
   const startsAt = new Map(functions.map(({ start }, index) => [start, index]));
   const graphs = functions.map((range) =>
-    buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1),
+    buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1, optimize),
   );
-  graphs.forEach(formSelects);
+  if (optimize) graphs.forEach(formSelects);
   const calls = buildCallGraph(graphs.map(({ steps }) => steps));
 
   const lowerings = new Map<number, HelperLowering>();
@@ -157,6 +158,7 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
   const context: FactsContext = {
     helper,
     arrayMap: arrayMap === undefined ? undefined : (address) => arrayMap.call(input, address),
+    optimize,
     resultBits: (index) => results.get(index) ?? 64,
   };
   const argumentsOf = (index: number): Demand => demands.get(index) ?? UNKNOWN_CALL;
@@ -166,7 +168,7 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
     let shape: Shape = shapeOf(blocks);
     if (!shape.reducible) shape = shapeOf(makeReducible(blocks));
     const facts = analyseFacts(shape, steps, context);
-    const demand = analyseDemand(shape, steps, argumentsOf);
+    const demand = analyseDemand(shape, steps, argumentsOf, optimize);
     // Of a function that ends in a tail call the result is another program's.
     const leaves = steps.some(({ lowering }) => lowering?.kind === "core" && lowering.calls === "tail");
     results.set(index, leaves ? 64 : facts.resultBits);

@@ -34,11 +34,23 @@ export function analyseDemand(
   shape: Shape,
   steps: readonly Step[],
   argumentsOf: (functionIndex: number) => Demand,
+  optimize: boolean,
 ): DemandResult {
   const { blocks, predecessors } = shape;
   const result = { live: new Uint16Array(blocks.length), upper: new Uint16Array(blocks.length) };
   const walker = new Walker(argumentsOf);
   const pending = new Uint8Array(blocks.length).fill(1);
+  if (!optimize) {
+    // One round in which everything is asked for at the end of every block.
+    for (let index = blocks.length - 1; index >= 0; index--) {
+      const { first, end, successors } = blocks[index] as (typeof blocks)[number];
+      walker.start(result, successors, true);
+      for (let at = end - 1; at >= first; at--) walker.step(steps[at] as Step);
+      result.live[index] = ALL;
+      result.upper[index] = ALL;
+    }
+    return result;
+  }
   let again = true;
   for (let round = 0; again; round++) {
     again = false;

@@ -86,7 +86,7 @@ class FunctionEmitter {
       }
       if (countsEntry) emitFuelUse(registers, link, start);
     }
-    registers.beginFunction(entryFacts());
+    registers.beginFunction(entryFacts(this.#context.facts.optimize));
     registers.settle(0);
     this.#tasks.push({ kind: "node", node: 0 });
     for (let task = this.#tasks.pop(); task !== undefined; task = this.#tasks.pop()) {
@@ -285,6 +285,11 @@ class FunctionEmitter {
         emitAlu(registers, step);
         this.#finish(step, step.narrow ? "low" : "whole");
         return;
+      case "constant":
+        // Of code that is not optimised; the facts imply it otherwise.
+        code.i64Const(step.imm, step.high);
+        this.#finish(step, "whole");
+        return;
       case "select":
         emitSelect(registers, step);
         this.#finish(step, step.narrow ? "low" : "whole");
@@ -340,6 +345,9 @@ class FunctionEmitter {
     const defined = definedRegister(step);
     if (result === "none") {
       registers.forget(defined);
+    } else if (result === "low" && !this.#context.facts.optimize) {
+      this.#code.op("i64.extend_i32_u");
+      registers.popWhole(defined);
     } else if (result === "low") {
       registers.popLow(defined);
     } else if (facts.kind[defined] === ANY && (facts.bits[defined] as number) <= 32) {

@@ -173,6 +173,8 @@ function roundUp(bits: number): number {
 export interface FactsContext {
   readonly helper: CompileInput["helper"];
   readonly arrayMap: CompileInput["arrayMap"];
+  /** If not, nothing is known of any value but the frame pointer's. */
+  readonly optimize: boolean;
   /** How many bits of a function's result may be set. */
   resultBits(functionIndex: number): number;
 }
@@ -187,7 +189,7 @@ export interface FactsResult {
 export function analyseFacts(shape: Shape, steps: readonly Step[], context: FactsContext): FactsResult {
   const { blocks, isHeader } = shape;
   const entries = new BlockFacts(blocks.length);
-  const facts = entryFacts();
+  const facts = entryFacts(context.optimize);
   entries.join(0, facts, false);
   const pending = new Uint8Array(blocks.length);
   pending[0] = 1;
@@ -217,9 +219,11 @@ export function analyseFacts(shape: Shape, steps: readonly Step[], context: Fact
 }
 
 /** r1 to r5 are arguments; the others are 0, as a WebAssembly local is. */
-export function entryFacts(): Facts {
+export function entryFacts(optimize: boolean): Facts {
   const facts = new Facts();
-  for (let register = 1; register <= 5; register++) facts.setAny(register, 64);
+  for (let register = 0; register < FRAME_POINTER; register++) {
+    if (!optimize || (register >= 1 && register <= 5)) facts.setAny(register, 64);
+  }
   facts.setFrame(FRAME_POINTER, 0);
   return facts;
 }
@@ -285,6 +289,13 @@ function isIdentity(step: Step, facts: Facts): boolean {
 
 /** What holds after a step. */
 export function transfer(facts: Facts, step: Step, context: FactsContext): void {
+  if (!context.optimize) {
+    if (clobbersArguments(step))
+      for (let register = 1; register <= 5; register++) facts.setExact(register, 0, 0);
+    const defined = definedRegister(step);
+    if (defined >= 0) facts.setAny(defined, 64);
+    return;
+  }
   if (isIdentity(step, facts)) return;
   switch (step.kind) {
     case "constant":

@@ -47,6 +47,11 @@ export interface CompileInput {
   helper(id: number): HelperLowering;
   /** The array map whose descriptor lies at an address, to have lookups in it compiled in place. */
   arrayMap?(address: number): ArrayMap | undefined;
+  /**
+   * Use what the analyses find out. Default true; without, every instruction is translated by itself, which is what
+   * optimised code is compared with.
+   */
+  readonly optimize?: boolean;
   /** Count rounds of loops and calls, and stop the program when `core.fuel` is used up. Default false. */
   readonly fuel?: boolean;
   /** Address of the first instruction in linear memory: faults name the instruction by it. Default 0. */

@@ -41,6 +41,9 @@ export interface CodeHost {
   readonly core: CoreExports;
   readonly table: WebAssembly.Table;
   readonly hostFunctions: HostFunctions;
+  /** Whether compiled code counts rounds and calls. */
+  readonly fuel: boolean;
+  readonly optimize: boolean;
   mapAt(address: number): BpfMap | undefined;
 }
 
@@ -100,7 +103,8 @@ export class CodeSpace {
       helper: (id) =>
         poisonedSlot(id) === undefined ? lowerHelper(id) : { kind: "host", name: `poison_${id}`, args: 0 },
       arrayMap: (address) => this.#host.mapAt(address)?.arrayLayout,
-      fuel: true,
+      fuel: this.#host.fuel,
+      optimize: this.#host.optimize,
       codeAddress: code,
       programAddress: descriptor,
       names: true,

@@ -15,6 +15,7 @@ export {
   type RunInput,
   type RunResult,
 } from "./program.ts";
+export { PreparedCall } from "./prepared.ts";
 export { BpfMap, type Codec, type MapDefinition, type ProgramHandle, type UpdateFlag } from "./map.ts";
 export type { BatchResult, KeptPacket, Packets } from "./runner.ts";
 export { LinearMemory } from "./memory.ts";

@@ -36,6 +36,7 @@ import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
 import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
 import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
+import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Runner } from "./runner.ts";
 
@@ -50,15 +51,23 @@ export interface MachineOptions {
   readonly seed?: number;
   /**
    * How long one run may take: instructions in the interpreter, rounds of loops and calls in compiled code. What exceeds
-   * it is stopped with a fault. Default 2 * 10^8, about a second.
+   * it is stopped with a fault. Default 2 * 10^8, about a second. `Infinity`: nothing is counted, which compiled code is
+   * faster for, and a program that does not end does not end.
    */
   readonly fuel?: number;
+  /**
+   * Whether compiled code is optimised. Default true; `false` translates instruction by instruction, which compiles no faster
+   * and is there to compare with.
+   */
+  readonly optimize?: boolean;
   /** Told of each line that bpf_trace_printk prints. */
   readonly onTrace?: (line: string) => void;
 }
 
-const OPTION_NAMES: readonly string[] = ["cpus", "clock", "engine", "seed", "fuel", "onTrace"];
+const OPTION_NAMES: readonly string[] = ["cpus", "clock", "engine", "seed", "fuel", "optimize", "onTrace"];
 const DEFAULT_FUEL = 2e8;
+/** The most that the interpreter can count. */
+const NO_LIMIT = 2n ** 63n - 1n;
 
 export interface LoadOptions {
   /** Names of the programs to load; all if absent. Those that the program arrays they use begin with are loaded too. */
@@ -117,7 +126,8 @@ export class Machine {
   private constructor(options: MachineOptions) {
     this.cpus = options.cpus ?? 1;
     this.engine = options.engine ?? "jit";
-    this.#fuel = BigInt(options.fuel ?? DEFAULT_FUEL);
+    const fuel = options.fuel ?? DEFAULT_FUEL;
+    this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
     const { clock = "real", onTrace } = options;
     this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
     const memory = createMemory();
@@ -155,6 +165,8 @@ export class Machine {
       core: this.#core,
       table,
       hostFunctions,
+      fuel: fuel !== Infinity,
+      optimize: options.optimize ?? true,
       mapAt: (address) => this.#maps.get(address),
     });
     this.#host = {
@@ -172,6 +184,7 @@ export class Machine {
       readMemory: (address, length) => this.memory.read(address, length),
       compile: (program) => this.#code.compile(program.descriptor),
       call: (program, engine, cpu, r1, r2) => this.#call(program, engine, cpu, r1, r2),
+      prepare: (program, engine, cpu) => this.#prepare(program, engine, cpu),
     };
   }
 
@@ -194,7 +207,7 @@ export class Machine {
     };
     whole("cpus", cpus, 1, 1024);
     whole("seed", seed, 0, 0xffffffff);
-    whole("fuel", fuel, 1, Number.MAX_SAFE_INTEGER);
+    if (fuel !== Infinity) whole("fuel", fuel, 1, Number.MAX_SAFE_INTEGER);
     if (!ENGINES.includes(engine)) {
       throw new BpfError("usage", `machine: engine must be ${ENGINES.join(" or ")}, not '${String(engine)}'`);
     }
@@ -378,6 +391,16 @@ export class Machine {
     }
     if (stopped) throw this.#faultOf(program, cpu, cause);
     return this.memory.u64(exec + EXEC_REGS);
+  }
+
+  #prepare(program: Program, engine: Engine, cpu: number): PreparedCall {
+    const world = {
+      memory: this.memory,
+      exec: this.#core.exec_of(cpu) >>> 0,
+      runCalls: this.#core.run_calls,
+      faultOf: (cause: unknown) => this.#faultOf(program, cpu, cause),
+    };
+    return new PreparedCall(world, program.descriptor, engine, this.#fuel);
   }
 
   #faultOf(started: Program, cpu: number, thrown: unknown): BpfError {

@@ -12,6 +12,7 @@ import {
 import type { ProgramType } from "../uapi/index.ts";
 import type { Engine } from "./engine.ts";
 import type { ProgramImage } from "./image.ts";
+import type { PreparedCall } from "./prepared.ts";
 import type { BatchOptions, BatchResult, KeptPacket, Packets, Runner } from "./runner.ts";
 
 /** What a run is given. */
@@ -78,6 +79,7 @@ export interface ProgramHost {
   compile(program: Program): Compilation;
   /** Runs with r1 and r2 given; r0. */
   call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint;
+  prepare(program: Program, engine: Engine, cpu: number): PreparedCall;
 }
 
 /** What is known of a program's compilation. */
@@ -234,6 +236,20 @@ export class Program {
     this.#checkCpu(cpu);
     if (engine === "jit") this.compile();
     return this.#host.call(this, engine, cpu, r1, r2);
+  }
+
+  /**
+   * The low-level way to call the program again and again with two bare arguments: everything is set up once, and a call
+   * allocates nothing.
+   *
+   * @example
+   * const prepared = program.prepare();
+   * prepared.run(address, length); // r0, its low 32 bits, unsigned
+   */
+  prepare({ cpu = 0, engine = this.#host.engine }: { cpu?: number; engine?: Engine } = {}): PreparedCall {
+    this.#checkCpu(cpu);
+    if (engine === "jit") this.compile();
+    return this.#host.prepare(this, engine, cpu);
   }
 
   #checkCpu(cpu: number): void {

@@ -45,6 +45,7 @@ export interface HarnessOptions {
   readonly fuel?: bigint;
   readonly arrayMap?: CompileInput["arrayMap"];
   readonly names?: boolean;
+  readonly optimize?: boolean;
   readonly codeAddress?: number;
 }
 
@@ -102,6 +103,7 @@ export function load(options: HarnessOptions): Harness {
     helper: (id) => lowering(options, id),
     fuel: options.fuel !== undefined,
     names: options.names ?? false,
+    optimize: options.optimize ?? true,
     ...(options.codeAddress === undefined ? {} : { codeAddress: options.codeAddress }),
     ...(options.arrayMap === undefined ? {} : { arrayMap: options.arrayMap }),
   });

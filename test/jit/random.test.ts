@@ -39,10 +39,22 @@ function runReference({ instructions }: RandomProgram, values: readonly bigint[]
   });
 }
 
+/** Optimised and plain code leave what the reference leaves. */
 function check(program: RandomProgram, values: readonly bigint[], fuel: bigint | undefined): void {
   const expected = runReference(program, values);
+  for (const optimize of [true, false]) checkOne(program, values, fuel, expected, optimize);
+}
+
+function checkOne(
+  program: RandomProgram,
+  values: readonly bigint[],
+  fuel: bigint | undefined,
+  expected: ReferenceResult,
+  optimize: boolean,
+): void {
   const harness = load({
     ...program,
+    optimize,
     helpers: HELPERS,
     ...(fuel === undefined ? {} : { fuel }),
   });

@@ -81,10 +81,13 @@ function checkOperands(
   const two = row.fields.src === "reg";
   for (const imm of immediates) {
     const instructions = build(imm);
-    const harness = load({ instructions });
-    for (const a of VALUES) {
-      for (const b of two ? VALUES : [0n])
-        compare(harness, { instructions, args: [a, b] }, `${row.name} ${imm}`);
+    for (const optimize of [true, false]) {
+      const harness = load({ instructions, optimize });
+      for (const a of VALUES) {
+        for (const b of two ? VALUES : [0n]) {
+          compare(harness, { instructions, args: [a, b] }, `${row.name} ${imm}, optimize ${optimize}`);
+        }
+      }
     }
     for (const a of FEW_VALUES) {
       for (const b of two ? FEW_VALUES : [0n]) {

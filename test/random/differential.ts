@@ -5,7 +5,7 @@
 import { disassemble } from "../../src/asm/index.ts";
 import { BpfError, VerifierError } from "../../src/errors.ts";
 import { KernelMachine, possibleCpus } from "../../src/kernel/index.ts";
-import { ENGINES, type Engine, Machine, VirtualClock } from "../../src/machine/index.ts";
+import { type Engine, Machine, type MachineOptions, VirtualClock } from "../../src/machine/index.ts";
 import type { GeneratedProgram } from "./model.ts";
 import { toObject } from "./object.ts";
 import { reduce } from "./reduce.ts";
@@ -114,6 +114,14 @@ export async function inEngine(
   return observe(maps, () => programs[program.name]!.run({ packet: program.packet, engine, cpu }));
 }
 
+/** All ways in which the machine runs a program. */
+const WAYS: readonly { name: string; engine: Engine; options: MachineOptions }[] = [
+  { name: "interpreter", engine: "interpreter", options: {} },
+  { name: "jit", engine: "jit", options: {} },
+  { name: "jit without limit", engine: "jit", options: { fuel: Infinity } },
+  { name: "plain jit", engine: "jit", options: { optimize: false } },
+];
+
 export interface Comparison {
   readonly accepted: boolean;
   /** One line for each thing that differs from the kernel. */
@@ -129,11 +137,11 @@ export async function compare(
   if (kernel && judge === undefined) return { accepted: false, differences: [] };
   const differences: string[] = [];
   let expected = judge;
-  for (const engine of ENGINES) {
-    const machine = await Machine.create({ cpus: possibleCpus(), engine });
+  for (const { name, engine, options } of WAYS) {
+    const machine = await Machine.create({ cpus: possibleCpus(), engine, ...options });
     const seen = await inEngine(machine, engine, program);
     if (expected === undefined) expected = seen;
-    else for (const line of describe(expected, seen)) differences.push(`${engine}: ${line}`);
+    else for (const line of describe(expected, seen)) differences.push(`${name}: ${line}`);
   }
   return { accepted: true, differences };
 }

@@ -5,7 +5,7 @@ export { begin } from "./interpreter/frames";
 export { interpret, interpret_slice } from "./interpreter/run";
 export { use_core_helpers } from "./interpreter/calls";
 export { ld_abs } from "./interpreter/packet";
-export { run_jit } from "./batch/compiled";
+export { run_calls, run_jit } from "./batch/compiled";
 export { run_batch } from "./batch/run";
 export { for_each_map_elem, loop, tail_call } from "./helpers/callbacks";
 export { map_create, map_free } from "./maps/create";

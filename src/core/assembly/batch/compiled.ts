@@ -1,6 +1,20 @@
-import { EXEC_STACK_END, FUNC_TABLE } from "../../layout";
-import { reset } from "../interpreter/frames";
-import { setExec } from "../state";
+import {
+  ENGINE_JIT,
+  EXEC_PC,
+  EXEC_STACK_END,
+  FAULT_FUEL,
+  FUNC_TABLE,
+  RUN_COUNT,
+  RUN_ENGINE,
+  RUN_FUEL,
+  RUN_PROG,
+  STATUS_DONE,
+  STATUS_FAULT,
+  STATUS_PAUSED,
+} from "../../layout";
+import { begin, reset } from "../interpreter/frames";
+import { interpret } from "../interpreter/run";
+import { setExec, setFault, setFuel } from "../state";
 
 /** Calls a compiled function: five arguments and the end of its stack frame. */
 export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
@@ -21,4 +35,33 @@ export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
 /** Runs a compiled function; its result goes to r0 of the execution state. */
 export function run_jit(state: u32, func: u32, r1: u32, r2: u32): void {
   store<u64>(state, callCompiled(state, func, r1, r2));
+}
+
+/**
+ * Runs the program of an order RUN_COUNT times with two arguments, without packets. STATUS_DONE or STATUS_FAULT; the result
+ * of the last run is r0 of the execution state.
+ */
+export function run_calls(state: u32, run: u32, r1: u32, r2: u32): i32 {
+  const prog = load<u32>(run, RUN_PROG);
+  const fuel = load<i64>(run, RUN_FUEL);
+  if (load<i32>(run, RUN_ENGINE) != ENGINE_JIT)
+    return interpretCalls(state, prog, r1, r2, load<u32>(run, RUN_COUNT), fuel);
+  let result: u64 = 0;
+  for (let count = load<u32>(run, RUN_COUNT); count != 0; count--) {
+    setFuel(fuel);
+    result = callCompiled(state, prog, r1, r2);
+  }
+  store<u64>(state, result);
+  return STATUS_DONE;
+}
+
+function interpretCalls(state: u32, prog: u32, r1: u32, r2: u32, count: u32, fuel: u64): i32 {
+  for (; count != 0; count--) {
+    begin(state, prog, r1, r2);
+    const status = interpret(state, fuel);
+    if (status == STATUS_DONE) continue;
+    if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));
+    return STATUS_FAULT;
+  }
+  return STATUS_DONE;
 }
