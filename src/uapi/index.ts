@@ -3,3 +3,6 @@ export * from "./types.ts";
 export * from "./helpers.ts";
 export * from "./errno.ts";
 export * from "./maps.ts";
+export { HELPER_ACCESS } from "./helper-access.ts";
+export * from "./prototypes.ts";
+export * from "./helper-lookup.ts";
