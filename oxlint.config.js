@@ -12,6 +12,7 @@ const LAYERS = {
   asm: ["isa"],
   object: ["isa", "uapi", "elf", "btf"],
   hooks: ["uapi", "core"],
+  verifier: ["isa", "uapi", "btf", "object", "hooks"],
   jit: ["isa", "uapi", "core"],
   wat: [],
   cbpf: ["isa", "jit"],
@@ -36,6 +37,7 @@ const LAYERS = {
     "wat",
     "machine",
     "kernel",
+    "verifier",
   ],
 };
 
@@ -66,7 +68,13 @@ const layerOverrides = folders.map((folder) => {
 export default {
   plugins: ["typescript", "unicorn", "oxc", "import"],
   categories: { correctness: "error", suspicious: "error" },
-  ignorePatterns: ["dist/**", "src/core/assembly/**", "**/*.wasm.ts", "coverage/**"],
+  ignorePatterns: [
+    "dist/**",
+    "src/core/assembly/**",
+    "src/verifier/scalar/assembly/**",
+    "**/*.wasm.ts",
+    "coverage/**",
+  ],
   rules: {
     "import/no-cycle": "error",
     "import/no-default-export": "error",

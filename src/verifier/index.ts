@@ -1,0 +1,3 @@
+/** The verifier: proves that a program is safe, as Linux 6.18 does. */
+export type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
+export { type VerifierResult, type VerifierStatistics, verify } from "./verify.ts";

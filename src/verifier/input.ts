@@ -1,0 +1,62 @@
+/** What a verification starts from: the program and what the kernel would know around it. All of it is plain data. */
+import type { Btf, FunctionInfo, LineInfo } from "../btf/index.ts";
+import type { Instruction } from "../isa/index.ts";
+import type { AttachType, MapType, ProgramType } from "../uapi/index.ts";
+
+/** A map as the verifier sees it. Registers point to these objects: two maps are the same if they are the same object. */
+export interface VerifierMap {
+  readonly name: string;
+  readonly type: MapType;
+  readonly keySize: number;
+  readonly valueSize: number;
+  readonly maxEntries: number;
+  /** BPF_F_... bits of map creation. */
+  readonly flags: number;
+  /** Its BTF, and the types of key and value in it. */
+  readonly btf?: Btf | undefined;
+  readonly key?: number | undefined;
+  readonly value?: number | undefined;
+  /** Nobody can write it any more: the bytes of a map with one element are constants (BPF_F_RDONLY_PROG too). */
+  readonly frozen?: boolean;
+  /** The value of a frozen array of one element. */
+  readonly contents?: Uint8Array | undefined;
+  /** Of maps of maps: a map as those that it holds. */
+  readonly inner?: VerifierMap | undefined;
+}
+
+/** A program, linked: instructions from all its functions, the entry first. */
+export interface VerifierProgram {
+  readonly name: string;
+  readonly type: ProgramType;
+  readonly attachType?: AttachType | undefined;
+  /** References to maps have the kernel's `src` (1, 2, 5, 6); `maps` says which map is meant. */
+  readonly instructions: readonly Instruction[];
+  /** By slot of the `lddw`. */
+  readonly maps: ReadonlyMap<number, VerifierMap>;
+  /** The text of the licence; the kernel's list decides whether it is compatible with the GPL. */
+  readonly license: string;
+  readonly sleepable?: boolean;
+  /** XDP with packets in several buffers. */
+  readonly frags?: boolean;
+  readonly btf?: Btf | undefined;
+  readonly functionInfo?: readonly FunctionInfo[];
+  readonly lines?: readonly LineInfo[];
+}
+
+/** How to verify. */
+export interface VerifierOptions {
+  /** 0: no log, 1: the path that fails, 2: every path; +4: statistics. Default 1. */
+  readonly logLevel?: number;
+  /** BPF_F_STRICT_ALIGNMENT: natural alignment everywhere. Default false: as on x86. */
+  readonly strictAlignment?: boolean;
+  /** BPF_F_ANY_ALIGNMENT: none checked, whatever the machine. */
+  readonly anyAlignment?: boolean;
+  /** BPF_F_TEST_STATE_FREQ: a state at every instruction that can have one. */
+  readonly testStateFrequency?: boolean;
+  /** BPF_F_TEST_REG_INVARIANTS: contradictory bounds are an error. */
+  readonly testRegisterInvariants?: boolean;
+  /** Asked now and then; true ends the verification with {@link VerifierResult.cancelled}. */
+  readonly cancelled?: () => boolean;
+  /** Called now and then with the number of instructions processed. */
+  readonly progress?: (processed: number) => void;
+}

@@ -1,0 +1,308 @@
+/**
+ * The abstract state of a program: registers, stack slots, frames, references. Flat objects with all fields set from the
+ * start, so that the engine keeps one hidden class for each, and copies written out by hand: copying states is what a
+ * verifier does most. The numbers of a register are one small integer, `scalar`, that names an interned value of `scalar/`.
+ *
+ * Fields are those of struct bpf_reg_state, bpf_stack_state, bpf_func_state and bpf_verifier_state of Linux 6.18.
+ */
+import type { Btf } from "../btf/index.ts";
+import type { VerifierMap } from "./input.ts";
+import { NOT_INIT, PTR_TO_STACK } from "./register-types.ts";
+import { UNKNOWN, ZERO } from "./scalar/index.ts";
+
+export const MAX_CALL_FRAMES = 8;
+export const MAX_BPF_STACK = 512;
+/** Bytes of a register, of a stack slot. */
+export const REG_SIZE = 8;
+export const REGISTERS = 11;
+
+/** Set in `id` of a scalar that is a linked one plus the constant `off`. */
+export const BPF_ADD_CONST64 = 0x80000000;
+export const BPF_ADD_CONST32 = 0x40000000;
+
+/** `subregDef` of a register whose upper half nobody defined by a 32-bit instruction. */
+export const DEF_NOT_SUBREG = 0;
+
+/** What a register, or a spilled one, holds. */
+export class RegisterState {
+  /** Base type and flags: `register-types.ts`. */
+  type: number = NOT_INIT;
+  /** Fixed part of a pointer's offset; of a linked scalar its distance to the others. Signed 32 bits. */
+  off: number = 0;
+  /** Value of a number, variable part of a pointer's offset: a name of `scalar/`. */
+  scalar: number = UNKNOWN;
+  /** Packet pointers: bytes from the pointer that may be accessed; negative: AT_PKT_END, BEYOND_PKT_END. */
+  range: number = 0;
+  /** Map pointers, values and keys. */
+  map: VerifierMap | undefined = undefined;
+  /** Tells apart inner maps that came from different lookups. */
+  mapUid: number = 0;
+  /** PTR_TO_MEM, and what has `mem_size` in the kernel's union. */
+  memSize: number = 0;
+  dynptrId: number = 0;
+  /** PTR_TO_BTF_ID, iterators. */
+  btf: Btf | undefined = undefined;
+  btfId: number = 0;
+  /** PTR_TO_FUNC. */
+  subprogno: number = 0;
+  /** Dynptr slots. */
+  dynptrType: number = 0;
+  dynptrFirstSlot: boolean = false;
+  /** Iterator slots. */
+  iterState: number = 0;
+  iterDepth: number = 0;
+  /** IRQ flag slots. */
+  irqKfuncClass: number = 0;
+  /** Which registers are the same value, or the same nullable pointer. Unsigned 32 bits. */
+  id: number = 0;
+  refObjId: number = 0;
+  /** PTR_TO_STACK: whose stack. */
+  frameno: number = 0;
+  /** Slot index + 1 of the instruction that wrote the lower half alone. */
+  subregDef: number = DEF_NOT_SUBREG;
+  precise: boolean = false;
+}
+
+/** `to` becomes `from`. */
+export function copyRegister(to: RegisterState, from: RegisterState): void {
+  to.type = from.type;
+  to.off = from.off;
+  to.scalar = from.scalar;
+  to.range = from.range;
+  to.map = from.map;
+  to.mapUid = from.mapUid;
+  to.memSize = from.memSize;
+  to.dynptrId = from.dynptrId;
+  to.btf = from.btf;
+  to.btfId = from.btfId;
+  to.subprogno = from.subprogno;
+  to.dynptrType = from.dynptrType;
+  to.dynptrFirstSlot = from.dynptrFirstSlot;
+  to.iterState = from.iterState;
+  to.iterDepth = from.iterDepth;
+  to.irqKfuncClass = from.irqKfuncClass;
+  to.id = from.id;
+  to.refObjId = from.refObjId;
+  to.frameno = from.frameno;
+  to.subregDef = from.subregDef;
+  to.precise = from.precise;
+}
+
+export function cloneRegister(from: RegisterState): RegisterState {
+  const to = new RegisterState();
+  copyRegister(to, from);
+  return to;
+}
+
+/** All fields but `frameno`, `subregDef` and `precise` as in a new register (the kernel's memset up to `var_off`). */
+export function clearRegister(reg: RegisterState): void {
+  reg.off = 0;
+  reg.range = 0;
+  reg.map = undefined;
+  reg.mapUid = 0;
+  reg.memSize = 0;
+  reg.dynptrId = 0;
+  reg.btf = undefined;
+  reg.btfId = 0;
+  reg.subprogno = 0;
+  reg.dynptrType = 0;
+  reg.dynptrFirstSlot = false;
+  reg.iterState = 0;
+  reg.iterDepth = 0;
+  reg.irqKfuncClass = 0;
+}
+
+/** Types of a stack byte (enum bpf_stack_slot_type). */
+export const STACK_INVALID = 0;
+export const STACK_SPILL = 1;
+export const STACK_MISC = 2;
+export const STACK_ZERO = 3;
+export const STACK_DYNPTR = 4;
+export const STACK_ITER = 5;
+export const STACK_IRQ_FLAG = 6;
+
+/** Eight bytes of one type in {@link StackSlot.types}. */
+export function allOf(type: number): number {
+  return Math.imul(type, 0x11111111);
+}
+
+/**
+ * Eight bytes of stack. The types of the bytes are packed, four bits each, byte 0 in the lowest: copying and comparing a
+ * slot is then one number instead of eight.
+ */
+export class StackSlot {
+  spilled: RegisterState;
+  types: number;
+
+  constructor(spilled: RegisterState, types: number) {
+    this.spilled = spilled;
+    this.types = types;
+  }
+}
+
+/** Type of byte `index` (0 to 7, 0 the lowest address). */
+export function slotType(slot: StackSlot, index: number): number {
+  return (slot.types >>> (index * 4)) & 15;
+}
+
+export function setSlotType(slot: StackSlot, index: number, type: number): void {
+  slot.types = (slot.types & ~(15 << (index * 4))) | (type << (index * 4));
+}
+
+/** Whether a register, or the lower part of one, lies in the slot: its last byte tells. */
+export function isSpilled(slot: StackSlot): boolean {
+  return slot.types >>> 28 === STACK_SPILL;
+}
+
+/** A reference that must be given back (struct bpf_reference_state). */
+export interface Reference {
+  readonly kind: "pointer" | "irq" | "lock" | "res_lock" | "res_lock_irq";
+  readonly id: number;
+  /** Where it was acquired. */
+  readonly index: number;
+  /** Locks: the map value or object that has the lock. */
+  readonly pointer: unknown;
+}
+
+/** Bounds of what a function may return, signed. */
+export interface ReturnRange {
+  readonly min: number;
+  readonly max: number;
+  readonly is32: boolean;
+}
+
+const ANY_RANGE: ReturnRange = { min: 0, max: 0, is32: false };
+
+/** One call frame. */
+export class FunctionState {
+  registers: RegisterState[];
+  /** Slot index of the call; -1 of the main program. */
+  callsite: number;
+  frameno: number;
+  subprogno: number;
+  asyncEntryCount: number = 0;
+  callbackReturnRange: ReturnRange = ANY_RANGE;
+  inCallback: boolean = false;
+  inAsyncCallback: boolean = false;
+  inExceptionCallback: boolean = false;
+  /** How often the callback that this frame calls was simulated. */
+  callbackDepth: number = 0;
+  /** `stack[0]` holds fp-8 to fp-1. Its length is what has been touched. */
+  stack: StackSlot[] = [];
+
+  constructor(callsite: number, frameno: number, subprogno: number, registers: RegisterState[]) {
+    this.callsite = callsite;
+    this.frameno = frameno;
+    this.subprogno = subprogno;
+    this.registers = registers;
+  }
+}
+
+/** A frame at its beginning: nothing but r10 is set (init_func_state). */
+export function createFunctionState(callsite: number, frameno: number, subprogno: number): FunctionState {
+  const registers: RegisterState[] = [];
+  for (let index = 0; index < REGISTERS; index++) {
+    const reg = new RegisterState();
+    reg.frameno = frameno;
+    registers.push(reg);
+  }
+  const fp = registers[10] as RegisterState;
+  fp.type = PTR_TO_STACK;
+  fp.scalar = ZERO;
+  return new FunctionState(callsite, frameno, subprogno, registers);
+}
+
+export function cloneFunctionState(from: FunctionState): FunctionState {
+  const registers = new Array<RegisterState>(REGISTERS);
+  for (let index = 0; index < REGISTERS; index++) {
+    registers[index] = cloneRegister(from.registers[index] as RegisterState);
+  }
+  const to = new FunctionState(from.callsite, from.frameno, from.subprogno, registers);
+  to.asyncEntryCount = from.asyncEntryCount;
+  to.callbackReturnRange = from.callbackReturnRange;
+  to.inCallback = from.inCallback;
+  to.inAsyncCallback = from.inAsyncCallback;
+  to.inExceptionCallback = from.inExceptionCallback;
+  to.callbackDepth = from.callbackDepth;
+  const { stack } = from;
+  const slots = new Array<StackSlot>(stack.length);
+  for (let index = 0; index < stack.length; index++) {
+    const slot = stack[index] as StackSlot;
+    slots[index] = new StackSlot(cloneRegister(slot.spilled), slot.types);
+  }
+  to.stack = slots;
+  return to;
+}
+
+/** The state of the program before one instruction. */
+export class VerifierState {
+  /** `frames[0]` is the main program's. */
+  frames: FunctionState[] = [];
+  parent: VerifierState | undefined = undefined;
+  /** Paths from here that are not explored yet; see `prune.ts`. */
+  branches: number = 1;
+  index: number = 0;
+  references: readonly Reference[] = [];
+  activeLocks: number = 0;
+  activePreemptLocks: number = 0;
+  activeIrqId: number = 0;
+  activeLockId: number = 0;
+  activeLockPointer: unknown = undefined;
+  activeRcuLocks: number = 0;
+  inSleepable: boolean = false;
+  cleaned: boolean = false;
+  firstIndex: number = 0;
+  lastIndex: number = 0;
+  equalState: VerifierState | undefined = undefined;
+  /** Jump history: positions in the environment's list. */
+  historyStart: number = 0;
+  historyEnd: number = 0;
+  dfsDepth: number = 0;
+  callbackUnrollDepth: number = 0;
+  mayGotoDepth: number = 0;
+}
+
+/** A copy that shares nothing that changes. References are never changed in place, so they are shared. */
+export function copyState(to: VerifierState, from: VerifierState): void {
+  const frames = new Array<FunctionState>(from.frames.length);
+  for (let index = 0; index < from.frames.length; index++) {
+    frames[index] = cloneFunctionState(from.frames[index] as FunctionState);
+  }
+  to.frames = frames;
+  to.parent = from.parent;
+  to.branches = from.branches;
+  to.index = from.index;
+  to.references = from.references;
+  to.activeLocks = from.activeLocks;
+  to.activePreemptLocks = from.activePreemptLocks;
+  to.activeIrqId = from.activeIrqId;
+  to.activeLockId = from.activeLockId;
+  to.activeLockPointer = from.activeLockPointer;
+  to.activeRcuLocks = from.activeRcuLocks;
+  to.inSleepable = from.inSleepable;
+  to.cleaned = from.cleaned;
+  to.firstIndex = from.firstIndex;
+  to.lastIndex = from.lastIndex;
+  to.equalState = from.equalState;
+  to.historyStart = from.historyStart;
+  to.historyEnd = from.historyEnd;
+  to.dfsDepth = from.dfsDepth;
+  to.callbackUnrollDepth = from.callbackUnrollDepth;
+  to.mayGotoDepth = from.mayGotoDepth;
+}
+
+/** The frame that runs. */
+export function currentFrame(state: VerifierState): FunctionState {
+  return state.frames[state.frames.length - 1] as FunctionState;
+}
+
+/** Calls `visit` for every register of every frame, spilled ones included (bpf_for_each_reg_in_vstate). */
+export function eachRegister(
+  state: VerifierState,
+  visit: (reg: RegisterState, frame: FunctionState) => void,
+): void {
+  for (const frame of state.frames) {
+    for (const reg of frame.registers) visit(reg, frame);
+    for (const slot of frame.stack) if (isSpilled(slot)) visit(slot.spilled, frame);
+  }
+}
