@@ -33,4 +33,6 @@ export type RejectionErrno =
   | "ENOTSUPP";
 
 /** Thrown when the caller asked to stop. */
-export class Cancelled {}
+export class Cancelled {
+  readonly reason: string = "cancelled";
+}

@@ -41,8 +41,6 @@ function disjoint(a: Scalar, b: Scalar, is32: bool): bool {
   );
 }
 
-// @ts-ignore: decorator
-@inline
 function constant(r: Scalar, is32: bool): bool {
   return is32 ? isConstant32(r) : isConstant(r);
 }

@@ -63,14 +63,10 @@ export function setConstant32Bounds(r: Scalar, value: u32): void {
   r.u32max = value;
 }
 
-// @ts-ignore: decorator
-@inline
 export function isConstant(r: Scalar): bool {
   return r.mask == 0;
 }
 
-// @ts-ignore: decorator
-@inline
 export function isConstant32(r: Scalar): bool {
   return (r.mask & 0xffffffff) == 0;
 }

@@ -19,8 +19,6 @@ export const second = changetype<Scalar>(1024 + FIELDS);
 
 let count: u32 = 0;
 
-// @ts-ignore: decorator
-@inline
 export function at(id: i32): Scalar {
   return changetype<Scalar>(TABLE + (id as usize) * SIZE);
 }
@@ -35,7 +33,7 @@ function hashOf(r: Scalar): u32 {
   h = (h ^ (h >> 29)) * 0xbf58476d1ce4e5b9 + r.umin;
   h = (h ^ (h >> 29)) * 0x94d049bb133111eb + r.umax;
   h = (h ^ (h >> 29)) * 0x9e3779b97f4a7c15 + ((r.smin ^ r.smax) as u64);
-  h = (h ^ (h >> 32)) * 0xbf58476d1ce4e5b9 + ((((r.s32max as u32) as u64) << 32) | (r.u32max as u64));
+  h = (h ^ (h >> 32)) * 0xbf58476d1ce4e5b9 + (((r.s32max as u32 as u64) << 32) | (r.u32max as u64));
   return (h >> 40) as u32;
 }
 
@@ -56,7 +54,7 @@ export function intern(r: Scalar): i32 {
   const address = TABLE + (id as usize) * SIZE;
   const end = address + SIZE;
   const pages = memory.size();
-  if (end > ((pages as usize) << 16)) {
+  if (end > (pages as usize) << 16) {
     // Doubling until 16 MiB, then in steps of 16 MiB.
     memory.grow(min(pages, 256));
   }

@@ -4,8 +4,6 @@
  */
 export let outMask: u64 = 0;
 
-// @ts-ignore: decorator
-@inline
 function result(value: u64, mask: u64): u64 {
   outMask = mask;
   return value;
@@ -80,10 +78,7 @@ export function tnumIntersect(av: u64, am: u64, bv: u64, bm: u64): u64 {
 
 export function tnumArshift(v: u64, m: u64, shift: u64, bits: i32): u64 {
   if (bits == 32) {
-    return result(
-      (((v as i32) >> (shift as i32)) as u32) as u64,
-      (((m as i32) >> (shift as i32)) as u32) as u64,
-    );
+    return result(((v as i32) >> (shift as i32)) as u32 as u64, ((m as i32) >> (shift as i32)) as u32 as u64);
   }
   return result(((v as i64) >> (shift as i64)) as u64, ((m as i64) >> (shift as i64)) as u64);
 }
