@@ -127,6 +127,37 @@ function linuxRefusal(program: readonly CbpfInstruction[]): string | undefined {
 }
 
 /**
+ * Our reading, or libpcap's where ours has no meaning: `pppoes or mpls` on Frame Relay asks for labels that only PPP has, and
+ * to libpcap the `mpls` stands behind the PPPoE header.
+ */
+function withFallback<R extends { readonly compat: FilterCompat }>(
+  readings: R,
+  compile: (readings: R) => Compiled,
+): { readonly best: Compiled; readonly readings: R } {
+  try {
+    return { best: compile(readings), readings };
+  } catch (error) {
+    if (readings.compat === "libpcap" || !(error instanceof BpfError)) throw error;
+    const theirs = { ...readings, compat: "libpcap" as const };
+    let best: Compiled;
+    try {
+      best = compile(theirs);
+    } catch {
+      throw error;
+    }
+    const { message, where } = error;
+    const at = (where.column ?? 1) - 1;
+    const span = { start: at, end: at + 1 };
+    best.warnings.push({
+      code: "compat",
+      message: `read as libpcap reads it, for otherwise: ${message.replace(/^.*?column \d+: /, "")}`,
+      span,
+    });
+    return { best, readings: theirs };
+  }
+}
+
+/**
  * Compiles a filter expression (pcap-filter(7)).
  *
  * @throws BpfError code "filter" with `where.column` for an expression that can't be read or has no meaning for the
@@ -150,8 +181,10 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
     throw new BpfError("linktype", `link type ${linktype}: there is none of that name or number`);
   const tree = parseFilter(expression);
   const optimized = Boolean(options.optimize ?? true);
-  const readings = { netmask: netmaskOf(options.netmask), resolver, compat, live, savefile };
-  const best = compileTree(tree, link, { ...readings, search: true }, optimized, snaplen);
+  const wished = { netmask: netmaskOf(options.netmask), resolver, compat, live, savefile };
+  const first = (readings: typeof wished): Compiled =>
+    compileTree(tree, link, { ...readings, search: true }, optimized, snaplen);
+  const { best, readings } = withFallback(wished, first);
   const { warnings, root } = best;
   let { cbpf } = best;
   if (optimized && cbpf.length <= SMALL) {

@@ -62,6 +62,8 @@ export class Context {
   payloadUsed = false;
   /** libpcap forgets where the 802.11 header begins once a PPPoE header was asked for: it takes the packet's start. */
   headerLost = false;
+  /** Slots that begin as 0: those that a term of libpcap's reading may leave unwritten. */
+  readonly zeroed: Slot[] = [];
   state: LinkState;
 
   constructor(values: Values, row: LinkRow, options: GeneratorOptions) {

@@ -19,7 +19,7 @@ import { chainCode } from "./emit-chain.ts";
 import { type GraphNode, ordered } from "./graph.ts";
 import { type Block, link } from "./link.ts";
 import { filterError } from "./problem.ts";
-import type { Slot, Value } from "./value.ts";
+import { type Slot, type Value, readsSlot } from "./value.ts";
 
 const { ld, ldx, st, alu, jmp, misc } = CBPF_CLASSES;
 const { imm, abs, ind, mem, len, msh } = CBPF_MODES;
@@ -58,6 +58,8 @@ class Emitter {
   readonly reads = new Set<Slot>();
   readonly #needed: ReadonlySet<Slot>;
   readonly #cells = new Map<Slot, number>();
+  /** By id, all values that a register may hold. */
+  readonly #computed = new Map<number, Value>();
   #temporaries = 0;
   #code: CbpfInstruction[] = [];
   #registers: Registers = { a: [], x: [] };
@@ -128,13 +130,20 @@ class Emitter {
     }
     this.#toA(value);
     if (this.#needed.has(firstOf(slot))) this.#push(st, this.#cellOf(slot));
+    // What was computed from the slot's former value is held no more.
+    const stale = (key: number): boolean =>
+      key === -1 - slot.id || (key >= 0 && readsSlot(this.#computed.get(key) as Value, slot));
+    this.#registers.a = this.#registers.a.filter((key) => !stale(key));
+    this.#registers.x = this.#registers.x.filter((key) => !stale(key));
     this.#registers.a = [...this.#registers.a, -1 - slot.id];
     if (this.#registers.x.includes(value.id)) this.#registers.x = [...this.#registers.x, -1 - slot.id];
   }
 
   /** Slots go by negative numbers, for their value may have been held before. */
   #key(value: Value): number {
-    return value.kind === "slot" ? -1 - value.slot.id : value.id;
+    if (value.kind === "slot") return -1 - value.slot.id;
+    this.#computed.set(value.id, value);
+    return value.id;
   }
 
   #inA(value: Value): boolean {

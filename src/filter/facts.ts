@@ -5,7 +5,7 @@
  */
 import { type GraphNode, type Test, operands, testKey } from "./graph.ts";
 import { type Ranges, MAX_U32, complement, intersect, rangeOf, unionAll } from "./ranges.ts";
-import { type Value, fold } from "./value.ts";
+import { type Slot, type Value, type Values, fold, readsSlot } from "./value.ts";
 
 /** Beyond it nothing more is learned: facts are copied at every node. */
 const MAX_FACTS = 32;
@@ -14,16 +14,24 @@ const MAX_RANGES = 12;
 const ANCILLARY = 0x80000000;
 const START = -1;
 
+interface Held {
+  readonly test: Test;
+  readonly outcome: boolean;
+}
+
 export class Facts {
   // Copies share their tables until one of them learns something: most learn of one value only.
   #ranges: ReadonlyMap<number, Ranges>;
-  #held: ReadonlyMap<string, boolean>;
+  #held: ReadonlyMap<string, Held>;
+  /** By slot: the value that it holds. */
+  #written: ReadonlyMap<Slot, Value>;
   #reach: ReadonlyMap<number, number>;
   #evaluated: ReadonlySet<number>;
 
   constructor(from?: Facts) {
     this.#ranges = from === undefined ? new Map() : from.#ranges;
     this.#held = from === undefined ? new Map() : from.#held;
+    this.#written = from === undefined ? new Map() : from.#written;
     this.#reach = from === undefined ? new Map() : from.#reach;
     this.#evaluated = from === undefined ? new Set() : from.#evaluated;
   }
@@ -35,7 +43,12 @@ export class Facts {
       const both = mine === theirs ? mine : unionAll([mine, theirs]);
       return both.length <= 2 * MAX_RANGES ? both : undefined;
     });
-    result.#held = common(this.#held, other.#held, (mine, theirs) => (mine === theirs ? mine : undefined));
+    result.#held = common(this.#held, other.#held, (mine, theirs) =>
+      mine.outcome === theirs.outcome ? mine : undefined,
+    );
+    result.#written = common(this.#written, other.#written, (mine, theirs) =>
+      mine === theirs ? mine : undefined,
+    );
     result.#reach = common(this.#reach, other.#reach, Math.min);
     result.#evaluated =
       this.#evaluated === other.#evaluated
@@ -57,9 +70,9 @@ export class Facts {
 
   /** Whether a test's outcome is certain. */
   decide(test: Test): boolean | undefined {
-    if (test.kind === "is-set") return this.#held.get(`set ${test.slot.id}`);
     const held = this.#held.get(testKey(test));
-    if (held !== undefined) return held;
+    if (held !== undefined) return held.outcome;
+    if (test.kind === "is-set") return undefined;
     if (test.kind === "header-chain") return undefined;
     if (test.kind === "bits") {
       const known = this.#known(test.value);
@@ -138,15 +151,33 @@ export class Facts {
       }
       return;
     }
-    if (test.kind === "is-set") {
-      this.#held = new Map(this.#held).set(`set ${test.slot.id}`, outcome);
-      return;
+    if (this.#held.size < MAX_FACTS || test.kind === "is-set") {
+      this.#held = new Map(this.#held).set(testKey(test), { test, outcome });
     }
-    if (this.#held.size < MAX_FACTS) this.#held = new Map(this.#held).set(testKey(test), outcome);
   }
 
-  /** What a node adds for those that follow it. */
-  after(node: GraphNode, outcome: boolean): Facts {
+  /** Forgets all that depends on a slot. */
+  #forget(slot: Slot, values: Values): void {
+    const stale = (id: number): boolean => {
+      const value = id < 0 ? undefined : values.withId(id);
+      return value !== undefined && readsSlot(value, slot);
+    };
+    const without = <V>(from: ReadonlyMap<number, V>): ReadonlyMap<number, V> =>
+      new Map([...from].filter(([id]) => !stale(id)));
+    this.#ranges = without(this.#ranges);
+    this.#reach = without(this.#reach);
+    this.#evaluated = new Set([...this.#evaluated].filter((id) => !stale(id)));
+    this.#held = new Map(
+      [...this.#held].filter(([, { test }]) => !operands(test).some((value) => readsSlot(value, slot))),
+    );
+    this.#written = new Map([...this.#written].filter(([, value]) => !readsSlot(value, slot)));
+  }
+
+  /**
+   * What a node adds for those that follow it; `again` says whether a slot that the node writes may have been written
+   * before.
+   */
+  after(node: GraphNode, outcome: boolean, values: Values, again = false): Facts {
     // What is known before an end is of no use.
     const leads = node.kind === "test" ? (outcome ? node.yes : node.no) : this.#next(node);
     if (leads.kind === "end") return this;
@@ -154,8 +185,11 @@ export class Facts {
     if (node.kind === "test") facts.learn(node.test, outcome);
     else if (node.kind === "touch") facts.evaluate(node.value);
     else if (node.kind === "set") {
-      facts.evaluate(node.value);
-      facts.#held = new Map(facts.#held).set(`set ${node.slot.id}`, true);
+      const { slot, value } = node;
+      facts.evaluate(value);
+      if (again) facts.#forget(slot, values);
+      if (!readsSlot(value, slot)) facts.#written = new Map(facts.#written).set(slot, value);
+      facts.learn({ kind: "is-set", slot }, true);
     }
     return facts;
   }
@@ -164,8 +198,9 @@ export class Facts {
     return node.kind === "set" || node.kind === "touch" ? node.next : node;
   }
 
-  isSet(slot: { readonly id: number }): boolean {
-    return this.#held.get(`set ${slot.id}`) === true;
+  /** Whether a slot already holds a value. */
+  holds(slot: Slot, value: Value): boolean {
+    return this.#written.get(slot) === value;
   }
 }
 

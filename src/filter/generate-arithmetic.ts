@@ -44,8 +44,8 @@ export function arithmetic(context: Context, node: Arithmetic): Operand {
 
 function combine(context: Context, node: Extract<Arithmetic, { kind: "binary" }>, left: Operand): Operand {
   const right = arithmetic(context, node.right);
-  if (right.value.kind === "const") {
-    const k = right.value.value;
+  const k = checkedConstant(context, node.right);
+  if (k !== undefined) {
     if (k === 0 && node.op === "/") context.fail(node.right.span, "division by zero");
     if (k === 0 && node.op === "%") context.fail(node.right.span, "modulus by zero");
     if (k > 31 && (node.op === "<<" || node.op === ">>")) {
@@ -57,6 +57,23 @@ function combine(context: Context, node: Extract<Arithmetic, { kind: "binary" }>
     guards: [...left.guards, ...right.guards],
     kept: left.kept,
   };
+}
+
+/**
+ * The number that divisors and shift counts are checked by. libpcap takes the first number that its code for the operand
+ * loads, be it the index of a field or the left side of a sum.
+ */
+function checkedConstant(context: Context, node: Arithmetic): number | undefined {
+  let leaf = node;
+  if (context.options.compat === "libpcap") {
+    for (;;) {
+      if (leaf.kind === "binary") leaf = leaf.left;
+      else if (leaf.kind === "load") leaf = leaf.index;
+      else if (leaf.kind === "negate") leaf = leaf.operand;
+      else break;
+    }
+  }
+  return leaf.kind === "number" ? leaf.value : undefined;
 }
 
 function operand(context: Context, node: Exclude<Arithmetic, { kind: "binary" }>): Operand {

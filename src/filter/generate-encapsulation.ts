@@ -4,10 +4,10 @@ import type { Context, Place } from "./context.ts";
 import { endSlots } from "./generate-address.ts";
 import { ETHERTYPE, linkProtocol } from "./generate-link.ts";
 import { IP_PROTOCOL, ports4, ports6 } from "./generate-port.ts";
-import { type Predicate, and, equals, masked, not, or, within } from "./predicate.ts";
+import { ALWAYS, type Predicate, and, equals, masked, not, or, within } from "./predicate.ts";
 import { rangeOf } from "./ranges.ts";
 import type { Primitive, Span } from "./syntax.ts";
-import type { Value } from "./value.ts";
+import type { Value, Values } from "./value.ts";
 
 const MAX_VLAN = 0xfff;
 const MAX_LABEL = 0xfffff;
@@ -79,6 +79,8 @@ function liveVlan(
   const { values, state } = context;
   const beside = equals(context.packet(SKF_AD_OFF + 48, 1), 1);
   const shift = values.newSlot("bytes of the VLAN tag in the frame", 4);
+  const leaks = context.options.compat === "libpcap";
+  if (leaks) context.zeroed.push(shift);
   const none: Predicate = { kind: "set", slot: shift, value: values.constant(0) };
   const four: Predicate = { kind: "set", slot: shift, value: values.constant(4) };
   const base = values.slot(shift);
@@ -88,14 +90,22 @@ function liveVlan(
     type: { base, at: state.type.at },
     vlans: state.vlans + 1,
   };
+  if (leaks) {
+    // libpcap moves the headers before it has seen whether there is a tag, for whatever comes next.
+    const tagIs = id === undefined ? ALWAYS : within(tag, low, high);
+    const besideIs = id === undefined ? ALWAYS : within(besideTag(values, context), low, high);
+    return or(and(beside, besideIs), and(not(beside), four, isTagged, tagIs));
+  }
   if (id === undefined) return or(and(beside, none), and(isTagged, four));
-  // The kernel's value holds the priority bits, too.
-  const tagBeside = values.alu("and", context.packet(SKF_AD_OFF + 44, 1), values.constant(MAX_VLAN));
   return or(
-    and(beside, within(tagBeside, low, high), none),
+    and(beside, within(besideTag(values, context), low, high), none),
     and(not(beside), isTagged, within(tag, low, high), four),
   );
 }
+
+/** The tag that the kernel tells; its value holds the priority bits, too. */
+const besideTag = (values: Values, context: Context): Value =>
+  values.alu("and", context.packet(SKF_AD_OFF + 44, 1), values.constant(MAX_VLAN));
 
 function mpls(context: Context, label: number | undefined, span: Span): Predicate {
   const { state, values } = context;

@@ -160,14 +160,20 @@ export function pf(context: Context, { field, value, span }: Node<"pf">): Predic
 }
 
 /** `value OP k` under a mask. */
-function compare(context: Context, value: Value, mask: number, { op, value: k }: FieldValue): Predicate {
+function compare(
+  context: Context,
+  value: Value,
+  mask: number,
+  { op, value: k }: FieldValue,
+  span: Span,
+): Predicate {
   const { values } = context;
   const field = mask === MAX_U32 ? value : values.alu("and", value, values.constant(mask));
   switch (op) {
     case "=":
       return equals(field, k);
     case "!=":
-      // libpcap reads `!=` as `=` here.
+      context.warn("compat", "libpcap reads `!=` as `=` here", span);
       return context.options.compat === "libpcap" ? equals(field, k) : not(equals(field, k));
     case ">":
       return k === MAX_U32 ? not(within(field, 0, MAX_U32)) : within(field, k + 1, MAX_U32);
@@ -191,7 +197,7 @@ function atmField(
 ): Predicate {
   if (context.row.dlt !== 123) return context.fail(span, `'${word}' ${NEEDS_ATM}`);
   const value = field === "vpi" ? context.header(1, 1) : context.header(2, 2);
-  return or(...values.map((each) => compare(context, value, MAX_U32, each)));
+  return or(...values.map((each) => compare(context, value, MAX_U32, each, span)));
 }
 
 /** Well-known channels (ATM UNI 3.1): all on VPI 0. */
@@ -252,7 +258,7 @@ export function mtp2(context: Context, { type, span }: Node<"mtp2">): Predicate 
   const unit = high ? 0x80 : 1;
   const value = high ? context.packet(offset + 2, 2) : context.packet(offset, 1);
   const test = (op: FieldValue["op"], k: number): Predicate =>
-    compare(context, value, mask, { op, value: k });
+    compare(context, value, mask, { op, value: k }, span);
   const kinds: Readonly<Record<string, () => Predicate>> = {
     fisu: () => test("=", 0),
     lssu: () => and(test(">", 0), test("<=", 2 * unit)),
@@ -281,16 +287,16 @@ function mtp3(context: Context, field: Mtp3Field, wanted: FieldValue, span: Span
   const shift = high ? 3 : 0;
   switch (name) {
     case "sio":
-      return compare(context, context.packet(start + 1 + shift, 1), MAX_U32, wanted);
+      return compare(context, context.packet(start + 1 + shift, 1), MAX_U32, wanted, span);
     case "opc": {
       const value = ((k & 0x3c00) >>> 10) + ((k & 0x3fc) << 6) + ((k & 3) << 22);
-      return compare(context, context.packet(start + 2 + shift, 4), 0x00c0ff0f, { ...wanted, value });
+      return compare(context, context.packet(start + 2 + shift, 4), 0x00c0ff0f, { ...wanted, value }, span);
     }
     case "dpc": {
       const value = (((k & 0xff) << 24) >>> 0) + ((k & 0x3f00) << 8);
-      return compare(context, context.packet(start + 2 + shift, 4), 0xff3f0000, { ...wanted, value });
+      return compare(context, context.packet(start + 2 + shift, 4), 0xff3f0000, { ...wanted, value }, span);
     }
     case "sls":
-      return compare(context, context.packet(start + 5 + shift, 1), 0xf0, { ...wanted, value: k << 4 });
+      return compare(context, context.packet(start + 5 + shift, 1), 0xf0, { ...wanted, value: k << 4 }, span);
   }
 }

@@ -25,8 +25,9 @@ export function generate(tree: FilterTree, row: LinkRow, options: GeneratorOptio
   if (tree.kind === "everything") return { predicate: ALWAYS, values, warnings: context.warnings };
   const body = new Walk(context).tree(tree);
   const before = prelude(context);
+  const zeroes = context.zeroed.map((slot): Predicate => ({ kind: "set", slot, value: values.constant(0) }));
   return {
-    predicate: before === undefined ? body : and(before, body),
+    predicate: and(...zeroes, ...(before === undefined ? [] : [before]), body),
     values,
     warnings: context.warnings,
   };

@@ -78,6 +78,7 @@ export class Graph {
   }
 
   test(test: Test, yes: GraphNode, no: GraphNode): GraphNode {
+    if (operands(test).some((value) => value.fails)) return this.reject;
     if (test.kind === "bits" && (test.mask & bitsOf(test.value.max)) === 0) return this.touch(test.value, no);
     if (yes === no) {
       if (test.kind === "header-chain") {
@@ -91,7 +92,7 @@ export class Graph {
   }
 
   set(slot: Slot, value: Value, next: GraphNode): GraphNode {
-    if (next === this.reject) return next;
+    if (next === this.reject || value.fails) return this.reject;
     return this.#intern(`set ${slot.id} ${value.id} ${next.id}`, (id) => ({
       id,
       kind: "set",
@@ -103,6 +104,7 @@ export class Graph {
 
   touch(value: Value, next: GraphNode): GraphNode {
     // Nothing is lost by rejecting at once what may be rejected a little earlier.
+    if (value.fails) return this.reject;
     if (!mayFail(value) || next === this.reject) return next;
     return this.#intern(`touch ${value.id} ${next.id}`, (id) => ({ id, kind: "touch", value, next }));
   }

@@ -84,12 +84,44 @@ function slotsOf(value: Value, into: Set<Slot>): void {
   }
 }
 
+/** The nodes that write a slot which another node may have written before them. */
+function secondWrites(order: readonly GraphNode[]): ReadonlySet<GraphNode> {
+  const writers = new Map<Slot, number>();
+  for (const node of order) {
+    if (node.kind === "set") writers.set(node.slot, (writers.get(node.slot) ?? 0) + 1);
+  }
+  const found = new Set<GraphNode>();
+  if (![...writers.values()].some((count) => count > 1)) return found;
+  const written = new Map<GraphNode, ReadonlySet<Slot>>();
+  const nothing: ReadonlySet<Slot> = new Set();
+  const flow = (to: GraphNode, slots: ReadonlySet<Slot>): void => {
+    const known = written.get(to);
+    if (known === undefined) written.set(to, slots);
+    else if (![...slots].every((slot) => known.has(slot))) written.set(to, new Set([...known, ...slots]));
+  };
+  for (const node of order) {
+    const slots = written.get(node) ?? nothing;
+    if (node.kind === "test") {
+      flow(node.yes, slots);
+      flow(node.no, slots);
+    } else if (node.kind === "set") {
+      if (slots.has(node.slot)) found.add(node);
+      const several = (writers.get(node.slot) as number) > 1;
+      flow(node.next, several ? new Set(slots).add(node.slot) : slots);
+    } else if (node.kind === "touch") {
+      flow(node.next, slots);
+    }
+  }
+  return found;
+}
+
 function pass(graph: Graph, root: GraphNode): GraphNode {
   const order = ordered(root);
   const atStart = new Facts();
   for (const node of order) {
     if (node.kind === "test" && node.test.kind === "is-set") atStart.learn(node.test, false);
   }
+  const rewritten = secondWrites(order);
   const incoming = new Map<GraphNode, Facts>([[root, atStart]]);
   const flow = (to: GraphNode, facts: Facts): void => {
     if (to.kind === "end") return;
@@ -105,15 +137,15 @@ function pass(graph: Graph, root: GraphNode): GraphNode {
     if (facts === undefined) continue;
     if (node.kind === "test") {
       const certain = facts.decide(node.test);
-      const yesFacts = facts.after(node, certain ?? true);
-      const noFacts = certain === undefined ? facts.after(node, false) : yesFacts;
+      const yesFacts = facts.after(node, certain ?? true, graph.values);
+      const noFacts = certain === undefined ? facts.after(node, false, graph.values) : yesFacts;
       const yes = follow(certain === false ? node.no : node.yes, yesFacts);
       const no = certain === undefined ? follow(node.no, noFacts) : yes;
       targets.set(node, [yes, no]);
       flow(yes, yesFacts);
       if (certain === undefined) flow(no, noFacts);
     } else {
-      const after = facts.after(node, true);
+      const after = facts.after(node, true, graph.values, node.kind === "set" && rewritten.has(node));
       const next = follow(node.next, after);
       targets.set(node, [next, next]);
       flow(next, after);
@@ -148,7 +180,7 @@ function rebuild(graph: Graph, node: GraphNode, facts: Facts, yes: GraphNode, no
     case "touch":
       return facts.isSafe(node.value) || reachedBy(node.value, yes) ? yes : graph.touch(node.value, yes);
     case "set":
-      return facts.isSet(node.slot) ? yes : graph.set(node.slot, node.value, yes);
+      return facts.holds(node.slot, node.value) ? yes : graph.set(node.slot, node.value, yes);
   }
 }
 
@@ -163,7 +195,7 @@ function follow(start: GraphNode, facts: Facts): GraphNode {
       node = certain ? node.yes : node.no;
     } else if (node.kind === "touch" && facts.isSafe(node.value)) {
       node = node.next;
-    } else if (node.kind === "set" && facts.isSet(node.slot)) {
+    } else if (node.kind === "set" && facts.holds(node.slot, node.value)) {
       node = node.next;
     } else {
       return node;

@@ -1,7 +1,7 @@
 /**
  * What a filter computes from a packet, as hash-consed expressions: two that look alike are one object, so comparing
- * by identity is value numbering. A packet doesn't change while a filter looks at it, and a slot is written at most
- * once on every path, so a value means the same wherever it stands.
+ * by identity is value numbering. A packet doesn't change while a filter looks at it, so a value means the same wherever it
+ * stands, unless a slot that it reads is written a second time on the way: what was known of it then ends there.
  *
  * Evaluating a value may end the program: a load outside of the captured bytes rejects the packet, and so does a
  * division by a zero that was computed. No rewriting here drops a load, for that would change a verdict.
@@ -28,6 +28,8 @@ interface Base {
   readonly max: number;
   /** Instructions to compute it from nothing, roughly. */
   readonly cost: number;
+  /** Whether evaluating it always ends the program: it divides by the constant 0. */
+  readonly fails: boolean;
 }
 
 export type Value =
@@ -50,7 +52,7 @@ const MAX = 0xffffffff;
 /** No capture is that long, and as an offset it lies below Linux's ancillary ones: such a load always fails. */
 const NOWHERE = 0x7fffffff;
 
-/** `a op b` in 32 bits, for constants; undefined for a division by 0 or a shift past the end. */
+/** `a op b` in 32 bits, for constants; undefined for a division by 0. Shifts past the end leave 0, as in libpcap. */
 export function fold(op: ValueOp, a: number, b: number): number | undefined {
   switch (op) {
     case "add":
@@ -70,9 +72,9 @@ export function fold(op: ValueOp, a: number, b: number): number | undefined {
     case "xor":
       return (a ^ b) >>> 0;
     case "lsh":
-      return b > 31 ? undefined : (a << b) >>> 0;
+      return b > 31 ? 0 : (a << b) >>> 0;
     case "rsh":
-      return b > 31 ? undefined : a >>> b;
+      return b > 31 ? 0 : a >>> b;
   }
 }
 
@@ -107,18 +109,41 @@ function boundOf(op: ValueOp, left: Value, right: Value): number {
   }
 }
 
+function alwaysFails(shape: Shape): boolean {
+  switch (shape.kind) {
+    case "load":
+      return shape.base?.fails === true;
+    case "negate":
+      return shape.operand.fails;
+    case "alu": {
+      const { op, left, right } = shape;
+      const divides = op === "div" || op === "mod";
+      return left.fails || right.fails || (divides && right.kind === "const" && right.value === 0);
+    }
+    default:
+      return false;
+  }
+}
+
 type Shape = Value extends infer V ? (V extends Value ? Omit<V, keyof Base> : never) : never;
 
 /** Makes values; one for each compilation. */
 export class Values {
   readonly #known = new Map<string, Value>();
+  readonly #byId: Value[] = [];
   #slots = 0;
+
+  /** The value of an id. */
+  withId(id: number): Value | undefined {
+    return this.#byId[id];
+  }
 
   #intern(key: string, shape: Shape, max: number, cost: number): Value {
     let value = this.#known.get(key);
     if (value === undefined) {
-      value = { ...shape, id: this.#known.size, max, cost } as Value;
+      value = { ...shape, id: this.#known.size, max, cost, fails: alwaysFails(shape) } as Value;
       this.#known.set(key, value);
+      this.#byId.push(value);
     }
     return value;
   }
@@ -182,6 +207,8 @@ export class Values {
       if (right.value === 0 && NEUTRAL_ZERO.has(op)) return left;
       if (right.value === 1 && (op === "mul" || op === "div")) return left;
       if (op === "and" && bitsOf(left.max) === (bitsOf(left.max) & right.value) >>> 0) return left;
+      // Nothing is left of it, but what it reads must be there.
+      if ((op === "lsh" || op === "rsh") && right.value > 31) return this.alu("and", left, this.constant(0));
       if (op === "sub") return this.alu("add", left, this.constant(-right.value));
       if (left.kind === "alu" && left.op === op && left.right.kind === "const" && COMMUTES.has(op)) {
         const both = fold(op, left.right.value, right.value) as number;
@@ -195,6 +222,22 @@ export class Values {
       boundOf(op, left, right),
       cost,
     );
+  }
+}
+
+/** Whether a value is computed from what a slot holds. */
+export function readsSlot(value: Value, slot: Slot): boolean {
+  switch (value.kind) {
+    case "slot":
+      return value.slot === slot;
+    case "load":
+      return value.base !== undefined && readsSlot(value.base, slot);
+    case "negate":
+      return readsSlot(value.operand, slot);
+    case "alu":
+      return readsSlot(value.left, slot) || readsSlot(value.right, slot);
+    default:
+      return false;
   }
 }
 
