@@ -3,6 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import asc from "assemblyscript/asc";
+import { dispatchSource } from "./core-dispatch.mjs";
+
+writeFileSync("src/core/assembly/helpers/dispatch.ts", await dispatchSource());
 
 const MODULES = [
   {

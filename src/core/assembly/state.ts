@@ -18,6 +18,13 @@ export let exec: u32 = 0;
 /** What compiled code may still spend on back edges and calls. */
 export let fuel: i64 = 0;
 
+/** Whether the run under way is one of compiled code. */
+export let compiled: bool = false;
+
+export function setCompiled(on: bool): void {
+  compiled = on;
+}
+
 /** Simulated CPUs; fixed by `init`. */
 export let cpus: u32 = 1;
 

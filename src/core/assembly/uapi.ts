@@ -24,18 +24,8 @@ export const MAP_TYPE_LPM_TRIE = 11;
 
 export const PROG_TYPE_XDP = 6;
 
-export const HELPER_MAP_LOOKUP_ELEM = 1;
-export const HELPER_MAP_UPDATE_ELEM = 2;
-export const HELPER_MAP_DELETE_ELEM = 3;
-export const HELPER_GET_PRANDOM_U32 = 7;
-export const HELPER_GET_SMP_PROCESSOR_ID = 8;
+// Helpers that the interpreter has a way of its own for; the numbers of all others are in helpers/dispatch.ts.
 export const HELPER_TAIL_CALL = 12;
-export const HELPER_REDIRECT = 23;
-export const HELPER_SKB_LOAD_BYTES = 26;
-export const HELPER_CSUM_DIFF = 28;
-export const HELPER_XDP_ADJUST_HEAD = 44;
-export const HELPER_XDP_ADJUST_META = 54;
-export const HELPER_XDP_ADJUST_TAIL = 65;
 export const HELPER_FOR_EACH_MAP_ELEM = 164;
 export const HELPER_LOOP = 181;
 
