@@ -37,6 +37,8 @@ export interface CoreExports {
 
   /** Once, first: allocates execution states and stacks for this many CPUs. The seed decides all random numbers. */
   init(cpus: number, seed: number): void;
+  /** Instead of `init`, over a memory that another instance has initialised: this one runs programs on a CPU of its own. */
+  join(cpu: number): void;
   exec_of(cpu: number): number;
   /** Notes a FAULT_ code and an address in the execution state of the run, and traps. */
   fault(code: number, address: number): never;
@@ -46,7 +48,15 @@ export interface CoreExports {
   free(address: number): void;
 
   /** Address of the descriptor, or -errno. */
-  map_create(type: number, keySize: number, valueSize: number, maxEntries: number, flags: number): number;
+  map_create(
+    type: number,
+    keySize: number,
+    valueSize: number,
+    maxEntries: number,
+    flags: number,
+    extra?: number,
+    inner?: number,
+  ): number;
   map_free(map: number): void;
   /** As programs do it, on the current CPU: address of the value or 0. */
   map_lookup_elem(map: number, key: number): number;
@@ -56,6 +66,24 @@ export interface CoreExports {
   map_lookup_copy(map: number, key: number, out: number, flags: bigint): number;
   map_update_copy(map: number, key: number, value: number, flags: bigint): number;
   map_delete(map: number, key: number): number;
+  map_lookup_and_delete(map: number, key: number, out: number, flags: bigint): number;
+  /** From now on the host may not write. 0 or -errno. */
+  map_freeze(map: number): number;
+  /** All elements of one bucket of a hash to `keys` and `values`: how many, or -ENOSPC. */
+  hash_batch(
+    map: number,
+    bucket: number,
+    keys: number,
+    values: number,
+    room: number,
+    flags: bigint,
+    drop: number,
+  ): number;
+  /** What bpf_get_stackid does with the addresses of a stack: its id or -errno. */
+  stack_map_put(map: number, addresses: number, count: number, flags: bigint): number;
+  /** Zeroed pages of an arena, at `address` if that is not 0; or 0. */
+  arena_alloc_pages(map: number, address: number, count: number): number;
+  arena_free_pages(map: number, address: number, count: number): void;
   /** The key after this one (0: the first) to `next`; -ENOENT after the last. */
   map_get_next_key(map: number, key: number, next: number): number;
   /** Address of the value on a CPU, or 0. */

@@ -165,7 +165,7 @@ export const MAP_SIZE = 256;
 // Ring buffers lie as in the kernel: three pages, then the data. The first page is the kernel's own; here it begins with
 // the map's descriptor and what the map keeps. Producer and consumer position begin the second and third page.
 // Address of the ring in the map's descriptor.
-export const RING_AT = MAP_PRIVATE;
+export const RING_AT = 64;
 export const RING_PAGE = 4096;
 export const RING_MAP = 0;
 export const RING_MASK = 4;

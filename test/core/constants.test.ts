@@ -72,7 +72,7 @@ test("fields of a structure do not overlap", () => {
     }
     expect(end, String(pattern)).toBeLessThanOrEqual(size);
   }
-  expect(layout.EXEC_SIZE).toBe(layout.EXEC_FRAMES + layout.MAX_NESTED * layout.FRAME_RECORD);
+  expect(layout.EXEC_REDIRECT_MAP).toBe(layout.EXEC_FRAMES + layout.MAX_NESTED * layout.FRAME_RECORD);
   expect(layout.MAX_NESTED).toBe(layout.MAX_TAIL_CALLS * (layout.MAX_FRAMES - 1) + layout.MAX_FRAMES);
   expect(layout.STACK_BYTES).toBe(layout.MAX_NESTED * layout.FRAME_SIZE);
 });

@@ -4,14 +4,10 @@
  */
 
 /** Waits for the word at `address` to become 0 and makes it 1. */
-// @ts-ignore: decorator
-@inline
 export function lock(address: u32): void {
   if (ASC_FEATURE_THREADS) acquire(address);
 }
 
-// @ts-ignore: decorator
-@inline
 export function unlock(address: u32): void {
   if (ASC_FEATURE_THREADS) atomic.store<i32>(address, 0);
 }
@@ -23,8 +19,6 @@ function acquire(address: u32): void {
 }
 
 /** Adds to a counter; what it was before. */
-// @ts-ignore: decorator
-@inline
 export function addTo(address: u32, amount: u32): u32 {
   if (ASC_FEATURE_THREADS) return atomic.add<u32>(address, amount);
   const before = load<u32>(address);

@@ -271,7 +271,9 @@ function check(
       if ((flags & ~ARENA_FLAGS) != 0 || (extra & (PAGE - 1)) != 0) return -EINVAL;
       return maxEntries > 1 << 20 ? -E2BIG : 0;
     case MAP_TYPE_STRUCT_OPS:
-      return keySize != 4 || maxEntries != 1 || valueSize == 0 || (flags & ~(BPF_F_LINK | (1 << 15))) != 0 ? -EINVAL : 0;
+      return keySize != 4 || maxEntries != 1 || valueSize == 0 || (flags & ~(BPF_F_LINK | (1 << 15))) != 0
+        ? -EINVAL
+        : 0;
     default:
       return isStorage(type) ? checkStorage(type, keySize, valueSize, maxEntries, flags) : -EINVAL;
   }

@@ -160,17 +160,16 @@ function search(bucket: u32, hash: u32, key: u32, size: u32): u32 {
 }
 
 /** The same for readers, who hold no lock. */
-// @ts-ignore: decorator
-@inline
 function find(map: u32, hash: u32, key: u32, size: u32): u32 {
   const bucket = bucketOf(map, hash);
-  if (!ASC_FEATURE_THREADS) return search(bucket, hash, key, size);
-  for (;;) {
+  let element = search(bucket, hash, key, size);
+  if (!ASC_FEATURE_THREADS) return element;
+  while (element == 0) {
     const seen = atomic.load<u32>(bucket + 4);
-    const element = search(bucket, hash, key, size);
-    if (element != 0) return element;
-    if ((seen & 1) == 0 && atomic.load<u32>(bucket + 4) == seen) return 0;
+    element = search(bucket, hash, key, size);
+    if (element == 0 && (seen & 1) == 0 && atomic.load<u32>(bucket + 4) == seen) break;
   }
+  return element;
 }
 
 function findKey(map: u32, key: u32): u32 {

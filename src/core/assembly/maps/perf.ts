@@ -52,7 +52,7 @@ export function perf_event_output(context: u32, map: u32, flags: u64, data: u32,
   const buffer = slotObject(map, index);
   if (buffer == 0) return -ENOENT;
   if (load<u32>(buffer, PERF_CPU) != cpu) return -EOPNOTSUPP;
-  const packet = extra == 0 ? 0 : load<u32>(context, kind == KIND_XDP ? XDP_DATA : SKB_DATA);
+  const packet = extra == 0 ? 0 : load<u32>(context + (kind == KIND_XDP ? XDP_DATA : SKB_DATA));
   return writeSample(buffer, packet, data, size, extra);
 }
 

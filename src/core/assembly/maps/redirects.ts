@@ -1,12 +1,13 @@
 /** bpf_redirect_map (net/core/filter.c, __bpf_xdp_redirect_map): notes map, key and target; the run's result shows them. */
-import { EXEC_REDIRECT, EXEC_REDIRECT_FLAGS, EXEC_REDIRECT_KEY, EXEC_REDIRECT_MAP, MAP_TYPE } from "../../layout";
-import { exec } from "../state";
 import {
-  MAP_TYPE_DEVMAP,
-  MAP_TYPE_DEVMAP_HASH,
-  XDP_ABORTED,
-  XDP_REDIRECT,
-} from "../uapi";
+  EXEC_REDIRECT,
+  EXEC_REDIRECT_FLAGS,
+  EXEC_REDIRECT_KEY,
+  EXEC_REDIRECT_MAP,
+  MAP_TYPE,
+} from "../../layout";
+import { exec } from "../state";
+import { MAP_TYPE_DEVMAP, MAP_TYPE_DEVMAP_HASH, XDP_ABORTED, XDP_REDIRECT } from "../uapi";
 import { hashLookup } from "./hash";
 import { slotObject } from "./slots";
 

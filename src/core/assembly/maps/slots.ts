@@ -6,7 +6,15 @@
  * How each type answers to wrong arguments is its own: kernel/bpf/arraymap.c (fd_array), devmap.c, cpumap.c,
  * reuseport_array.c, net/xdp/xskmap.c, net/core/sock_map.c.
  */
-import { MAP_COUNT, MAP_LOCK, MAP_MAX_ENTRIES, MAP_STRIDE, MAP_TYPE, MAP_VALUE_SIZE, MAP_VALUES } from "../../layout";
+import {
+  MAP_COUNT,
+  MAP_LOCK,
+  MAP_MAX_ENTRIES,
+  MAP_STRIDE,
+  MAP_TYPE,
+  MAP_VALUE_SIZE,
+  MAP_VALUES,
+} from "../../layout";
 import { lock, unlock } from "../lock";
 import {
   BPF_EXIST,

@@ -60,7 +60,15 @@ import {
 import { arrayCheckUpdate, arrayLookup, arrayNextKey, arrayUpdate } from "./array";
 import { bloomPeek, bloomPush } from "./bloom";
 import { isPerCpu, roundUp8 } from "./descriptor";
-import { hashCopy, hashDelete, hashElement, hashLookup, hashLookupAndDelete, hashNextKey, hashUpdate } from "./hash";
+import {
+  hashCopy,
+  hashDelete,
+  hashElement,
+  hashLookup,
+  hashLookupAndDelete,
+  hashNextKey,
+  hashUpdate,
+} from "./hash";
 import { deleteElement } from "./program";
 import { programsDelete, programsLookup, programsUpdate } from "./programs";
 import { queuePush, queueRead } from "./queue";
@@ -169,7 +177,11 @@ export function map_lookup_copy(map: u32, key: u32, out: u32, flags: u64): i32 {
 
 /** Of types that have no elements for bpf(2): ring buffers and arenas say so in their own ways. */
 function noElements(type: i32): i32 {
-  return type == MAP_TYPE_RINGBUF || type == MAP_TYPE_USER_RINGBUF ? -ENOTSUPP : type == MAP_TYPE_ARENA ? -EINVAL : -EOPNOTSUPP;
+  return type == MAP_TYPE_RINGBUF || type == MAP_TYPE_USER_RINGBUF
+    ? -ENOTSUPP
+    : type == MAP_TYPE_ARENA
+      ? -EINVAL
+      : -EOPNOTSUPP;
 }
 
 function copyElement(map: u32, element: u32, out: u32, flags: u64): i32 {
