@@ -102,6 +102,7 @@ export class Program {
   readonly verified = false;
   readonly #hook: Hook | undefined;
   readonly #host: ProgramHost;
+  #compilation: Compilation | undefined;
 
   constructor(host: ProgramHost, image: ProgramImage, hook: Hook | undefined, descriptor: number) {
     this.#host = host;
@@ -213,7 +214,8 @@ export class Program {
    * @throws BpfError code "unsupported" if the JavaScript engine's limits do not allow it.
    */
   compile(): Compilation {
-    return this.#host.compile(this);
+    this.#compilation ??= this.#host.compile(this);
+    return this.#compilation;
   }
 
   /** A 32-bit result as the program type reads it. */

@@ -1,3 +1,4 @@
 /** The verifier: proves that a program is safe, as Linux 6.18 does. */
 export type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 export { type VerifierResult, type VerifierStatistics, verify } from "./verify.ts";
+export { type ProgramTraits, verifierProgram } from "./from-object.ts";

@@ -1,0 +1,67 @@
+/** A linked program of an object as the verifier takes it. */
+import { MAP_FLAGS } from "../uapi/index.ts";
+import type { AttachType, ProgramType } from "../uapi/index.ts";
+import type { LinkedProgram, MapSpec } from "../object/index.ts";
+import type { VerifierMap, VerifierProgram } from "./input.ts";
+
+/** What the object's section name says, or the caller wants otherwise. */
+export interface ProgramTraits {
+  readonly type: ProgramType;
+  readonly attachType?: AttachType | undefined;
+  readonly license: string;
+  readonly sleepable?: boolean;
+  readonly frags?: boolean;
+}
+
+const PAGE = 4096;
+
+/**
+ * A program with the maps that it refers to. The same map specification becomes the same map, so that registers which
+ * point into it compare equal.
+ *
+ * @example
+ * verify(verifierProgram(linkProgram(spec, "firewall"), { type: "xdp", license: spec.license }));
+ */
+export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): VerifierProgram {
+  const known = new Map<MapSpec, VerifierMap>();
+  const mapOf = (spec: MapSpec): VerifierMap => {
+    const seen = known.get(spec);
+    if (seen !== undefined) return seen;
+    const made: VerifierMap = {
+      name: spec.name,
+      // The kernel refuses to create a map of an unknown type, so no program can refer to one.
+      type: spec.type === "unknown" ? "hash" : spec.type,
+      keySize: spec.keySize,
+      valueSize: spec.valueSize,
+      maxEntries: entriesOf(spec),
+      flags: spec.flags,
+      btf: linked.btf,
+      key: spec.contents === undefined ? spec.key : undefined,
+      value: spec.value,
+      frozen: spec.frozen && (spec.flags & MAP_FLAGS.rdonly_prog) !== 0,
+      contents: spec.contents,
+      inner: spec.innerMap === undefined ? undefined : mapOf(spec.innerMap),
+    };
+    known.set(spec, made);
+    return made;
+  };
+  const maps = new Map<number, VerifierMap>();
+  for (const [slot, reference] of linked.references) {
+    if (reference.kind !== "extern") maps.set(slot, mapOf(reference.map));
+  }
+  return {
+    name: linked.name,
+    instructions: linked.instructions,
+    maps,
+    btf: linked.btf,
+    functionInfo: linked.functionInfo,
+    lines: linked.lines,
+    ...traits,
+  };
+}
+
+/** What a loader makes of sizes that an object leaves open. */
+function entriesOf({ type, maxEntries }: MapSpec): number {
+  if (type !== "ringbuf" && type !== "user_ringbuf") return maxEntries;
+  return 2 ** Math.ceil(Math.log2(Math.ceil(Math.max(1, maxEntries) / PAGE) * PAGE));
+}

@@ -1,0 +1,96 @@
+/** The running kernel's answers, kept on disk: it is deterministic, so each program is asked about once. */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { release, tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
+import { BpfError } from "../../src/errors.ts";
+import {
+  Handle,
+  Kernel,
+  type KernelMap,
+  type ProgramDefinition,
+  attemptLoad,
+} from "../../src/kernel/index.ts";
+import { nameOfErrno } from "../../src/kernel/errno.ts";
+import { createMapOf, linkObject, resolveReferences } from "../../src/kernel/load.ts";
+import { type Answer, answerOf } from "./answer.ts";
+import type { Subject } from "./subject.ts";
+
+/** Changes when what is asked or kept changes. */
+const FORMAT = 4;
+const CACHE = process.env["SKEP_VERIFY_CACHE"] ?? join(tmpdir(), "skep-verify-diff");
+
+/** Above this number of processed instructions the log of level 2 is too long to keep: level 1 has to do. */
+const LONG = 20_000;
+
+/** The kernel's answer, or why it could not be asked: a map or BTF that it does not make, no privilege. */
+export type KernelAnswer = Answer | { readonly unasked: string };
+
+export class KernelSide {
+  #kernel: Kernel | undefined;
+
+  async answer(subject: Subject): Promise<KernelAnswer> {
+    const key = createHash("sha256").update(`${FORMAT} ${release()} ${subject.key}`).digest("hex");
+    const path = join(CACHE, key.slice(0, 2), `${key.slice(2)}.gz`);
+    if (existsSync(path)) return JSON.parse(gunzipSync(readFileSync(path)).toString()) as KernelAnswer;
+    this.#kernel ??= await Kernel.open();
+    const answer = ask(this.#kernel, subject);
+    mkdirSync(join(CACHE, key.slice(0, 2)), { recursive: true });
+    writeFileSync(path, gzipSync(JSON.stringify(answer)));
+    return answer;
+  }
+
+  close(): void {
+    this.#kernel?.close();
+  }
+}
+
+function ask(kernel: Kernel, subject: Subject): KernelAnswer {
+  const open: Handle[] = [];
+  try {
+    const { definition, btf } = definitionOf(kernel, subject);
+    if (btf !== undefined) open.push(btf);
+    const maps: Record<string, KernelMap> = {};
+    for (const reference of subject.linked.references.values()) {
+      if (reference.kind === "extern" || maps[reference.map.name] !== undefined) continue;
+      const map = createMapOf(kernel, reference.map, btf as never);
+      maps[reference.map.name] = map;
+      open.push(map);
+    }
+    const instructions = resolveReferences(subject.linked, maps);
+    const load = (level: number): Answer | undefined => {
+      // Level 4 tells time and stack depth as well.
+      const { result, log } = attemptLoad(kernel, { ...definition, instructions }, level | 4);
+      if (result >= 0) new Handle(kernel, result).close();
+      else if (log.trim() === "") return undefined;
+      return { ...answerOf(result >= 0, result >= 0 ? "" : nameOfErrno(result), log), level };
+    };
+    const short = load(1);
+    if (short === undefined) return { unasked: "refused without a log" };
+    return short.processed > LONG ? short : { ...(load(2) ?? short), microseconds: short.microseconds };
+  } catch (error) {
+    if (error instanceof BpfError) return { unasked: error.message };
+    throw error;
+  } finally {
+    for (const handle of open.reverse()) handle.close();
+  }
+}
+
+function definitionOf(
+  kernel: Kernel,
+  { name, type, attachType, license, flags, linked, spec }: Subject,
+): { readonly definition: ProgramDefinition; readonly btf: Handle | undefined } {
+  const common = { name, type, license, flags, instructions: linked.instructions };
+  if (spec.btf === undefined || linked.program === undefined) {
+    return {
+      definition: { ...common, ...(attachType === undefined ? {} : { expectedAttachType: attachType }) },
+      btf: undefined,
+    };
+  }
+  const { definitions, btf } = linkObject(kernel, spec, [name]);
+  // CO-RE has been applied here, so that both sides see the same instructions and the kernel's log has no lines of it.
+  const definition = { ...(definitions[0] as ProgramDefinition), flags };
+  delete (definition as { coreRelocations?: unknown }).coreRelocations;
+  return { definition, btf };
+}

@@ -1,0 +1,83 @@
+/**
+ * `npm run verify-diff -- FILES [--json]`: every program of the objects, judged by our verifier and by the running kernel's.
+ * A table of agreement, or one JSON line for each program.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { type Difference, compareAnswers } from "./compare.ts";
+import { KernelSide } from "./kernel-side.ts";
+import { needsOf } from "./needs.ts";
+import { ourAnswer } from "./our-side.ts";
+import { subjectsOf } from "./subject.ts";
+import { type Row, summary } from "./summary.ts";
+
+/** Returns the exit status: 1 if we accepted what the kernel rejects. */
+export async function main(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      program: { type: "string", short: "p" },
+      core: { type: "boolean", default: false },
+      differing: { type: "boolean", short: "d", default: false },
+      logs: { type: "string" },
+      out: { type: "string" },
+      limit: { type: "string", default: "60" },
+    },
+  });
+  if (positionals.length === 0) {
+    console.error(
+      "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]",
+    );
+    return 2;
+  }
+  const kernel = new KernelSide();
+  const rows: Row[] = [];
+  try {
+    for (const path of positionals) {
+      for (const subject of subjectsOf(path)) {
+        if (values.program !== undefined && subject.name !== values.program) continue;
+        if ("reason" in subject) {
+          rows.push({ ...subject, needs: [], unjudged: subject.reason });
+          continue;
+        }
+        const { file, name, section, type } = subject;
+        const needs = needsOf(subject);
+        if (values.core && needs.length > 0) continue;
+        const theirs = await kernel.answer(subject);
+        if ("unasked" in theirs) {
+          rows.push({ file, name, needs, unjudged: theirs.unasked });
+          continue;
+        }
+        const ours = ourAnswer(subject, theirs.level, Number(values.limit) * 1000);
+        const difference: Difference = compareAnswers(ours, theirs);
+        const row: Row = { file, name, section, type, needs, ours, theirs, difference };
+        rows.push(row);
+        if (values.json && !(values.differing && same(difference))) console.log(JSON.stringify(brief(row)));
+        if (values.logs !== undefined && !difference.log) {
+          const stem = `${values.logs}/${file}.${name.replaceAll(/[^\w.-]+/g, "_").slice(0, 100)}`;
+          writeFileSync(`${stem}.ours`, ours.log);
+          writeFileSync(`${stem}.kernel`, theirs.log);
+        }
+      }
+    }
+  } finally {
+    kernel.close();
+  }
+  if (values.out !== undefined) {
+    writeFileSync(values.out, rows.map((row) => `${JSON.stringify(brief(row))}\n`).join(""));
+  }
+  if (!values.json) console.log(summary(rows, values.differing));
+  return rows.some(({ difference }) => difference?.falseAccept === true) ? 1 : 0;
+}
+
+function same({ verdict, line, processed, states, log }: Difference): boolean {
+  return verdict && line && processed && states && log;
+}
+
+/** Without the logs, which may be megabytes. */
+function brief({ ours, theirs, ...row }: Row): unknown {
+  const cut = (answer: { readonly log: string }): unknown => ({ ...answer, log: undefined });
+  return { ...row, ...(ours ? { ours: cut(ours) } : {}), ...(theirs ? { kernel: cut(theirs) } : {}) };
+}
