@@ -3,6 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import asc from "assemblyscript/asc";
+import { dispatchSource } from "./core-dispatch.mjs";
+
+writeFileSync("src/core/assembly/helpers/dispatch.ts", await dispatchSource());
+
+const FEATURES = "bulk-memory,sign-extension,mutable-globals,nontrapping-f2i";
+// What all instances over a memory share lies before the core's own data: CORE_DATA of src/core/layout.ts.
+const CORE_FLAGS = ["--importMemory", "--importTable", "--memoryBase", String(0x10200)];
 
 const MODULES = [
   {
@@ -10,7 +17,16 @@ const MODULES = [
     source: "src/core/assembly",
     target: "src/core/core.wasm.ts",
     constant: "CORE_WASM",
-    flags: ["--importMemory", "--importTable", "--memoryBase", "65536"],
+    flags: CORE_FLAGS,
+  },
+  // For a memory that threads share: with locks and atomic operations.
+  {
+    name: "core-shared.wasm",
+    source: "src/core/assembly",
+    target: "src/core/core-shared.wasm.ts",
+    constant: "SHARED_CORE_WASM",
+    flags: [...CORE_FLAGS, "--sharedMemory", "--initialMemory", "16", "--maximumMemory", "65536"],
+    features: `${FEATURES},threads`,
   },
   {
     name: "scalar.wasm",
@@ -21,7 +37,7 @@ const MODULES = [
   },
 ];
 
-for (const { name, source, target, constant, flags } of MODULES) {
+for (const { name, source, target, constant, flags, features = FEATURES } of MODULES) {
   const scratch = mkdtempSync(join(tmpdir(), "skep-core-"));
   const out = join(scratch, name);
   const { error, stderr } = await asc.main([
@@ -35,7 +51,7 @@ for (const { name, source, target, constant, flags } of MODULES) {
     "-O3",
     "--converge",
     "--enable",
-    "bulk-memory,sign-extension,mutable-globals,nontrapping-f2i",
+    features,
   ]);
   if (error) {
     console.error(stderr.toString() || String(error));

@@ -5,6 +5,7 @@ import { type FileHandle, open, readFile, rename, stat, unlink } from "node:fs/p
 import { basename, dirname, join } from "node:path";
 import { BpfError } from "../errors.ts";
 import { type ObjectSpec, parseObject } from "../object/index.ts";
+import type { Options, Values } from "./command.ts";
 
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: "no such file",
@@ -34,11 +35,15 @@ export async function readInput(path: string): Promise<Uint8Array> {
   }
 }
 
-/** An object; errors that arise inside it name the file. */
-export async function readObject(path: string): Promise<ObjectSpec> {
+export const STRICT_OPTION: Options = {
+  strict: { type: "boolean", help: "refuse what libbpf 1.x would refuse" },
+};
+
+/** An object, read as `--strict` among the values says; errors that arise inside it name the file. */
+export async function readObject(path: string, values: Values): Promise<ObjectSpec> {
   const bytes = await readInput(path);
   try {
-    return parseObject(bytes, { name: path });
+    return parseObject(bytes, { name: path, strict: values["strict"] === true });
   } catch (error) {
     if (!(error instanceof BpfError) || error.message.includes(path)) throw error;
     throw new BpfError(error.code, `${path}: ${error.message}`, {

@@ -37,6 +37,8 @@ export interface CoreExports {
 
   /** Once, first: allocates execution states and stacks for this many CPUs. The seed decides all random numbers. */
   init(cpus: number, seed: number): void;
+  /** Instead of `init`, over a memory that another instance has initialised: this one runs programs on a CPU of its own. */
+  join(cpu: number): void;
   exec_of(cpu: number): number;
   /** Notes a FAULT_ code and an address in the execution state of the run, and traps. */
   fault(code: number, address: number): never;
@@ -46,7 +48,15 @@ export interface CoreExports {
   free(address: number): void;
 
   /** Address of the descriptor, or -errno. */
-  map_create(type: number, keySize: number, valueSize: number, maxEntries: number, flags: number): number;
+  map_create(
+    type: number,
+    keySize: number,
+    valueSize: number,
+    maxEntries: number,
+    flags: number,
+    extra?: number,
+    inner?: number,
+  ): number;
   map_free(map: number): void;
   /** As programs do it, on the current CPU: address of the value or 0. */
   map_lookup_elem(map: number, key: number): number;
@@ -56,6 +66,24 @@ export interface CoreExports {
   map_lookup_copy(map: number, key: number, out: number, flags: bigint): number;
   map_update_copy(map: number, key: number, value: number, flags: bigint): number;
   map_delete(map: number, key: number): number;
+  map_lookup_and_delete(map: number, key: number, out: number, flags: bigint): number;
+  /** From now on the host may not write. 0 or -errno. */
+  map_freeze(map: number): number;
+  /** All elements of one bucket of a hash to `keys` and `values`: how many, or -ENOSPC. */
+  hash_batch(
+    map: number,
+    bucket: number,
+    keys: number,
+    values: number,
+    room: number,
+    flags: bigint,
+    drop: number,
+  ): number;
+  /** What bpf_get_stackid does with the addresses of a stack: its id or -errno. */
+  stack_map_put(map: number, addresses: number, count: number, flags: bigint): number;
+  /** Zeroed pages of an arena, at `address` if that is not 0; or 0. */
+  arena_alloc_pages(map: number, address: number, count: number): number;
+  arena_free_pages(map: number, address: number, count: number): void;
   /** The key after this one (0: the first) to `next`; -ENOENT after the last. */
   map_get_next_key(map: number, key: number, next: number): number;
   /** Address of the value on a CPU, or 0. */
@@ -70,6 +98,15 @@ export interface CoreExports {
   interpret(exec: number, budget: bigint): number;
   /** Whether the interpreter runs the core's helpers itself (1, the default) or leaves all calls to the host (0). */
   use_core_helpers(on: number): void;
+  /** Lets the host take calls of one helper of the core (1), or gives it back (0). */
+  replace_helper(id: number, on: number): void;
+  /**
+   * For a helper of the host: calls a function of the running program (FUNC_ descriptor) in whatever engine runs it, with r1
+   * to r5 of the execution state; the result is in r0. A STATUS_ constant.
+   */
+  call_back(func: number, budget: number): number;
+  /** Runs a function by itself, such as a timer's callback, with r1 to r5 of the execution state. A STATUS_ constant. */
+  run_callback(exec: number, func: number, compiled: number, budget: number): number;
   /** Runs a compiled function; the result is in r0 of the execution state. */
   run_jit(exec: number, func: number, r1: number, r2: number): void;
   /** Runs a program RUN_COUNT times (RUN_ order) with two arguments; a STATUS_ constant. r0 is in the execution state. */

@@ -6,6 +6,24 @@
 // Addresses below are never handed out, so a NULL pointer with any 16-bit offset hits nothing.
 export const FIRST_ADDRESS = 0x10000;
 
+// --- What all instances of the core that share the memory have in common ------------------------------------------------
+
+// It lies at FIRST_ADDRESS, before the core's own data (scripts/build-core.mjs has the same number).
+export const CORE_CPUS = 0x10000;
+export const CORE_STATES = 0x10004;
+// Of the allocator: a lock, the top of the heap, the end of what was in use before, the first large free block.
+export const CORE_ALLOC_LOCK = 0x10008;
+export const CORE_TOP = 0x1000c;
+export const CORE_DIRTY_END = 0x10010;
+export const CORE_FIRST_LARGE = 0x10014;
+// Counts runs of programs and operations of the host: what a map gets back in one is free in the next.
+export const CORE_RUNS = 0x10018;
+// Seed of the hashes of maps (u64).
+export const CORE_SEED = 0x10020;
+// Heads of the lists of free blocks, one for each of 53 size classes.
+export const CORE_CLASSES = 0x10040;
+export const CORE_DATA = 0x10200;
+
 // --- Limits -----------------------------------------------------------------------------------------------------
 
 // linux/bpf_verifier.h MAX_CALL_FRAMES, linux/filter.h MAX_BPF_STACK.
@@ -73,7 +91,13 @@ export const FRAME_RECORD_BUCKET = 76;
 export const FRAME_RECORD_INDEX = 80;
 export const FRAME_RECORD_KEY = 84;
 export const FRAME_RECORD_VALUE = 88;
-export const EXEC_SIZE = 23104;
+// What the last bpf_redirect_map found: the map, 0 for none, and the key. The cgroup whose storage bpf_get_local_storage gives.
+export const EXEC_REDIRECT_MAP = 23104;
+export const EXEC_REDIRECT_KEY = 23108;
+export const EXEC_CGROUP = 23112;
+// 1 while a thread runs a program on this CPU, where threads share the memory.
+export const EXEC_BUSY = 23116;
+export const EXEC_SIZE = 23168;
 
 // --- Why a run was stopped ----------------------------------------------------------------------------------------
 
@@ -119,11 +143,53 @@ export const MAP_ID = 20;
 export const MAP_VALUES = 24;
 export const MAP_STRIDE = 28;
 export const MAP_CPU_STRIDE = 32;
-// Elements present (hashes and tries).
+// Elements present (hashes, tries, queues, program arrays, maps of maps).
 export const MAP_COUNT = 36;
+// Lock of the map's structure, for memories that threads share.
+export const MAP_LOCK = 40;
+// The fields of a value that are the kernel's: address of their number, then of offset and size of each, ascending; 0 for
+// none. Offset of the bpf_spin_lock in a value, NO_SPIN_LOCK if it has none.
+export const MAP_RECORD = 44;
+export const MAP_SPIN_LOCK = 48;
+export const NO_SPIN_LOCK = 0xffffffff;
+// 1 after BPF_MAP_FREEZE.
+export const MAP_FROZEN = 52;
+// map_extra of BPF_MAP_CREATE, its low half.
+export const MAP_EXTRA = 56;
+// Of maps of maps: the descriptor of the map that shows what inner maps are like.
+export const MAP_INNER = 60;
 // From here on private to each type, see assembly/.
-export const MAP_PRIVATE = 40;
-export const MAP_SIZE = 128;
+export const MAP_PRIVATE = 64;
+export const MAP_SIZE = 256;
+
+// Ring buffers lie as in the kernel: three pages, then the data. The first page is the kernel's own; here it begins with
+// the map's descriptor and what the map keeps. Producer and consumer position begin the second and third page.
+// Address of the ring in the map's descriptor.
+export const RING_AT = 64;
+export const RING_PAGE = 4096;
+export const RING_MAP = 0;
+export const RING_MASK = 4;
+export const RING_LOCK = 8;
+// How often a reader was woken; readers wait for it to change.
+export const RING_WAKEUPS = 12;
+export const RING_PENDING = 16;
+// A user ring buffer is being drained.
+export const RING_BUSY = 24;
+export const RING_CONSUMER = 0x1000;
+export const RING_PRODUCER = 0x2000;
+export const RING_DATA = 0x3000;
+
+// A perf buffer of one CPU, whose address a perf event array's slot holds. Size of the data (a power of two), samples lost
+// since the last one that was written (and in all), wakeups, whose CPU it is, how many bytes make a wakeup.
+export const PERF_SIZE = 0;
+export const PERF_LOST = 4;
+export const PERF_WAKEUPS = 8;
+export const PERF_CPU = 12;
+export const PERF_LOCK = 16;
+export const PERF_HEAD = 24;
+export const PERF_TAIL = 32;
+export const PERF_ID = 40;
+export const PERF_DATA = 64;
 
 // --- Contexts ---------------------------------------------------------------------------------------------------------
 

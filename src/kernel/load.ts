@@ -6,7 +6,9 @@ import {
   type LinkedProgram,
   type MapSpec,
   type ObjectSpec,
+  kernelStructOps,
   linkProgram,
+  resolveExterns,
 } from "../object/index.ts";
 import { ATTACH_TYPES, type AttachType, type MapType } from "../uapi/index.ts";
 import { type KernelBtf, loadBtf } from "./btf.ts";
@@ -17,7 +19,8 @@ import { type KernelMap, type MapDefinition, createMap } from "./map.ts";
 import type { ProgramDefinition } from "./program.ts";
 import { LITTLE_ENDIAN, roundUp } from "./struct.ts";
 import { PROGRAM_FLAGS } from "./tables.ts";
-import { attachTypeId, kernelAddress, kernelTypeId } from "./vmlinux.ts";
+import { kernelConfig } from "./kconfig.ts";
+import { attachTypeId, kernelAddress, kernelTypeId, vmlinuxBtf } from "./vmlinux.ts";
 
 /** Linked programs of an object with the BTF that goes with all of them. */
 export interface LinkedObject {
@@ -32,7 +35,8 @@ export interface LinkedObject {
  * Links programs and loads the object's BTF. BTF that the kernel rejects is left out, with a warning: programs and maps
  * mostly do without, and what does not says so when it is loaded.
  */
-export function linkObject(kernel: Kernel, spec: ObjectSpec, names: readonly string[]): LinkedObject {
+export function linkObject(kernel: Kernel, object: ObjectSpec, names: readonly string[]): LinkedObject {
+  const spec = withKernelConfig(object);
   if (spec.littleEndian !== LITTLE_ENDIAN) {
     throw new BpfError(
       "unsupported",
@@ -55,8 +59,33 @@ export function linkObject(kernel: Kernel, spec: ObjectSpec, names: readonly str
       records = programs.map(() => ({}));
     }
   }
-  const definitions = programs.map((program, index) => definitionOf(program, btf, records[index] ?? {}));
+  const members = structOpsMembers(spec, programs);
+  const definitions = programs.map((program, index) => ({
+    ...definitionOf(program, btf, records[index] ?? {}),
+    ...members.get(program.name),
+  }));
   return { spec, programs, definitions, btf, warnings };
+}
+
+/** Configuration values as this kernel has them; symbols and functions are the kernel's to find. */
+function withKernelConfig(spec: ObjectSpec): ObjectSpec {
+  if (!Object.values(spec.externs).some(({ kind }) => kind === "kconfig")) return spec;
+  return resolveExterns(spec, { kconfig: kernelConfig(), ksyms: "keep" });
+}
+
+/** What struct_ops programs implement, by program. */
+function structOpsMembers(
+  spec: ObjectSpec,
+  programs: readonly LinkedProgram[],
+): ReadonlyMap<string, Pick<ProgramDefinition, "attachBtfId" | "expectedAttachType">> {
+  const found = new Map<string, Pick<ProgramDefinition, "attachBtfId" | "expectedAttachType">>();
+  if (!programs.some(({ program }) => program?.type === "struct_ops")) return found;
+  for (const map of Object.values(spec.maps)) {
+    if (map.type !== "struct_ops") continue;
+    for (const { program, attachType, index } of kernelStructOps(spec, map, vmlinuxBtf()).members)
+      found.set(program, { attachBtfId: attachType, expectedAttachType: index });
+  }
+  return found;
 }
 
 /** All that PROG_LOAD wants but the descriptors of maps. */
@@ -141,7 +170,7 @@ function resolveExtern(
   if (kind === "kconfig") {
     throw new BpfError(
       "unsupported",
-      `program '${program}': kernel configuration value '${name}' is not supported yet`,
+      `program '${program}': this kernel's configuration has no value '${name}'`,
       { where },
     );
   }
@@ -184,14 +213,31 @@ const WITHOUT_BTF: ReadonlySet<MapType> = new Set<MapType>([
 const PAGE = 4096;
 
 /** Creates a map of an object, fills it, and freezes it if it is constant. */
-export function createMapOf(kernel: Kernel, spec: MapSpec, btf: KernelBtf | undefined): KernelMap {
+export function createMapOf(
+  kernel: Kernel,
+  object: ObjectSpec,
+  spec: MapSpec,
+  btf: KernelBtf | undefined,
+): KernelMap {
   const { name, type, contents } = spec;
   const where = { map: name };
   if (type === "unknown")
     throw new BpfError("map", `map '${name}': there is no map type ${spec.typeId}`, { where });
-  if (type === "struct_ops")
-    throw new BpfError("unsupported", `map '${name}': struct_ops is not supported yet`, { where });
-  using inner = spec.innerMap === undefined ? undefined : createMapOf(kernel, spec.innerMap, btf);
+  if (type === "struct_ops") {
+    // It stays without a value: giving it one is what registers it with the kernel, and nothing is attached here.
+    const { valueType, value } = kernelStructOps(object, spec, vmlinuxBtf());
+    return createMap(kernel, {
+      type,
+      name,
+      keySize: spec.keySize,
+      valueSize: value.length,
+      maxEntries: 1,
+      flags: spec.flags,
+      kernelValueTypeId: valueType,
+      ...(btf === undefined ? {} : { btf }),
+    });
+  }
+  using inner = spec.innerMap === undefined ? undefined : createMapOf(kernel, object, spec.innerMap, btf);
   const definition: MapDefinition = {
     type,
     name,

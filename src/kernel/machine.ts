@@ -121,7 +121,7 @@ export class KernelMachine {
     const codec = (id: number | undefined, size: number): ReturnType<typeof codecOf> =>
       object.btf === undefined || id === undefined || id === 0 ? undefined : codecOf(object.btf, id, size);
     return new TypedMap(
-      createMapOf(this.kernel, spec, btf),
+      createMapOf(this.kernel, object, spec, btf),
       spec.name,
       codec(spec.key, spec.keySize),
       codec(spec.value, spec.valueSize),

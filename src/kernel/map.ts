@@ -24,6 +24,8 @@ export interface MapDefinition {
   readonly btf?: Handle;
   readonly keyTypeId?: number;
   readonly valueTypeId?: number;
+  /** Of struct_ops: the kernel's type of the value. */
+  readonly kernelValueTypeId?: number;
 }
 
 /** An update flag by name, or the bits. */
@@ -64,6 +66,7 @@ export function createMap(kernel: Kernel, definition: MapDefinition): KernelMap 
     btf_fd: definition.btf?.fd,
     btf_key_type_id: definition.keyTypeId,
     btf_value_type_id: definition.valueTypeId,
+    btf_vmlinux_value_type_id: definition.kernelValueTypeId,
     map_extra: definition.mapExtra,
   });
   if (result < 0) {

@@ -23,7 +23,8 @@ export interface ProgramDefinition {
   readonly instructions: readonly Instruction[];
   /** Default "GPL". */
   readonly license?: string;
-  readonly expectedAttachType?: AttachType;
+  /** Of struct_ops programs a number: the index of the member that it implements. */
+  readonly expectedAttachType?: AttachType | number;
   /** Bits of PROGRAM_FLAGS. */
   readonly flags?: number;
   /**
@@ -68,6 +69,10 @@ export function loadProgram(kernel: Kernel, definition: ProgramDefinition): Kern
   return new KernelProgram(kernel, result, definition, log);
 }
 
+function attachTypeNumber(type: AttachType | number | undefined): number | undefined {
+  return typeof type === "number" ? type : ATTACH_TYPES.find(({ name }) => name === type)?.id;
+}
+
 /** One PROG_LOAD without exceptions: the descriptor, which is the caller's to close, or the negated errno. */
 export function attemptLoad(kernel: Kernel, definition: ProgramDefinition, logLevel: number): Logged {
   const { instructions, functionInfo, lineInfo, coreRelocations, fdArray } = definition;
@@ -80,7 +85,7 @@ export function attemptLoad(kernel: Kernel, definition: ProgramDefinition, logLe
     license: new TextEncoder().encode(`${definition.license ?? DEFAULT_LICENSE}\0`),
     prog_flags: definition.flags,
     prog_name: objectName(definition.name ?? ""),
-    expected_attach_type: ATTACH_TYPES.find(({ name }) => name === definition.expectedAttachType)?.id,
+    expected_attach_type: attachTypeNumber(definition.expectedAttachType),
     prog_btf_fd: definition.btf?.fd,
     func_info_rec_size: functionInfo?.recordSize,
     func_info: functionInfo?.bytes,

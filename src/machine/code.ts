@@ -16,7 +16,7 @@ import { type Instruction, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/i
 import { POISON_HELPER } from "../object/index.ts";
 import { compileProgram } from "../jit/index.ts";
 import { PROGRAM_TYPES } from "../uapi/index.ts";
-import { type HostFunctions, lowerHelper } from "./helpers/registry.ts";
+import type { HelperSet } from "./helpers/registry.ts";
 import type { ProgramImage } from "./image.ts";
 import { poisonedSlot } from "./poison.ts";
 import type { BpfMap } from "./map.ts";
@@ -32,6 +32,7 @@ interface Installed {
   readonly code: number;
   /** Descriptors of functions whose address is taken, by first slot; the program's own for slot 0. */
   readonly functions: ReadonlyMap<number, number>;
+  compilation?: Compilation;
 }
 
 const NOT_COMPILED = 0xffffffff;
@@ -40,7 +41,7 @@ export interface CodeHost {
   readonly memory: LinearMemory;
   readonly core: CoreExports;
   readonly table: WebAssembly.Table;
-  readonly hostFunctions: HostFunctions;
+  readonly helpers: HelperSet;
   /** Whether compiled code counts rounds and calls. */
   readonly fuel: boolean;
   readonly optimize: boolean;
@@ -92,16 +93,33 @@ export class CodeSpace {
     memory.setU32(address + FUNC_PROG, program);
   }
 
-  /** Compiles a program to WebAssembly and enters its functions into the table. */
+  /** Compiles a program to WebAssembly and enters its functions into the table; once, unless `recompile` asks for more. */
   compile(descriptor: number): Compilation {
-    const { memory, core, table, hostFunctions } = this.#host;
-    const { image, instructions, functions, code } = this.#programs.get(descriptor) as Installed;
+    const installed = this.#programs.get(descriptor) as Installed;
+    installed.compilation ??= this.#compile(descriptor, installed);
+    return installed.compilation;
+  }
+
+  /** Compiles those programs anew that have been compiled and call a helper, which is now another function. */
+  recompile(helper: number): void {
+    for (const [descriptor, installed] of this.#programs) {
+      if (installed.compilation === undefined) continue;
+      const calls = installed.instructions.some((instruction) => {
+        const semantics = rowOf(instruction)?.semantics;
+        return semantics?.kind === "call" && semantics.target === "helper" && instruction.imm === helper;
+      });
+      if (calls) installed.compilation = this.#compile(descriptor, installed);
+    }
+  }
+
+  #compile(descriptor: number, { image, instructions, functions, code }: Installed): Compilation {
+    const { memory, core, table, helpers } = this.#host;
     const start = performance.now();
     const compiled = compileProgram({
       instructions,
       functions: image.functions,
       helper: (id) =>
-        poisonedSlot(id) === undefined ? lowerHelper(id) : { kind: "host", name: `poison_${id}`, args: 0 },
+        poisonedSlot(id) === undefined ? helpers.lower(id) : { kind: "host", name: `poison_${id}`, args: 0 },
       arrayMap: (address) => this.#host.mapAt(address)?.arrayLayout,
       fuel: this.#host.fuel,
       optimize: this.#host.optimize,
@@ -112,15 +130,20 @@ export class CodeSpace {
     const poison: Record<string, () => void> = {};
     for (const slot of image.poisoned.keys()) {
       const id = POISON_HELPER + slot;
-      poison[`poison_${id}`] = () => hostFunctions.callHelper(id, 0);
+      poison[`poison_${id}`] = () => helpers.call(id, 0);
     }
+    const host: Record<string, CallableFunction> = {
+      ...poison,
+      call_helper: (id: number, exec: number) => helpers.call(id, exec),
+    };
+    for (const name of compiled.hostImports) host[name] ??= helpers.imports[name] as CallableFunction;
     let exports: WebAssembly.Exports;
     try {
       const module = new WebAssembly.Module(compiled.bytes as BufferSource);
       const instance = new WebAssembly.Instance(module, {
         env: { memory: memory.memory, table },
         core: core as unknown as WebAssembly.ModuleImports,
-        host: { ...hostFunctions.byName, ...poison, call_helper: hostFunctions.callHelper },
+        host: host as unknown as WebAssembly.ModuleImports,
       });
       exports = instance.exports;
     } catch (error) {
@@ -136,7 +159,8 @@ export class CodeSpace {
       );
     }
     for (const [slot, address] of functions) {
-      const index = this.#free++;
+      const known = memory.u32(address + FUNC_TABLE);
+      const index = known === NOT_COMPILED ? this.#free++ : known;
       if (index >= table.length) table.grow(table.length);
       const number = image.functions.findIndex((range) => range.start === slot);
       table.set(index, exports[compiled.functionExports[number] as string] as CallableFunction);

@@ -3,6 +3,7 @@ import { BpfError, type ErrorLocation } from "../errors.ts";
 import {
   EXEC_FAULT,
   EXEC_FAULT_ADDRESS,
+  EXEC_PC,
   FAULT_CALL_DEPTH,
   FAULT_CALL_TARGET,
   FAULT_FUEL,
@@ -30,7 +31,9 @@ export function describeFault(
   findSlot: SlotFinder,
 ): BpfError {
   const code = memory.u32(exec + EXEC_FAULT);
-  const place = findSlot(memory.u32(exec + EXEC_FAULT_ADDRESS));
+  // What a helper throws is no fault of the core's: both engines note where they call one.
+  const from = code === FAULT_NONE && cause instanceof BpfError ? EXEC_PC : EXEC_FAULT_ADDRESS;
+  const place = findSlot(memory.u32(exec + from));
   const where: ErrorLocation = {
     program,
     ...(place === undefined ? {} : { instruction: place.slot }),

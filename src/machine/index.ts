@@ -20,5 +20,7 @@ export { BpfMap, type Codec, type MapDefinition, type ProgramHandle, type Update
 export type { BatchResult, KeptPacket, Packets } from "./runner.ts";
 export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";
+export type { HelperCall, HelperMock, HelperRecord, HelperSpy } from "./helpers/mock.ts";
+export * from "./world/index.ts";
 export { type Engine, ENGINES } from "./engine.ts";
 export { type CheckInput, checkStructure } from "./check.ts";

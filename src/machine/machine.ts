@@ -31,7 +31,8 @@ import { CodeSpace } from "./code.ts";
 import { codecOf } from "./codec.ts";
 import { type Engine, ENGINES } from "./engine.ts";
 import { describeFault } from "./faults.ts";
-import { createHostFunctions, hasHelper } from "./helpers/registry.ts";
+import type { HelperMock, HelperSpy } from "./helpers/mock.ts";
+import { HelperSet } from "./helpers/registry.ts";
 import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
 import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
 import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
@@ -39,6 +40,8 @@ import { LinearMemory } from "./memory.ts";
 import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Runner } from "./runner.ts";
+import { World } from "./world/world.ts";
+import type { WorldOptions } from "./world/options.ts";
 
 export interface MachineOptions {
   /** Number of CPUs: per-CPU maps have a value for each. 1 to 1024, default 1. */
@@ -62,9 +65,20 @@ export interface MachineOptions {
   readonly optimize?: boolean;
   /** Told of each line that bpf_trace_printk prints. */
   readonly onTrace?: (line: string) => void;
+  /** What helpers find outside: interfaces, routes, sockets, processes. */
+  readonly world?: WorldOptions;
 }
 
-const OPTION_NAMES: readonly string[] = ["cpus", "clock", "engine", "seed", "fuel", "optimize", "onTrace"];
+const OPTION_NAMES: readonly string[] = [
+  "cpus",
+  "clock",
+  "engine",
+  "seed",
+  "fuel",
+  "optimize",
+  "onTrace",
+  "world",
+];
 const DEFAULT_FUEL = 2e8;
 /** The most that the interpreter can count. */
 const NO_LIMIT = 2n ** 63n - 1n;
@@ -116,7 +130,10 @@ export class Machine {
   readonly cpus: number;
   readonly clock: Clock;
   readonly engine: Engine;
+  /** Interfaces, routes, sockets, processes: what helpers find outside of the machine. */
+  readonly world: World;
   readonly #core: CoreExports;
+  readonly #helpers: HelperSet;
   readonly #code: CodeSpace;
   readonly #host: ProgramHost;
   readonly #fuel: bigint;
@@ -134,18 +151,31 @@ export class Machine {
     const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
     // Helpers reach the memory, whose allocator is in the core, which imports the helpers: `linear` closes the circle.
     let linear: LinearMemory | undefined;
-    const hostFunctions = createHostFunctions({
-      get memory(): LinearMemory {
-        return linear as LinearMemory;
+    this.world = new World(options.world);
+    const helpers = new HelperSet(
+      {
+        get memory(): LinearMemory {
+          return linear as LinearMemory;
+        },
+        world: this.world,
+        cpus: this.cpus,
+        now: () => this.clock.now(),
+        trace: (line: string) => onTrace?.(line),
+        mapAt: (address) => this.#maps.get(address),
+        callBack: (func, ...args) => this.#callBack(func, args),
       },
-      now: () => this.clock.now(),
-      trace: (line: string) => onTrace?.(line),
-    });
+      () => ({
+        core: this.#core,
+        programName: (descriptor) => this.#programs.get(descriptor)?.name ?? "",
+        recompile: (id) => this.#code.recompile(id),
+      }),
+    );
+    this.#helpers = helpers;
     this.#core = instantiateCore({
       memory,
       table,
       host: {
-        call_helper: hostFunctions.callHelper,
+        call_helper: (id, exec) => helpers.call(id, exec),
         call_kfunc: (id) => {
           throw new BpfError(
             "unsupported",
@@ -164,7 +194,7 @@ export class Machine {
       memory: linear,
       core: this.#core,
       table,
-      hostFunctions,
+      helpers,
       fuel: fuel !== Infinity,
       optimize: options.optimize ?? true,
       mapAt: (address) => this.#maps.get(address),
@@ -253,7 +283,7 @@ export class Machine {
     for (const name of wanted) {
       const linked = linkProgram(spec, name);
       const image = linkedImage(target === undefined ? linked : relocate(linked, { target }));
-      check(image);
+      this.#check(image);
       images.push(image);
       for (const reference of image.references.values()) {
         if (reference.kind === "extern") continue;
@@ -290,7 +320,7 @@ export class Machine {
     { name = "main", type, maps = {}, references = new Map() }: LoadInstructionsOptions = {},
   ): Program {
     const image = bareImage(name, type, instructions, references);
-    check(image);
+    this.#check(image);
     return this.#install(image, maps);
   }
 
@@ -367,6 +397,73 @@ export class Machine {
     return map;
   }
 
+  /**
+   * Answers a helper in its place, in both engines, also in programs that have been compiled. Of several mocks of one helper the
+   * last one answers. A helper that is not implemented here can be answered too, if it is mocked before the program is loaded.
+   *
+   * @returns what was called, and the way back.
+   * @throws BpfError code "usage" if Linux has no such helper.
+   * @example
+   * const spy = machine.mockHelper("fib_lookup", (call) => {
+   *   call.bytes(2, call.u32(3)).set(nextHop.mac, 52);
+   *   return 0;
+   * });
+   * program.run({ packet });
+   * spy.calls[0]?.args;
+   */
+  mockHelper(name: string, mock: HelperMock): HelperSpy {
+    return this.#helpers.mock(name, mock);
+  }
+
+  /**
+   * Watches a helper, which answers as always.
+   *
+   * @throws BpfError code "usage" if Linux has no such helper, "helper" if it is not implemented here.
+   */
+  spyHelper(name: string): HelperSpy {
+    return this.#helpers.mock(name, undefined);
+  }
+
+  /**
+   * Moves a virtual clock forward, by nanoseconds.
+   *
+   * @throws BpfError code "usage" if the machine's clock is not a virtual one.
+   */
+  advance(ns: bigint | number): void {
+    if (!(this.clock instanceof VirtualClock)) {
+      throw new BpfError(
+        "usage",
+        'machine: only a virtual clock can be moved: Machine.create({ clock: "virtual" })',
+      );
+    }
+    this.clock.advance(BigInt(ns));
+  }
+
+  #callBack(func: number, args: readonly (number | bigint)[]): bigint {
+    const exec = this.#core.exec.value >>> 0;
+    args.forEach((value, index) => {
+      this.memory.setU64(exec + EXEC_REGS + 8 * (index + 1), BigInt.asUintN(64, BigInt(value)));
+    });
+    for (let register = args.length + 1; register <= 5; register++) {
+      this.memory.setU64(exec + EXEC_REGS + 8 * register, 0n);
+    }
+    const status = this.#core.call_back(func, Math.min(Number(this.#fuel), 0xffffffff));
+    if (status !== STATUS_DONE) throw new Error("stopped in a callback");
+    return this.memory.u64(exec + EXEC_REGS);
+  }
+
+  #check(program: ProgramImage): void {
+    checkStructure({
+      name: program.name,
+      instructions: program.instructions,
+      functions: program.functions,
+      sourceOf: (slot) => sourceOf(program, slot),
+      hasHelper: (id) => this.#helpers.has(id) || program.poisoned.has(poisonedSlot(id) ?? -1),
+    });
+    const reached = alwaysReached(program.instructions, program.poisoned);
+    if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
+  }
+
   #call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {
     const exec = this.#core.exec_of(cpu);
     let stopped = false;
@@ -424,16 +521,4 @@ export class Machine {
 /** The programs that a program array begins with. */
 function programsOf(map: MapSpec | undefined): readonly MapInitializer[] {
   return map?.type === "prog_array" ? map.values.filter(({ kind }) => kind === "program") : [];
-}
-
-function check(program: ProgramImage): void {
-  checkStructure({
-    name: program.name,
-    instructions: program.instructions,
-    functions: program.functions,
-    sourceOf: (slot) => sourceOf(program, slot),
-    hasHelper: (id) => hasHelper(id) || program.poisoned.has(poisonedSlot(id) ?? -1),
-  });
-  const reached = alwaysReached(program.instructions, program.poisoned);
-  if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
 }

@@ -102,7 +102,6 @@ export class Program {
   readonly verified = false;
   readonly #hook: Hook | undefined;
   readonly #host: ProgramHost;
-  #compilation: Compilation | undefined;
 
   constructor(host: ProgramHost, image: ProgramImage, hook: Hook | undefined, descriptor: number) {
     this.#host = host;
@@ -214,8 +213,7 @@ export class Program {
    * @throws BpfError code "unsupported" if the JavaScript engine's limits do not allow it.
    */
   compile(): Compilation {
-    this.#compilation ??= this.#host.compile(this);
-    return this.#compilation;
+    return this.#host.compile(this);
   }
 
   /** A 32-bit result as the program type reads it. */

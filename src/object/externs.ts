@@ -1,15 +1,21 @@
 import { resolve } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
-import { type KconfigPlace, type KconfigValues, parseKconfig, placeKconfig } from "./kconfig.ts";
+import { type KconfigPlace, type KconfigValues, LINUX_6_18, parseKconfig, placeKconfig } from "./kconfig.ts";
 import { BPF_F_RDONLY_PROG, makeMap, mapTypeId } from "./maps.ts";
 import type { ExternSpec, FunctionSpec, MapSpec, ObjectSpec, ProgramSpec, Reference } from "./spec.ts";
 
 /** What a program finds on the machine that it runs on, besides types. */
 export interface Surroundings {
-  /** The kernel's configuration: its text, or values by name. */
+  /**
+   * The kernel's configuration: its text, or values by name. What programs ask of the kernel itself (LINUX_KERNEL_VERSION and the
+   * like) is answered as Linux 6.18 on x86-64 does, unless it is given.
+   */
   readonly kconfig?: string | KconfigValues;
-  /** Addresses of kernel symbols. A weak symbol that is not among them has the address 0. */
-  readonly ksyms?: Readonly<Record<string, bigint>>;
+  /**
+   * Addresses of kernel symbols. A weak symbol that is not among them has the address 0. "keep": symbols stay externs, for a
+   * kernel that knows them.
+   */
+  readonly ksyms?: Readonly<Record<string, bigint>> | "keep";
 }
 
 /** The map behind configuration values. */
@@ -28,11 +34,11 @@ export const KCONFIG_MAP = ".kconfig";
 export function resolveExterns(spec: ObjectSpec, { kconfig, ksyms = {} }: Surroundings): ObjectSpec {
   const all = Object.values(spec.externs);
   if (all.length === 0) return spec;
-  const values = typeof kconfig === "string" ? parseKconfig(kconfig) : (kconfig ?? {});
+  const values = { ...LINUX_6_18, ...(typeof kconfig === "string" ? parseKconfig(kconfig) : kconfig) };
   const { places, map } = kconfigMap(spec, all, values);
   const addresses = new Map<string, bigint>();
   for (const { name, kind, weak } of all) {
-    if (kind !== "ksym") continue;
+    if (kind !== "ksym" || ksyms === "keep") continue;
     const given = Object.hasOwn(ksyms, name) ? ksyms[name] : undefined;
     if (given !== undefined || weak) addresses.set(name, given ?? 0n);
   }

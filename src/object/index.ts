@@ -10,7 +10,9 @@ export {
 export { relocate } from "./relocate.ts";
 export { POISON_HELPER } from "./poison.ts";
 export { KCONFIG_MAP, resolveExterns, type Surroundings } from "./externs.ts";
-export { type KconfigValues, parseKconfig } from "./kconfig.ts";
+export { type KconfigValues, parseKconfig, releaseValues } from "./kconfig.ts";
+export { type KernelStructOps, kernelStructOps, type StructOpsMember } from "./kernel-struct-ops.ts";
+export { strictFindings } from "./strict.ts";
 export { lineAt } from "./context.ts";
 export { BPF_F_LINK, BPF_F_RDONLY_PROG } from "./maps.ts";
 export {

@@ -4,6 +4,13 @@ import { BpfError } from "../errors.ts";
 /** Values of a kernel configuration by name: `{ CONFIG_HZ: 250, CONFIG_BPF: "y", LINUX_KERNEL_VERSION: 0x61200 }`. */
 export type KconfigValues = Readonly<Record<string, string | number | bigint | boolean>>;
 
+/** What programs ask of the kernel itself, beside its configuration, as Linux 6.18 on x86-64 answers. */
+export const LINUX_6_18: KconfigValues = {
+  LINUX_KERNEL_VERSION: 0x61200,
+  LINUX_HAS_BPF_COOKIE: "y",
+  LINUX_HAS_SYSCALL_WRAPPER: "y",
+};
+
 /**
  * Reads the text of a kernel's configuration (`/boot/config-*`, `/proc/config.gz` unpacked): `CONFIG_X=y` lines. What programs
  * ask of the kernel itself is told from it as well: LINUX_KERNEL_VERSION from the title, LINUX_HAS_SYSCALL_WRAPPER and
@@ -19,16 +26,25 @@ export function parseKconfig(text: string): KconfigValues {
     if (line.startsWith("CONFIG_") && equals > 0)
       values[line.slice(0, equals)] = line.slice(equals + 1).trim();
   }
-  const version = /^# Linux\/\S+ (\d+)\.(\d+)\.(\d+)/m.exec(text);
-  if (version !== null) {
-    const [major, minor, patch] = version.slice(1).map(Number) as [number, number, number];
-    // KERNEL_VERSION of linux/version.h, where the last part has only 8 bits.
-    const number = major * 65536 + minor * 256 + Math.min(patch, 255);
-    values["LINUX_KERNEL_VERSION"] = number;
-    values["LINUX_HAS_BPF_COOKIE"] = number >= 0x50f00 ? "y" : "n";
+  const title = /^# Linux\/\S+ (\S+)/m.exec(text);
+  if (title !== null) {
+    Object.assign(values, releaseValues(title[1] as string));
     values["LINUX_HAS_SYSCALL_WRAPPER"] = values["CONFIG_ARCH_HAS_SYSCALL_WRAPPER"] === "y" ? "y" : "n";
   }
   return values;
+}
+
+/**
+ * What a kernel's release ("6.18.44-generic") tells: LINUX_KERNEL_VERSION and LINUX_HAS_BPF_COOKIE (Linux 5.15). Nothing if it is no
+ * release.
+ */
+export function releaseValues(release: string): KconfigValues {
+  const parts = /^(\d+)\.(\d+)(?:\.(\d+))?/.exec(release);
+  if (parts === null) return {};
+  const [major = 0, minor = 0, patch = 0] = parts.slice(1).map((part) => Number(part ?? 0));
+  // KERNEL_VERSION of linux/version.h, where the last part has only 8 bits.
+  const version = major * 65536 + minor * 256 + Math.min(patch, 255);
+  return { LINUX_KERNEL_VERSION: version, LINUX_HAS_BPF_COOKIE: version >= 0x50f00 ? "y" : "n" };
 }
 
 /** A configuration value that a program reads, and where it lies in the map. */

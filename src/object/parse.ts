@@ -10,12 +10,15 @@ import { type MapTable, makeMap } from "./maps.ts";
 import { collectPrograms } from "./programs.ts";
 import { collectReferences, nameDataReferences } from "./relocations.ts";
 import type { ObjectSpec } from "./spec.ts";
+import { strictFindings } from "./strict.ts";
 import { readStructOps } from "./struct-ops.ts";
 
 /** How {@link parseObject} reads. */
 export interface ObjectOptions {
   /** Begins the messages and names the file in errors; default "object". */
   readonly name?: string;
+  /** Refuse what libbpf 1.x would refuse; {@link strictFindings} has all the reasons. Default false. */
+  readonly strict?: boolean;
 }
 
 /**
@@ -31,9 +34,18 @@ export interface ObjectOptions {
  * for (const program of Object.values(spec.programs)) console.log(program.name, program.type);
  * spec.variables["sampling_rate"]?.set(100);
  */
-export function parseObject(bytes: Uint8Array, { name = "object" }: ObjectOptions = {}): ObjectSpec {
+export function parseObject(
+  bytes: Uint8Array,
+  { name = "object", strict = false }: ObjectOptions = {},
+): ObjectSpec {
   try {
-    return readObject(parseElf(bytes, { name }), name);
+    const spec = readObject(parseElf(bytes, { name }), name);
+    const [finding, ...more] = strict ? strictFindings(spec) : [];
+    if (finding === undefined) return spec;
+    throw new BpfError(
+      "object",
+      more.length === 0 ? finding : `${finding} (and ${more.length} more that libbpf 1.x refuses)`,
+    );
   } catch (error) {
     if (error instanceof BpfError) throw error.at({ file: name });
     throw error;

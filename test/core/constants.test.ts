@@ -43,9 +43,8 @@ test("every helper of the table is an export, takes as many arguments, and the i
     expect((helper as (...values: unknown[]) => unknown).length, name).toBe(
       args.length + (calls === undefined ? 0 : 2),
     );
-    expect(Object.entries(uapi)).toContainEqual([`HELPER_${name.toUpperCase()}`, helperId(name)]);
+    expect(helperId(name), name).toBeTypeOf("number");
   }
-  expect(Object.keys(uapi).filter((name) => name.startsWith("HELPER_")).length).toBe(CORE_HELPERS.length);
 });
 
 test("fields of a structure do not overlap", () => {
@@ -73,7 +72,7 @@ test("fields of a structure do not overlap", () => {
     }
     expect(end, String(pattern)).toBeLessThanOrEqual(size);
   }
-  expect(layout.EXEC_SIZE).toBe(layout.EXEC_FRAMES + layout.MAX_NESTED * layout.FRAME_RECORD);
+  expect(layout.EXEC_REDIRECT_MAP).toBe(layout.EXEC_FRAMES + layout.MAX_NESTED * layout.FRAME_RECORD);
   expect(layout.MAX_NESTED).toBe(layout.MAX_TAIL_CALLS * (layout.MAX_FRAMES - 1) + layout.MAX_FRAMES);
   expect(layout.STACK_BYTES).toBe(layout.MAX_NESTED * layout.FRAME_SIZE);
 });

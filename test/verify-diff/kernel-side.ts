@@ -54,7 +54,7 @@ function ask(kernel: Kernel, subject: Subject): KernelAnswer {
     const maps: Record<string, KernelMap> = {};
     for (const reference of subject.linked.references.values()) {
       if (reference.kind === "extern" || maps[reference.map.name] !== undefined) continue;
-      const map = createMapOf(kernel, reference.map, btf as never);
+      const map = createMapOf(kernel, subject.spec, reference.map, btf as never);
       maps[reference.map.name] = map;
       open.push(map);
     }

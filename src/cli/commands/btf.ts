@@ -1,8 +1,7 @@
-import { type Btf, formatC, formatRaw, parseBtf } from "../../btf/index.ts";
-import { parseElf } from "../../elf/index.ts";
+import { formatC, formatRaw } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
+import { openBtf } from "../btf-file.ts";
 import { type Command, type Invocation, text } from "../command.ts";
-import { readInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 
 const FORMATS = ["raw", "c"] as const;
@@ -90,23 +89,4 @@ function parseWords(words: readonly string[]): Request {
     } else throw new BpfError("usage", `btf dump: '${word}' has no meaning here; ${see}`);
   }
   return { path, format, id };
-}
-
-const KERNEL_FOLDER = "/sys/kernel/btf/";
-
-async function openBtf(path: string, basePath: string | undefined): Promise<Btf> {
-  const module = path.startsWith(KERNEL_FOLDER) && path !== `${KERNEL_FOLDER}vmlinux`;
-  const below = basePath ?? (module ? `${KERNEL_FOLDER}vmlinux` : undefined);
-  const base = below === undefined ? undefined : await openBtf(below, undefined);
-  const bytes = await readInput(path);
-  return parseBtf(btfBytes(bytes, path), { name: path, ...(base === undefined ? {} : { base }) });
-}
-
-function btfBytes(bytes: Uint8Array, path: string): Uint8Array {
-  const isElf = bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
-  if (!isElf) return bytes;
-  const elf = parseElf(bytes, { name: path });
-  const section = elf.sections.find(({ name, size }) => name === ".BTF" && size > 0);
-  if (section !== undefined) return elf.data(section);
-  throw new BpfError("btf", `${path}: it has no .BTF section; compile with -g`, { where: { file: path } });
 }

@@ -10,6 +10,8 @@ import {
   lineAt,
   linkProgram,
   parseObject,
+  relocate,
+  strictFindings,
 } from "../../object/index.ts";
 import { toWat } from "../../wat/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
@@ -17,6 +19,7 @@ import { readInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { listLinked, listObject } from "../listing.ts";
 import { renderValue } from "../maps.ts";
+import { TARGET_OPTIONS, targetOf } from "../target.ts";
 import { type Terminal, table } from "../terminal.ts";
 
 export const dumpCommand: Command = {
@@ -41,11 +44,15 @@ export const dumpCommand: Command = {
       help: "the WebAssembly text that the JIT makes of a program (with -p, or of all)",
     },
     "no-code": { type: "boolean", help: "leave the disassembly out" },
+    ...TARGET_OPTIONS,
+    strict: { type: "boolean", help: "only say what libbpf 1.x would refuse; exit status 1 if it would" },
   },
   examples: [
     ["skep dump firewall.bpf.o --no-code", "programs, maps and variables"],
     ["skep dump firewall.bpf.o -p firewall -S", "one program with its source lines"],
     ["skep dump firewall.bpf.o -p firewall --wat", "the WebAssembly"],
+    ["skep dump execsnoop.bpf.o -p enter --btf /sys/kernel/btf/vmlinux", "a program as this kernel gets it"],
+    ["skep dump old.o --strict", "does libbpf 1.x load it?"],
   ],
   run,
 };
@@ -56,18 +63,21 @@ async function run(invocation: Invocation): Promise<number> {
   const bytes = await readInput(path);
   const spec = parseObject(bytes, { name: path });
   const name = text(values, "program");
+  if (values["strict"] === true) return tellStrict(spec, path, invocation);
   if (json) {
     terminal.line(toJson(asJson(spec, path)));
     return 0;
   }
   if (values["wat"] === true) {
-    await showWat(spec, name, terminal);
+    await showWat(spec, name, await targetOf(values), terminal);
     return 0;
   }
   const dialect = parseDialect(text(values, "dialect") ?? "llvm");
   const options = { dialect, raw: values["raw"] === true, source: values["source"] === true };
   if (name !== undefined) {
-    terminal.write(listLinked(linkProgram(spec, name, { externs: "keep" }), options));
+    const linked = linkProgram(spec, name, { externs: "keep" });
+    const { btf: target } = await targetOf(values);
+    terminal.write(listLinked(target === undefined ? linked : relocate(linked, { target }), options));
     return 0;
   }
   showSpec(spec, terminal);
@@ -99,9 +109,26 @@ function sourceFinder(
   };
 }
 
-async function showWat(spec: ObjectSpec, name: string | undefined, terminal: Terminal): Promise<void> {
+/** What libbpf would refuse, a line each. */
+function tellStrict(spec: ObjectSpec, path: string, { terminal, json }: Invocation): number {
+  const findings = strictFindings(spec);
+  if (json) terminal.line(toJson({ version: JSON_VERSION, object: path, findings }));
+  else if (findings.length === 0) terminal.line(`${path}: nothing that libbpf 1.x refuses`);
+  else for (const finding of findings) terminal.line(finding);
+  return findings.length === 0 ? 0 : 1;
+}
+
+async function showWat(
+  spec: ObjectSpec,
+  name: string | undefined,
+  target: Awaited<ReturnType<typeof targetOf>>,
+  terminal: Terminal,
+): Promise<void> {
   const machine = await Machine.create();
-  const { programs } = await machine.load(spec, name === undefined ? {} : { programs: [name] });
+  const { programs } = await machine.load(spec, {
+    ...target,
+    ...(name === undefined ? {} : { programs: [name] }),
+  });
   const all: readonly Program[] = Object.values(programs);
   if (all.length === 0) throw new BpfError("usage", `${spec.name}: it has no programs`);
   for (const program of all) {

@@ -4,13 +4,14 @@ import { type Layer, Machine, type Program } from "../../machine/index.ts";
 import type { ObjectSpec, ProgramSpec } from "../../object/index.ts";
 import { type Command, type Invocation, choice, integer, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
-import { readObject } from "../files.ts";
+import { STRICT_OPTION, readObject } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
 import { mapReports } from "../maps.ts";
 import { type CaptureResult, runCapture } from "../run/capture.ts";
 import type { KernelShadow } from "../run/kernel.ts";
 import { MAX_TRACE, packetsPerSecond, showRun } from "../run/report.ts";
+import { TARGET_OPTIONS, targetOf } from "../target.ts";
 
 export const runCommand: Command = {
   name: "run",
@@ -28,6 +29,8 @@ export const runCommand: Command = {
       help: "write packets that pass, as the program left them (.pcapng: as pcapng)",
     },
     ...ENGINE_OPTIONS,
+    ...TARGET_OPTIONS,
+    ...STRICT_OPTION,
     layer: {
       type: "string",
       value: "network|link",
@@ -68,7 +71,7 @@ async function run(invocation: Invocation): Promise<number> {
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER);
   const mapFile = text(values, "maps");
 
-  const spec = await readObject(path);
+  const spec = await readObject(path, values);
   const chosen = chooseProgram(spec, text(values, "program"));
   const trace: string[] = [];
   let traced = 0;
@@ -79,7 +82,10 @@ async function run(invocation: Invocation): Promise<number> {
       if (traced++ < MAX_TRACE) trace.push(line);
     },
   });
-  const { programs, maps } = await machine.load(spec, { programs: [chosen.name] });
+  const { programs, maps } = await machine.load(spec, {
+    programs: [chosen.name],
+    ...(await targetOf(values)),
+  });
   const program = programs[chosen.name] as Program;
   const { hook } = program;
   const { engine } = machine;

@@ -3,8 +3,9 @@ import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { Machine } from "../../machine/index.ts";
 import type { ObjectSpec } from "../../object/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
-import { readObject } from "../files.ts";
+import { STRICT_OPTION, readObject } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
+import { TARGET_OPTIONS, targetOf } from "../target.ts";
 import type { Terminal } from "../terminal.ts";
 
 export const verifyCommand: Command = {
@@ -16,6 +17,8 @@ export const verifyCommand: Command = {
     "rejected.",
   options: {
     program: { type: "string", short: "p", value: "NAME", help: "only this program" },
+    ...TARGET_OPTIONS,
+    ...STRICT_OPTION,
     kernel: { type: "boolean", help: "ask the kernel's verifier too (needs root and the package koffi)" },
     verbose: {
       type: "boolean",
@@ -41,7 +44,8 @@ interface Row {
 async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "verify", "an object file");
-  const spec = await readObject(path);
+  const spec = await readObject(path, values);
+  const target = await targetOf(values);
   const name = text(values, "program");
   const names = name === undefined ? Object.keys(spec.programs) : [name];
   if (names.length === 0) throw new BpfError("usage", `${path}: it has no programs`);
@@ -62,7 +66,7 @@ async function run(invocation: Invocation): Promise<number> {
       rows.push({
         program,
         section: spec.programs[program]?.section ?? "",
-        structure: await structureOf(spec, program),
+        structure: await structureOf(spec, program, target),
         ...(verdict === undefined ? {} : { kernel: verdict }),
       });
     }
@@ -79,10 +83,14 @@ async function run(invocation: Invocation): Promise<number> {
     : 1;
 }
 
-async function structureOf(spec: ObjectSpec, program: string): Promise<Row["structure"]> {
+async function structureOf(
+  spec: ObjectSpec,
+  program: string,
+  target: Awaited<ReturnType<typeof targetOf>>,
+): Promise<Row["structure"]> {
   try {
     const machine = await Machine.create();
-    await machine.load(spec, { programs: [program] });
+    await machine.load(spec, { programs: [program], ...target });
     return { accepted: true };
   } catch (error) {
     if (error instanceof BpfError) return { accepted: false, error };

@@ -3,13 +3,21 @@
  *
  * Fresh WebAssembly memory is zero and its pages cost nothing until they are touched, so a block is carved from the
  * top of the heap without writing to it: an array map of 33 million elements costs the pages that a program uses.
- * Only what was in use before is zeroed when it is handed out again; `dirtyEnd` is where such memory ends.
+ * Only what was in use before is zeroed when it is handed out again; CORE_DIRTY_END is where such memory ends.
  *
  * Each block has an 8-byte header in front of it with its capacity. Freed blocks of up to LARGE bytes wait in one list
  * for each size class (four classes between two powers of two, so at most a quarter is wasted). Larger ones
  * lie in one list ordered by address, where neighbours are joined; what borders on the top goes back to the top.
  */
-import { FIRST_ADDRESS } from "../layout";
+import {
+  CORE_ALLOC_LOCK,
+  CORE_CLASSES,
+  CORE_DIRTY_END,
+  CORE_FIRST_LARGE,
+  CORE_TOP,
+  FIRST_ADDRESS,
+} from "../layout";
+import { lock, unlock } from "./lock";
 
 const HEADER: u32 = 8;
 const MIN_BLOCK: u32 = 16;
@@ -23,14 +31,15 @@ const FREED: u32 = 0x66726565;
 // How many blocks of a class are looked at for one of a rare alignment.
 const ALIGNED_TRIES: i32 = 8;
 
-// 53 classes, a list head each.
-const classHeads: usize = memory.data(212);
-let top: u32 = 0;
-let dirtyEnd: u32 = 0;
-let firstLarge: u32 = 0;
-
 /** Zeroed memory, or 0 when there is no more. `align` is a power of two. */
 export function alloc(size: u32, align: u32): u32 {
+  lock(CORE_ALLOC_LOCK);
+  const block = allocate(size, align);
+  unlock(CORE_ALLOC_LOCK);
+  return block;
+}
+
+function allocate(size: u32, align: u32): u32 {
   if (size > u32(LIMIT)) return 0;
   if (align < 8 || (align & (align - 1)) != 0) align = 8;
   const wanted = size < MIN_BLOCK ? MIN_BLOCK : (size + 7) & ~7;
@@ -50,20 +59,23 @@ export function alloc(size: u32, align: u32): u32 {
 /** Gives a block back. 0 is allowed; an address that is no block in use is ignored. */
 export function free(block: u32): void {
   if (block < u32(FIRST_ADDRESS) + HEADER || load<u32>(block - HEADER, 4) != USED) return;
+  lock(CORE_ALLOC_LOCK);
   store<u32>(block - HEADER, FREED, 4);
   const size = load<u32>(block - HEADER);
   if (size <= LARGE) {
-    const head = classHeads + (classOf(size) << 2);
+    const head = u32(CORE_CLASSES) + (classOf(size) << 2);
     store<u32>(block, load<u32>(head));
     store<u32>(head, block);
   } else {
     insertLarge(block);
   }
+  unlock(CORE_ALLOC_LOCK);
 }
 
 /** A block from the top of the heap, growing the memory as needed. */
 function carve(size: u32, align: u32): u32 {
-  if (top == 0) top = u32(__heap_base);
+  const top = load<u32>(CORE_TOP) == 0 ? u32(__heap_base) : load<u32>(CORE_TOP);
+  const dirtyEnd = load<u32>(CORE_DIRTY_END);
   const mask = u64(align) - 1;
   const block = (u64(top) + HEADER + mask) & ~mask;
   const end = block + size;
@@ -74,7 +86,7 @@ function carve(size: u32, align: u32): u32 {
   if (address < dirtyEnd) {
     memory.fill(address, 0, (end < u64(dirtyEnd) ? u32(end) : dirtyEnd) - address);
   }
-  top = u32(end);
+  store<u32>(CORE_TOP, u32(end));
   return address;
 }
 
@@ -102,7 +114,7 @@ function classSize(sizeClass: u32): u32 {
 }
 
 function takeFromClass(sizeClass: u32, align: u32): u32 {
-  let link = u32(classHeads + (sizeClass << 2));
+  let link = u32(CORE_CLASSES) + (sizeClass << 2);
   for (let tries = ALIGNED_TRIES; tries > 0; tries--) {
     const block = load<u32>(link);
     if (block == 0) return 0;
@@ -119,7 +131,7 @@ function takeFromClass(sizeClass: u32, align: u32): u32 {
 /** First fit. The rest of a block that is much too large becomes a block of its own. */
 function takeLarge(size: u32, align: u32): u32 {
   let previous: u32 = 0;
-  for (let block = firstLarge; block != 0; block = load<u32>(block)) {
+  for (let block = load<u32>(CORE_FIRST_LARGE); block != 0; block = load<u32>(block)) {
     const capacity = load<u32>(block - HEADER);
     if (capacity >= size && (block & (align - 1)) == 0) {
       let next = load<u32>(block);
@@ -142,7 +154,7 @@ function takeLarge(size: u32, align: u32): u32 {
 
 function insertLarge(block: u32): void {
   let previous: u32 = 0;
-  let next = firstLarge;
+  let next = load<u32>(CORE_FIRST_LARGE);
   while (next != 0 && next < block) {
     previous = next;
     next = load<u32>(next);
@@ -154,18 +166,19 @@ function insertLarge(block: u32): void {
     join(previous, block);
     block = previous;
   }
+  const top = load<u32>(CORE_TOP);
   if (endOf(block) == top) {
     // It is the last of the list: take it off again, and the heap ends before it.
     let before: u32 = 0;
-    for (let at = firstLarge; at != block; at = load<u32>(at)) before = at;
+    for (let at = load<u32>(CORE_FIRST_LARGE); at != block; at = load<u32>(at)) before = at;
     setNext(before, 0);
-    dirtyEnd = max(dirtyEnd, top);
-    top = block - HEADER;
+    if (top > load<u32>(CORE_DIRTY_END)) store<u32>(CORE_DIRTY_END, top);
+    store<u32>(CORE_TOP, block - HEADER);
   }
 }
 
 function setNext(block: u32, next: u32): void {
-  if (block == 0) firstLarge = next;
+  if (block == 0) store<u32>(CORE_FIRST_LARGE, next);
   else store<u32>(block, next);
 }
 

@@ -1,19 +1,55 @@
 /** Exports of core.wasm. */
-export { exec, exec_of, fault, fuel, init } from "./state";
+export { exec, exec_of, fault, fuel, init, join } from "./state";
 export { alloc, free } from "./allocator";
 export { begin } from "./interpreter/frames";
 export { interpret, interpret_slice } from "./interpreter/run";
-export { use_core_helpers } from "./interpreter/calls";
+export { replace_helper, use_core_helpers } from "./interpreter/calls";
 export { ld_abs } from "./interpreter/packet";
 export { run_calls, run_jit } from "./batch/compiled";
 export { run_batch } from "./batch/run";
 export { for_each_map_elem, loop, tail_call } from "./helpers/callbacks";
+export { call_back, run_callback } from "./helpers/host-callbacks";
 export { map_create, map_free } from "./maps/create";
-export { map_delete_elem, map_lookup_elem, map_update_elem } from "./maps/program";
+export {
+  map_delete_elem,
+  map_lookup_elem,
+  map_lookup_percpu_elem,
+  map_peek_elem,
+  map_pop_elem,
+  map_push_elem,
+  map_update_elem,
+  spin_lock,
+  spin_unlock,
+} from "./maps/program";
+export { hash_batch, hash_lookup_16, hash_lookup_4, hash_lookup_8 } from "./maps/hash";
+export {
+  ringbuf_discard,
+  ringbuf_output,
+  ringbuf_query,
+  ringbuf_reserve,
+  ringbuf_submit,
+} from "./maps/ring";
+export { perf_event_output } from "./maps/perf";
+export { redirect_map } from "./maps/redirects";
+export { stack_map_put } from "./maps/stacks";
+export { arena_alloc_pages, arena_free_pages } from "./maps/arena";
+export {
+  cgrp_storage_delete,
+  cgrp_storage_get,
+  get_local_storage,
+  inode_storage_delete,
+  inode_storage_get,
+  sk_storage_delete,
+  sk_storage_get,
+  task_storage_delete,
+  task_storage_get,
+} from "./maps/storage";
 export { prog_array_claim } from "./maps/programs";
 export {
   map_delete,
+  map_freeze,
   map_get_next_key,
+  map_lookup_and_delete,
   map_lookup_copy,
   map_lookup_percpu,
   map_update_copy,

@@ -1,4 +1,8 @@
 import {
+  CORE_CPUS,
+  CORE_RUNS,
+  CORE_SEED,
+  CORE_STATES,
   EXEC_CPU,
   EXEC_FAULT,
   EXEC_FAULT_ADDRESS,
@@ -18,16 +22,24 @@ export let exec: u32 = 0;
 /** What compiled code may still spend on back edges and calls. */
 export let fuel: i64 = 0;
 
+/** Whether the run under way is one of compiled code. */
+export let compiled: bool = false;
+
+export function setCompiled(on: bool): void {
+  compiled = on;
+}
+
 /** Simulated CPUs; fixed by `init`. */
 export let cpus: u32 = 1;
 
 let states: u32 = 0;
 
-/** Counts runs of programs and operations of the host: what a map gets back in one is free in the next. */
-export let runs: u32 = 0;
-
 export function nextRun(): void {
-  runs++;
+  store<u32>(CORE_RUNS, load<u32>(CORE_RUNS) + 1);
+}
+
+export function runs(): u32 {
+  return load<u32>(CORE_RUNS);
 }
 
 export function setExec(state: u32): void {
@@ -56,8 +68,18 @@ export function init(count: u32, seed: u32): void {
     random += (u64(0x9e3779b9) << 32) | 0x7f4a7c15;
     store<u64>(state, mix(random) | 1, EXEC_RANDOM);
   }
-  setHashSeed(mix(random + ((u64(0x9e3779b9) << 32) | 0x7f4a7c15)));
-  exec = states;
+  store<u32>(CORE_CPUS, cpus);
+  store<u32>(CORE_STATES, states);
+  store<u64>(CORE_SEED, mix(random + ((u64(0x9e3779b9) << 32) | 0x7f4a7c15)));
+  join(0);
+}
+
+/** For an instance of the core over a memory that another one has initialised: it runs programs on this CPU. */
+export function join(cpu: u32): void {
+  cpus = load<u32>(CORE_CPUS);
+  states = load<u32>(CORE_STATES);
+  setHashSeed(load<u64>(CORE_SEED));
+  exec = exec_of(cpu);
 }
 
 export function exec_of(cpu: u32): u32 {

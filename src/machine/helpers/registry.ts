@@ -1,9 +1,13 @@
-/** Which helpers a machine has, how compiled code calls them, and the functions behind those written in TypeScript. */
+/**
+ * Which helpers a machine has, how compiled code calls them, and the functions behind those written in TypeScript, those
+ * that a test has taken over among them.
+ */
 import { BpfError } from "../../errors.ts";
-import { CORE_HELPERS, type CoreHelper } from "../../core/helpers.ts";
-import { EXEC_REGS } from "../../core/layout.ts";
+import { CORE_HELPERS, type CoreExports, type CoreHelper } from "../../core/index.ts";
+import { EXEC_CPU, EXEC_PROG, EXEC_REGS } from "../../core/layout.ts";
 import { helperId, helperName } from "../../uapi/index.ts";
 import { poisonReached, poisonedSlot } from "../poison.ts";
+import { type HelperMock, type HelperSpy, Spy } from "./mock.ts";
 import { HOST_HELPERS } from "./table.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
 
@@ -19,25 +23,13 @@ const HOST_BY_ID: ReadonlyMap<number, HostHelper> = new Map(
   HOST_HELPERS.map((helper) => [helperId(helper.name) ?? 0, helper]),
 );
 
-export function hasHelper(id: number): boolean {
-  return CORE_BY_ID.has(id) || HOST_BY_ID.has(id);
-}
-
-export function lowerHelper(id: number): HelperLowering {
-  const core = CORE_BY_ID.get(id);
-  if (core !== undefined) return { kind: "core", ...core };
-  const host = HOST_BY_ID.get(id);
-  if (host !== undefined) return { kind: "host", name: host.name, args: host.args };
-  throw missing(id);
-}
-
 const missing = (id: number): BpfError => {
   const name = helperName(id);
   return new BpfError(
     "helper",
     name === undefined
       ? `helper ${id} does not exist`
-      : `helper bpf_${name} (${id}) is not implemented here yet`,
+      : `helper bpf_${name} (${id}) is not implemented here yet; machine.mockHelper("${name}", ...) can answer it`,
   );
 };
 
@@ -63,23 +55,66 @@ class RegisterArguments implements HelperArguments {
   }
 }
 
-/** The functions that WebAssembly imports as `host`. */
-export interface HostFunctions {
-  /** By name, each given the address of the execution state. */
-  readonly byName: Readonly<Record<string, (exec: number) => void>>;
-  /** By helper id, for the interpreter and `callx`. */
-  callHelper(id: number, exec: number): void;
+/** What the helpers of a machine need of it beside the world. */
+export interface HelperHost {
+  readonly core: CoreExports;
+  programName(descriptor: number): string;
+  /** Programs that call this helper must be compiled anew. */
+  recompile(id: number): void;
 }
 
-export function createHostFunctions(world: HelperWorld): HostFunctions {
-  const args = new RegisterArguments(world);
-  const byName: Record<string, (exec: number) => void> = {};
-  const byId = new Map<number, (exec: number) => void>();
-  for (const [id, helper] of HOST_BY_ID) {
-    const run = (exec: number): void => {
-      args.exec = exec;
-      const result = helper.call(world, args);
-      const { view } = world.memory;
+type HostFunction = (exec: number) => void;
+
+/** The helpers of one machine. */
+export class HelperSet {
+  /** What compiled programs import from module `host`, by name; each is given the address of the execution state. */
+  readonly imports: Readonly<Record<string, HostFunction>>;
+  readonly #world: HelperWorld;
+  readonly #args: RegisterArguments;
+  readonly #host: () => HelperHost;
+  readonly #functions = new Map<number, HostFunction>();
+  readonly #spies = new Map<number, Spy[]>();
+
+  /** The host is asked for when it is needed: the core that is part of it imports these functions. */
+  constructor(world: HelperWorld, host: () => HelperHost) {
+    this.#world = world;
+    this.#host = host;
+    this.#args = new RegisterArguments(world);
+    this.imports = new Proxy<Record<string, HostFunction>>(
+      {},
+      { get: (_target, name) => this.#function(helperId(String(name)) ?? 0) },
+    );
+  }
+
+  has(id: number): boolean {
+    return CORE_BY_ID.has(id) || HOST_BY_ID.has(id) || this.#spies.has(id);
+  }
+
+  lower(id: number): HelperLowering {
+    const core = CORE_BY_ID.get(id);
+    if (core !== undefined && !this.#spies.has(id)) return { kind: "core", ...core };
+    if (!this.has(id)) throw missing(id);
+    return { kind: "host", name: helperName(id) as string, args: argumentsOf(id) };
+  }
+
+  /** For the interpreter and `callx`. */
+  call(id: number, exec: number): void {
+    this.#function(id)(exec);
+  }
+
+  #function(id: number): HostFunction {
+    let run = this.#functions.get(id);
+    if (run === undefined) {
+      run = this.#create(id);
+      this.#functions.set(id, run);
+    }
+    return run;
+  }
+
+  #create(id: number): HostFunction {
+    const helper = HOST_BY_ID.get(id);
+    const store = (exec: number, result: number | bigint): void => {
+      const { view } = this.#world.memory;
       if (typeof result === "bigint") {
         view.setBigUint64(exec + EXEC_REGS, BigInt.asUintN(64, result), true);
       } else {
@@ -87,18 +122,90 @@ export function createHostFunctions(world: HelperWorld): HostFunctions {
         view.setInt32(exec + EXEC_REGS + 4, Math.floor(result / 2 ** 32), true);
       }
     };
-    byName[helper.name] = run;
-    byId.set(id, run);
-  }
-  return {
-    byName,
-    callHelper(id, exec) {
-      const run = byId.get(id);
-      if (run === undefined) {
+    return (exec) => {
+      const spies = this.#spies.get(id);
+      if (spies !== undefined) store(exec, this.#spied(id, exec, spies, spies.length - 1));
+      else if (helper !== undefined) {
+        this.#args.exec = exec;
+        store(exec, helper.call(this.#world, this.#args));
+      } else {
         const slot = poisonedSlot(id);
-        throw slot === undefined ? missing(id) : poisonReached(slot);
+        if (slot !== undefined) throw poisonReached(slot);
+        store(exec, this.#coreCall(id, exec));
       }
-      run(exec);
-    },
-  };
+    };
+  }
+
+  #spied(id: number, exec: number, spies: readonly Spy[], index: number): bigint {
+    const { memory } = this.#world;
+    const registers = exec + EXEC_REGS;
+    const args = Array.from({ length: argumentsOf(id) }, (_, at) => memory.u64(registers + 8 * (at + 1)));
+    return (spies[index] as Spy).run({
+      name: helperName(id) as string,
+      program: this.#host().programName(memory.u32(exec + EXEC_PROG)),
+      cpu: memory.u32(exec + EXEC_CPU),
+      args,
+      memory,
+      original: () => {
+        if (index > 0) return this.#spied(id, exec, spies, index - 1);
+        const helper = HOST_BY_ID.get(id);
+        if (helper === undefined) return this.#coreCall(id, exec);
+        this.#args.exec = exec;
+        return BigInt(helper.call(this.#world, this.#args));
+      },
+    });
+  }
+
+  /** A helper of the core, called from here. */
+  #coreCall(id: number, exec: number): bigint {
+    const helper = CORE_BY_ID.get(id);
+    if (helper === undefined) throw missing(id);
+    if (helper.calls !== undefined) {
+      throw new BpfError(
+        "unsupported",
+        `helper bpf_${helper.name}: it calls functions of the program and cannot be called from a mock`,
+      );
+    }
+    const { memory } = this.#world;
+    const values = helper.args.map((type, index) => {
+      const at = exec + EXEC_REGS + 8 * (index + 1);
+      return type === "u64" ? memory.u64(at) : memory.u32(at);
+    });
+    const call = this.#host().core[helper.name as keyof CoreExports] as unknown as (
+      ...args: readonly (number | bigint)[]
+    ) => number | bigint;
+    const result = call(...values);
+    if (typeof result === "bigint" || helper.result === "int") return BigInt(result);
+    return BigInt(result >>> 0);
+  }
+
+  /** Puts a function in a helper's place, or only watches it; the last one that was put there answers. */
+  mock(name: string, mock: HelperMock | undefined): HelperSpy {
+    const id = helperId(name);
+    if (id === undefined) throw new BpfError("usage", `mockHelper: Linux has no helper '${name}'`);
+    if (mock === undefined && !this.has(id)) throw missing(id);
+    const spy: Spy = new Spy(helperName(id) as string, mock, () =>
+      this.#set(id, without(this.#spies.get(id), spy)),
+    );
+    this.#set(id, [...(this.#spies.get(id) ?? []), spy]);
+    return spy;
+  }
+
+  #set(id: number, spies: Spy[]): void {
+    const before = this.#spies.has(id);
+    if (spies.length === 0) this.#spies.delete(id);
+    else this.#spies.set(id, spies);
+    if (!CORE_BY_ID.has(id) || before === this.#spies.has(id)) return;
+    const host = this.#host();
+    host.core.replace_helper(id, spies.length === 0 ? 0 : 1);
+    host.recompile(id);
+  }
+}
+
+function without(spies: readonly Spy[] | undefined, spy: Spy): Spy[] {
+  return (spies ?? []).filter((other) => other !== spy);
+}
+
+function argumentsOf(id: number): number {
+  return HOST_BY_ID.get(id)?.args ?? CORE_BY_ID.get(id)?.args.length ?? 5;
 }

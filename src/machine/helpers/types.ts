@@ -1,17 +1,33 @@
+import { BpfError } from "../../errors.ts";
 import type { HelperName } from "../../uapi/index.ts";
+import type { BpfMap } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
+import type { World } from "../world/world.ts";
 
 /** What a helper written in TypeScript can reach. */
 export interface HelperWorld {
   readonly memory: LinearMemory;
+  /** Interfaces, routes, sockets, processes: what lies outside of the machine. */
+  readonly world: World;
+  readonly cpus: number;
   /** Nanoseconds since boot, as CLOCK_MONOTONIC counts. */
   now(): bigint;
   /** Takes a line that a program printed. */
   trace(line: string): void;
+  /** The map whose descriptor lies at an address. */
+  mapAt(address: number): BpfMap | undefined;
+  /**
+   * Calls a function of the running program, by the address of its descriptor.
+   *
+   * @returns its r0.
+   */
+  callBack(func: number, ...args: readonly (number | bigint)[]): bigint;
 }
 
 /** r1 to r5 as a helper wants them. Valid only during the call. */
 export interface HelperArguments {
+  /** Address of the execution state of the CPU that runs. */
+  readonly exec: number;
   u32(register: number): number;
   i32(register: number): number;
   u64(register: number): bigint;
@@ -23,4 +39,12 @@ export interface HostHelper {
   /** How many of r1 to r5 it reads. */
   readonly args: 0 | 1 | 2 | 3 | 4 | 5;
   call(world: HelperWorld, args: HelperArguments): number | bigint;
+}
+
+/** The error of a helper that asks for a part of the world that is not there; says how to provide it. */
+export function notInWorld(helper: string, lacks: string, provide: string): BpfError {
+  return new BpfError(
+    "helper",
+    `helper bpf_${helper}: ${lacks}; ${provide}, or give it an answer with machine.mockHelper("${helper}", ...)`,
+  );
 }

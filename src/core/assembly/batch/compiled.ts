@@ -14,11 +14,12 @@ import {
 } from "../../layout";
 import { begin, reset } from "../interpreter/frames";
 import { interpret } from "../interpreter/run";
-import { setExec, setFault, setFuel } from "../state";
+import { setCompiled, setExec, setFault, setFuel } from "../state";
 
 /** Calls a compiled function: five arguments and the end of its stack frame. */
 export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
   setExec(state);
+  setCompiled(true);
   reset(state, func, r1);
   const zero: u64 = 0;
   return call_indirect<u64>(

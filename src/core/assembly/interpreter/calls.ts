@@ -1,5 +1,5 @@
 /** Calls of helpers: those of the core directly, all others through the host. */
-import { EXEC_COUNT } from "../../layout";
+import { EXEC_COUNT, EXEC_PC } from "../../layout";
 import { callCoreHelper } from "../helpers/dispatch";
 import { call_helper } from "../host";
 
@@ -15,9 +15,27 @@ export function runsCoreHelpers(): bool {
   return coreHelpers;
 }
 
-export function callHelper(id: i32, state: u32, count: u64): void {
-  if (coreHelpers && callCoreHelper(id, state)) return;
+// Helpers of the core that the host has taken over, one bit each, and how many.
+const REPLACED: usize = memory.data(64);
+const REPLACED_BITS: u32 = 512;
+let replaced: u32 = 0;
+
+/** Lets the host take calls of one helper of the core (1), or gives it back (0). */
+export function replace_helper(id: u32, on: i32): void {
+  if (id >= REPLACED_BITS || isReplaced(id) == (on != 0)) return;
+  const byte = REPLACED + (id >> 3);
+  store<u8>(byte, load<u8>(byte) ^ u8(1 << u8(id & 7)));
+  replaced += on != 0 ? 1 : -1;
+}
+
+export function isReplaced(id: u32): bool {
+  return replaced != 0 && id < REPLACED_BITS && ((load<u8>(REPLACED + (id >> 3)) >> (id & 7)) & 1) != 0;
+}
+
+export function callHelper(id: i32, state: u32, count: u64, pc: u32): void {
+  if (coreHelpers && !isReplaced(id) && callCoreHelper(id, state)) return;
   // The host may throw; it finds the state as it is at the call.
   store<u64>(state, count, EXEC_COUNT);
+  store<u32>(state, pc, EXEC_PC);
   call_helper(id, state);
 }

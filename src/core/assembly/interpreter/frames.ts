@@ -30,7 +30,7 @@ import {
   PROG_CODE_END,
   STACK_SIZE,
 } from "../../layout";
-import { nextRun } from "../state";
+import { nextRun, setCompiled } from "../state";
 import { nextRound } from "./rounds";
 
 const R1 = 8;
@@ -41,6 +41,7 @@ const R10 = 80;
 /** Makes `state` ready to run a function with two arguments; the rest of the registers is 0. */
 export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
   reset(state, func, r1);
+  setCompiled(false);
   memory.fill(state, 0, R10);
   store<u64>(state, r1, R1);
   store<u64>(state, r2, R2);

@@ -32,7 +32,7 @@ import {
   truncate,
 } from "./arithmetic";
 import { atomic16, atomic32, atomic64, atomic8 } from "./atomics";
-import { callHelper, runsCoreHelpers } from "./calls";
+import { callHelper, isReplaced, runsCoreHelpers } from "./calls";
 import { enter, functionAt, leave } from "./frames";
 import { move32, move64 } from "./moves";
 import { ld_abs } from "./packet";
@@ -519,18 +519,19 @@ export function interpret_slice(state: u32, budget: u64): i32 {
         const kind = (word >> 12) & 15;
         if (kind == 0) {
           const id = imm32(pc);
-          if (isTransfer(id) && runsCoreHelpers()) {
+          if (isTransfer(id) && runsCoreHelpers() && !isReplaced(id)) {
             const next = transfer(id, state, pc);
             if (next == 0) return pause(state, pc, total - left, STATUS_FAULT);
             pc = next - 8;
           } else {
-            callHelper(id, state, total - left);
+            callHelper(id, state, total - left, pc);
           }
         } else if (kind == CALL_KIND_LOCAL) {
           if (!enter(state, pc + 8)) return stop(state, pc, total - left, FAULT_CALL_DEPTH);
           pc += imm32(pc) << 3;
         } else if (kind == CALL_KIND_KFUNC) {
           store<u64>(state, total - left, EXEC_COUNT);
+          store<u32>(state, pc, EXEC_PC);
           call_kfunc(imm32(pc), state);
         } else {
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
@@ -540,7 +541,7 @@ export function interpret_slice(state: u32, budget: u64): i32 {
       case op.CALLX: {
         const target = load<u64>(dst);
         if (target < u64(FIRST_ADDRESS)) {
-          callHelper(i32(target), state, total - left);
+          callHelper(i32(target), state, total - left, pc);
           break;
         }
         const entry = functionAt(target, state);

@@ -1,10 +1,10 @@
 /** array and percpu_array: values by index, one area for each CPU in the latter. */
 import { MAP_CPU_STRIDE, MAP_MAX_ENTRIES, MAP_STRIDE, MAP_VALUE_SIZE, MAP_VALUES } from "../../layout";
 import { alloc } from "../allocator";
-import { copyBytes } from "../bytes";
 import { cpus } from "../state";
 import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../uapi";
 import { isPerCpu, roundUp8 } from "./descriptor";
+import { copyLocked, copyValue, hasSpinLock } from "./values";
 
 /** Storage for a map whose attributes have been checked. 0 or -errno. */
 export function arrayCreate(map: u32): i32 {
@@ -34,14 +34,16 @@ export function arrayCheckUpdate(map: u32, key: u32, flags: u64): i32 {
   if ((flags & ~BPF_F_LOCK) > u64(BPF_EXIST)) return -EINVAL;
   if (load<u32>(key) >= load<u32>(map, MAP_MAX_ENTRIES)) return -E2BIG;
   if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
-  // No map of ours has a bpf_spin_lock yet.
-  return (flags & BPF_F_LOCK) != 0 ? -EINVAL : 0;
+  return (flags & BPF_F_LOCK) != 0 && !hasSpinLock(map) ? -EINVAL : 0;
 }
 
 export function arrayUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32): i32 {
   const status = arrayCheckUpdate(map, key, flags);
-  if (status == 0) copyBytes(arrayLookup(map, key, cpu), value, load<u32>(map, MAP_VALUE_SIZE));
-  return status;
+  if (status != 0) return status;
+  const to = arrayLookup(map, key, cpu);
+  if ((flags & BPF_F_LOCK) != 0) copyLocked(map, to, value, to);
+  else copyValue(map, to, value);
+  return 0;
 }
 
 /** Indices in order; a key that is no index starts over. */

@@ -26,8 +26,8 @@ import {
   MAP_TYPE_PERCPU_HASH,
 } from "../uapi";
 import { arrayLookup } from "./array";
-import { ELEMENT_KEY, HASH_BUCKETS, HASH_MASK } from "./fields";
-import { hashValue } from "./hash";
+import { ELEMENT_KEY, HASH_MASK } from "./fields";
+import { bucketAt, hashValue } from "./hash";
 
 /** Whether the kernel iterates maps of this type. */
 export function isIterable(map: u32): bool {
@@ -67,7 +67,7 @@ export function eachNext(record: u32): bool {
     let bucket = load<u32>(record, FRAME_RECORD_BUCKET);
     for (; element == 0; bucket++) {
       if (bucket > mask) return false;
-      element = load<u32>(load<u32>(map, HASH_BUCKETS) + (bucket << 2));
+      element = load<u32>(bucketAt(map, bucket));
     }
     store<u32>(record, load<u32>(element), FRAME_RECORD_ELEMENT);
     store<u32>(record, bucket, FRAME_RECORD_BUCKET);

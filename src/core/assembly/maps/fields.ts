@@ -33,6 +33,27 @@ export const TRIE_SHORTCUTS = AFTER_POOL + 12;
 export const TRIE_STAMP = AFTER_POOL + 16;
 export const TRIE_MISSES = AFTER_POOL + 20;
 
+// Queues and stacks: the oldest value's place.
+export const QUEUE_HEAD = MAP_PRIVATE;
+
+// Bloom filters: number of bits less one, hash functions, seed.
+export const BLOOM_MASK = MAP_PRIVATE;
+export const BLOOM_HASHES = MAP_PRIVATE + 4;
+export const BLOOM_SEED = MAP_PRIVATE + 8;
+
+// Stack traces: address of the table of traces, its size less one.
+export const STACKS_TABLE = AFTER_POOL;
+export const STACKS_MASK = AFTER_POOL + 4;
+
+// Local storage: keys, one for each CPU; a value of zeros. Behind the lists of LRU maps.
+export const STORAGE_KEY = AFTER_HASH + 24;
+export const STORAGE_ZERO = AFTER_HASH + 28;
+
+// Arenas: address of the first page, number of pages, first page that was never handed out, address of the bitmap.
+export const ARENA_START = MAP_PRIVATE;
+export const ARENA_PAGES = MAP_PRIVATE + 4;
+export const ARENA_BITMAP = MAP_PRIVATE + 8;
+
 // Program arrays: the kind of programs that they hold, 0 if it is not known yet.
 export const PROGRAMS_OWNER = MAP_PRIVATE;
 

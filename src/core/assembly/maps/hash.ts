@@ -1,23 +1,29 @@
 /**
  * hash, percpu_hash and their LRU kinds: chained buckets, as many as the kernel takes (a power of two, at least
- * max_entries).
+ * max_entries). Maps of maps, of sockets and of devices by hash lie here too.
  *
  * An update of a key that exists does not overwrite its value: a new element takes the place of the old one at
  * the head of the chain, and only then does the old one become free. So, as in the kernel, a program that
  * holds a pointer to the old value goes on seeing the old value. Preallocated maps keep a spare element for each CPU
  * for this, so that a full map can be updated. Per-CPU values are written in place.
+ *
+ * Where threads share the memory a bucket has a second word, odd while somebody changes its chain and different afterwards:
+ * writers lock it, readers look again when they found nothing and it is not what it was, for the element that they stood on may
+ * have moved to another chain under them. LRU maps change one at a time (MAP_LOCK), since an eviction changes a second chain.
  */
 import {
   MAP_COUNT,
   MAP_CPU_STRIDE,
   MAP_FLAGS,
   MAP_KEY_SIZE,
+  MAP_LOCK,
   MAP_MAX_ENTRIES,
   MAP_TYPE,
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
 import { copyBytes, equalBytes, zeroBytes } from "../bytes";
+import { addTo, lock, unlock } from "../lock";
 import { cpus, exec_cpu } from "../state";
 import {
   BPF_EXIST,
@@ -29,6 +35,7 @@ import {
   EINVAL,
   ENOENT,
   ENOMEM,
+  ENOSPC,
   MAP_TYPE_LRU_HASH,
   MAP_TYPE_LRU_PERCPU_HASH,
 } from "../uapi";
@@ -44,7 +51,11 @@ import {
   LRU_NODE,
 } from "./fields";
 import { hash16, hash4, hash8, hashBytes, hashKey } from "./hashing";
+import { clearFields, copyLocked, copyLong, copyValue, hasSpinLock } from "./values";
 import { lruAdd, lruCreate, lruRemove, lruTouch, lruVictim } from "./lru";
+
+// Bytes of a bucket, as a power of two.
+const BUCKET_SHIFT: u32 = ASC_FEATURE_THREADS ? 3 : 2;
 
 function isLru(map: u32): bool {
   const type = load<i32>(map, MAP_TYPE);
@@ -62,14 +73,16 @@ export function hashCreate(map: u32): i32 {
   const stride = value + valueStride * (perCpu ? cpus : 1) + (lru ? LRU_NODE : 0);
   if (stride > u64(i32.MAX_VALUE)) return -ENOMEM;
   const preallocate = (load<u32>(map, MAP_FLAGS) & BPF_F_NO_PREALLOC) == 0;
-  const spares = preallocate && !perCpu;
+  const spares = preallocate && !perCpu && !ASC_FEATURE_THREADS;
   store<u32>(map, u32(value), HASH_VALUE);
   store<u32>(map, perCpu ? u32(valueStride) : 0, MAP_CPU_STRIDE);
   store<u32>(map, buckets - 1, HASH_MASK);
   if (lru) lruCreate(map);
-  const table = alloc(buckets << 2, 8);
+  const tableSize = u64(buckets) << BUCKET_SHIFT;
+  const table = tableSize > u64(u32.MAX_VALUE) ? 0 : alloc(u32(tableSize), 8);
   store<u32>(map, table, HASH_BUCKETS);
-  const blocks = preallocate ? entries + (spares ? cpus : 0) : u32.MAX_VALUE;
+  // With threads every update takes a new element, and so may have one more in hand.
+  const blocks = preallocate ? entries + (spares || ASC_FEATURE_THREADS ? cpus : 0) : u32.MAX_VALUE;
   if (table == 0 || !poolCreate(map, u32(stride), blocks, preallocate)) {
     hashFree(map);
     return -ENOMEM;
@@ -92,29 +105,43 @@ export function hashFree(map: u32): void {
   free(load<u32>(map, HASH_BUCKETS));
 }
 
-function bucketOf(map: u32, hash: u32): u32 {
-  return load<u32>(map, HASH_BUCKETS) + ((hash & load<u32>(map, HASH_MASK)) << 2);
+/** Address of a bucket by its number: the first element of its chain. */
+export function bucketAt(map: u32, index: u32): u32 {
+  return load<u32>(map, HASH_BUCKETS) + (index << BUCKET_SHIFT);
 }
 
-/** The element with this key, or 0. */
-function find(map: u32, key: u32): u32 {
-  const size = load<u32>(map, MAP_KEY_SIZE);
+function bucketOf(map: u32, hash: u32): u32 {
+  return bucketAt(map, hash & load<u32>(map, HASH_MASK));
+}
+
+function lockBucket(bucket: u32): void {
+  if (!ASC_FEATURE_THREADS) return;
+  for (;;) {
+    const seen = atomic.load<u32>(bucket + 4);
+    if ((seen & 1) == 0 && atomic.cmpxchg<u32>(bucket + 4, seen, seen + 1) == seen) return;
+  }
+}
+
+function unlockBucket(bucket: u32): void {
+  if (ASC_FEATURE_THREADS) atomic.store<u32>(bucket + 4, load<u32>(bucket + 4) + 1);
+}
+
+/** The element with this key in a chain, or 0. */
+function search(bucket: u32, hash: u32, key: u32, size: u32): u32 {
+  let element = load<u32>(bucket);
   if (size == 4) {
     const wanted = load<u32>(key);
-    let element = load<u32>(bucketOf(map, hash4(key)));
     while (element != 0 && load<u32>(element, ELEMENT_KEY) != wanted) element = load<u32>(element);
     return element;
   }
   if (size == 8) {
     const wanted = load<u64>(key);
-    let element = load<u32>(bucketOf(map, hash8(key)));
     while (element != 0 && load<u64>(element, ELEMENT_KEY) != wanted) element = load<u32>(element);
     return element;
   }
   if (size == 16) {
     const low = load<u64>(key);
     const high = load<u64>(key, 8);
-    let element = load<u32>(bucketOf(map, hash16(key)));
     while (
       element != 0 &&
       (load<u64>(element, ELEMENT_KEY) != low || load<u64>(element, ELEMENT_KEY + 8) != high)
@@ -123,8 +150,6 @@ function find(map: u32, key: u32): u32 {
     }
     return element;
   }
-  const hash = hashBytes(key, size);
-  let element = load<u32>(bucketOf(map, hash));
   while (
     element != 0 &&
     (load<u32>(element, ELEMENT_HASH) != hash || !equalBytes(element + ELEMENT_KEY, key, size))
@@ -134,16 +159,58 @@ function find(map: u32, key: u32): u32 {
   return element;
 }
 
+/** The same for readers, who hold no lock. */
+function find(map: u32, hash: u32, key: u32, size: u32): u32 {
+  const bucket = bucketOf(map, hash);
+  let element = search(bucket, hash, key, size);
+  if (!ASC_FEATURE_THREADS) return element;
+  while (element == 0) {
+    const seen = atomic.load<u32>(bucket + 4);
+    element = search(bucket, hash, key, size);
+    if (element == 0 && (seen & 1) == 0 && atomic.load<u32>(bucket + 4) == seen) break;
+  }
+  return element;
+}
+
+function findKey(map: u32, key: u32): u32 {
+  const size = load<u32>(map, MAP_KEY_SIZE);
+  if (size == 4) return find(map, hash4(key), key, 4);
+  if (size == 8) return find(map, hash8(key), key, 8);
+  if (size == 16) return find(map, hash16(key), key, 16);
+  return find(map, hashBytes(key, size), key, size);
+}
+
+/** Lookups by programs in a plain hash whose keys have 4, 8 or 16 bytes: compiled code calls them by the map that it knows. */
+export function hash_lookup_4(map: u32, key: u32): u32 {
+  const element = find(map, hash4(key), key, 4);
+  return element == 0 ? 0 : element + (ELEMENT_KEY + 8);
+}
+
+export function hash_lookup_8(map: u32, key: u32): u32 {
+  const element = find(map, hash8(key), key, 8);
+  return element == 0 ? 0 : element + (ELEMENT_KEY + 8);
+}
+
+export function hash_lookup_16(map: u32, key: u32): u32 {
+  const element = find(map, hash16(key), key, 16);
+  return element == 0 ? 0 : element + (ELEMENT_KEY + 16);
+}
+
+/** Address of the element with this key, or 0: what bpf(2) copies from. */
+export function hashElement(map: u32, key: u32): u32 {
+  return findKey(map, key);
+}
+
 /** Address of the value on a CPU, or 0. */
 export function hashLookup(map: u32, key: u32, cpu: u32): u32 {
-  const element = find(map, key);
+  const element = findKey(map, key);
   if (element == 0) return 0;
   return hashValue(map, element, cpu);
 }
 
 /** The same for a program: in an LRU map the element counts as used (bpf(2) leaves no such trace). */
 export function lruLookup(map: u32, key: u32, cpu: u32): u32 {
-  const element = find(map, key);
+  const element = findKey(map, key);
   if (element == 0) return 0;
   lruTouch(element);
   return hashValue(map, element, cpu);
@@ -155,25 +222,52 @@ export function hashValue(map: u32, element: u32, cpu: u32): u32 {
 }
 
 /** What an update checks before it looks at memory, in the kernel's order. */
-function checkUpdate(map: u32, exists: bool, flags: u64): i32 {
+function checkFlags(map: u32, flags: u64): i32 {
   const action = isPerCpu(map) || isLru(map) ? flags : flags & ~BPF_F_LOCK;
   if (action > u64(BPF_EXIST)) return -EINVAL;
-  // No map of ours has a bpf_spin_lock yet.
-  if ((flags & BPF_F_LOCK) != 0) return -EINVAL;
-  if (exists) return action == BPF_NOEXIST ? -EEXIST : 0;
-  return action == BPF_EXIST ? -ENOENT : 0;
+  return (flags & BPF_F_LOCK) != 0 && !hasSpinLock(map) ? -EINVAL : 0;
 }
 
 /** Sets the value: of a per-CPU map on one CPU, or on all when `allCpus` (then `value` holds one for each). */
 export function hashUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32, allCpus: bool): i32 {
-  const old = find(map, key);
-  const status = checkUpdate(map, old != 0, flags);
-  if (status != 0) return status;
-  const perCpu = isPerCpu(map);
+  const wrong = checkFlags(map, flags);
+  if (wrong != 0) return wrong;
+  const hash = hashKey(key, load<u32>(map, MAP_KEY_SIZE));
+  const bucket = bucketOf(map, hash);
   const lru = isLru(map);
+  if (lru) lock(map + MAP_LOCK);
+  else lockBucket(bucket);
+  const status = put(map, bucket, hash, key, value, flags, cpu, allCpus, lru);
+  if (lru) unlock(map + MAP_LOCK);
+  else unlockBucket(bucket);
+  return status;
+}
+
+function put(
+  map: u32,
+  bucket: u32,
+  hash: u32,
+  key: u32,
+  value: u32,
+  flags: u64,
+  cpu: u32,
+  allCpus: bool,
+  lru: bool,
+): i32 {
+  const keySize = load<u32>(map, MAP_KEY_SIZE);
+  const old = search(bucket, hash, key, keySize);
+  if (old != 0) {
+    if ((flags & BPF_NOEXIST) != 0) return -EEXIST;
+  } else if ((flags & BPF_EXIST) != 0) return -ENOENT;
+  const perCpu = isPerCpu(map);
   if (old != 0 && perCpu) {
     if (lru) lruTouch(old);
     writePerCpu(map, old, value, cpu, allCpus);
+    return 0;
+  }
+  const valueAt = load<u32>(map, HASH_VALUE);
+  if (old != 0 && (flags & BPF_F_LOCK) != 0) {
+    copyLocked(map, old + valueAt, value, old + valueAt);
     return 0;
   }
   const spares = load<u32>(map, HASH_SPARES);
@@ -182,31 +276,34 @@ export function hashUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32,
   if (old != 0 && spares != 0) {
     element = load<u32>(spare);
   } else {
-    if (old == 0 && load<u32>(map, MAP_COUNT) >= load<u32>(map, MAP_MAX_ENTRIES)) {
+    if (old == 0 && !count(map)) {
       if (!lru) return -E2BIG;
-      remove(map, lruVictim(map));
+      remove(map, lruVictim(map), true);
+      count(map);
     }
     element = take(map, lru);
-    if (element == 0) return -ENOMEM;
+    if (element == 0) {
+      if (old == 0) addTo(map + MAP_COUNT, u32(-1));
+      return -ENOMEM;
+    }
   }
-  const keySize = load<u32>(map, MAP_KEY_SIZE);
-  const hash = hashKey(key, keySize);
   copyBytes(element + ELEMENT_KEY, key, keySize);
   if (perCpu) {
-    zeroBytes(element + load<u32>(map, HASH_VALUE), load<u32>(map, MAP_CPU_STRIDE) * cpus);
+    zeroBytes(element + valueAt, load<u32>(map, MAP_CPU_STRIDE) * cpus);
     writePerCpu(map, element, value, cpu, allCpus);
   } else {
-    copyBytes(element + load<u32>(map, HASH_VALUE), value, load<u32>(map, MAP_VALUE_SIZE));
+    copyValue(map, element + valueAt, value);
+    clearFields(map, element + valueAt);
   }
-  const bucket = bucketOf(map, hash);
   store<u32>(element, hash, ELEMENT_HASH);
+  if (lru) lockBucket(bucket);
   store<u32>(element, load<u32>(bucket));
-  store<u32>(bucket, element);
+  if (ASC_FEATURE_THREADS) atomic.store<u32>(bucket, element);
+  else store<u32>(bucket, element);
+  if (old != 0) unlink(bucket, old);
+  if (lru) unlockBucket(bucket);
   if (lru) lruAdd(map, element, old != 0);
-  if (old == 0) {
-    store<u32>(map, load<u32>(map, MAP_COUNT) + 1, MAP_COUNT);
-  } else {
-    unlink(bucket, old);
+  if (old != 0) {
     if (lru) lruRemove(map, old);
     if (spares != 0) store<u32>(spare, old);
     else give(map, old, lru);
@@ -214,11 +311,18 @@ export function hashUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32,
   return 0;
 }
 
+/** Counts one element more; false if the map is full. */
+function count(map: u32): bool {
+  if (addTo(map + MAP_COUNT, 1) < load<u32>(map, MAP_MAX_ENTRIES)) return true;
+  addTo(map + MAP_COUNT, u32(-1));
+  return false;
+}
+
 function writePerCpu(map: u32, element: u32, values: u32, cpu: u32, allCpus: bool): void {
   const first = element + load<u32>(map, HASH_VALUE);
   const stride = load<u32>(map, MAP_CPU_STRIDE);
-  if (allCpus) copyBytes(first, values, stride * cpus);
-  else copyBytes(first + cpu * stride, values, load<u32>(map, MAP_VALUE_SIZE));
+  if (!allCpus) copyValue(map, first + cpu * stride, values);
+  else for (let at: u32 = 0; at < stride * cpus; at += stride) copyLong(map, first + at, values + at);
 }
 
 function unlink(bucket: u32, element: u32): void {
@@ -228,43 +332,123 @@ function unlink(bucket: u32, element: u32): void {
 }
 
 export function hashDelete(map: u32, key: u32): i32 {
-  const element = find(map, key);
-  if (element == 0) return -ENOENT;
-  remove(map, element);
-  return 0;
+  return takeOut(map, key, 0, 0);
 }
 
-function remove(map: u32, element: u32): void {
+/** The same, and copies what bpf(2) shows of the value to `out` before. */
+export function hashLookupAndDelete(map: u32, key: u32, out: u32, flags: u64): i32 {
+  return takeOut(map, key, out, flags);
+}
+
+function takeOut(map: u32, key: u32, out: u32, flags: u64): i32 {
+  const size = load<u32>(map, MAP_KEY_SIZE);
+  const hash = hashKey(key, size);
+  const bucket = bucketOf(map, hash);
   const lru = isLru(map);
-  unlink(bucketOf(map, load<u32>(element, ELEMENT_HASH)), element);
-  if (lru) lruRemove(map, element);
+  if (lru) lock(map + MAP_LOCK);
+  else lockBucket(bucket);
+  const element = search(bucket, hash, key, size);
+  if (element != 0) {
+    if (out != 0) hashCopy(map, element, out, flags);
+    remove(map, element, lru);
+  }
+  if (lru) unlock(map + MAP_LOCK);
+  else unlockBucket(bucket);
+  return element == 0 ? -ENOENT : 0;
+}
+
+/** The element's value as bpf(2) gives it: of all CPUs, without the kernel's fields. */
+export function hashCopy(map: u32, element: u32, out: u32, flags: u64): void {
+  const value = element + load<u32>(map, HASH_VALUE);
+  if (isPerCpu(map)) {
+    const stride = load<u32>(map, MAP_CPU_STRIDE);
+    for (let at: u32 = 0; at < stride * cpus; at += stride) {
+      copyLong(map, out + at, value + at);
+      clearFields(map, out + at);
+    }
+    return;
+  }
+  if ((flags & BPF_F_LOCK) != 0) copyLocked(map, out, value, value);
+  else copyValue(map, out, value);
+  clearFields(map, out);
+}
+
+/** The caller holds the bucket's lock, or the map's if it is an LRU map. */
+function remove(map: u32, element: u32, lru: bool): void {
+  const bucket = bucketOf(map, load<u32>(element, ELEMENT_HASH));
+  if (lru) lockBucket(bucket);
+  unlink(bucket, element);
+  if (lru) {
+    unlockBucket(bucket);
+    lruRemove(map, element);
+  }
   give(map, element, lru);
-  store<u32>(map, load<u32>(map, MAP_COUNT) - 1, MAP_COUNT);
+  addTo(map + MAP_COUNT, u32(-1));
+}
+
+/**
+ * All elements of one bucket, for the batch commands: their number, or -ENOSPC if there is no room for so many. Keys and
+ * values one after the other; `drop` takes the elements out.
+ */
+export function hash_batch(
+  map: u32,
+  index: u32,
+  keys: u32,
+  values: u32,
+  room: u32,
+  flags: u64,
+  drop: i32,
+): i32 {
+  const keySize = load<u32>(map, MAP_KEY_SIZE);
+  const valueSize = isPerCpu(map) ? load<u32>(map, MAP_CPU_STRIDE) * cpus : load<u32>(map, MAP_VALUE_SIZE);
+  const bucket = bucketAt(map, index);
+  const lru = isLru(map);
+  if (lru) lock(map + MAP_LOCK);
+  else lockBucket(bucket);
+  let found: u32 = 0;
+  for (let element = load<u32>(bucket); element != 0; element = load<u32>(element)) found++;
+  if (found <= room) {
+    for (let element = load<u32>(bucket); element != 0; ) {
+      const next = load<u32>(element);
+      copyBytes(keys, element + ELEMENT_KEY, keySize);
+      hashCopy(map, element, values, flags);
+      if (drop != 0) remove(map, element, lru);
+      keys += keySize;
+      values += valueSize;
+      element = next;
+    }
+  }
+  if (lru) unlock(map + MAP_LOCK);
+  else unlockBucket(bucket);
+  return found <= room ? i32(found) : -ENOSPC;
 }
 
 // A block of an LRU map begins with the node of its list.
 function take(map: u32, lru: bool): u32 {
+  if (!lru) lock(map + MAP_LOCK);
   const block = poolTake(map);
+  if (!lru) unlock(map + MAP_LOCK);
   return block != 0 && lru ? block + LRU_NODE : block;
 }
 
 function give(map: u32, element: u32, lru: bool): void {
+  if (!lru) lock(map + MAP_LOCK);
   poolGive(map, lru ? element - LRU_NODE : element);
+  if (!lru) unlock(map + MAP_LOCK);
 }
 
 /** Bucket after bucket; a key that is not there (any more) starts over. */
 export function hashNextKey(map: u32, key: u32, next: u32): i32 {
   const size = load<u32>(map, MAP_KEY_SIZE);
-  const buckets = load<u32>(map, HASH_BUCKETS);
   const mask = load<u32>(map, HASH_MASK);
-  const current = key == 0 ? 0 : find(map, key);
+  const current = key == 0 ? 0 : findKey(map, key);
   let bucket: u32 = 0;
   let element: u32 = 0;
   if (current != 0) {
     element = load<u32>(current);
     bucket = (hashKey(key, size) & mask) + 1;
   }
-  for (; element == 0 && bucket <= mask; bucket++) element = load<u32>(buckets + (bucket << 2));
+  for (; element == 0 && bucket <= mask; bucket++) element = load<u32>(bucketAt(map, bucket));
   if (element == 0) return -ENOENT;
   copyBytes(next, element + ELEMENT_KEY, size);
   return 0;

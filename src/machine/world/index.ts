@@ -1,0 +1,15 @@
+/** What lies outside of a machine: networks, sockets, processes, control groups. */
+export { World } from "./world.ts";
+export type {
+  CgroupOptions,
+  InterfaceOptions,
+  NeighbourOptions,
+  RouteOptions,
+  SocketOptions,
+  SocketState,
+  TaskOptions,
+  VmaOptions,
+  WorldOptions,
+} from "./options.ts";
+export type { Interface, Network, Route } from "./network.ts";
+export type { Cgroup, Cgroups, Task, Tasks } from "./tasks.ts";

@@ -1,0 +1,80 @@
+import { BpfError } from "../../errors.ts";
+import { Network } from "./network.ts";
+import { type TaskOptions, WORLD_OPTION_NAMES, type WorldOptions } from "./options.ts";
+import { Cgroups, type Task, Tasks } from "./tasks.ts";
+
+/** International Atomic Time is ahead of UTC by so many seconds since 2017 (IERS Bulletin C). */
+const TAI_OFFSET = 37;
+
+/**
+ * What lies outside of a machine and helpers ask about: set up when the machine is created, changed at any time.
+ *
+ * @example
+ * const machine = await Machine.create({
+ *   world: {
+ *     interfaces: [{ name: "eth0", addresses: ["10.0.0.1/24"] }],
+ *     routes: [{ to: "default", via: "10.0.0.254" }],
+ *     neighbours: [{ address: "10.0.0.254", dev: "eth0", mac: "02:00:00:00:00:fe" }],
+ *     current: { pid: 4242, comm: "nginx", uid: 33, cgroup: "/system.slice/nginx" },
+ *   },
+ * });
+ * machine.world.setCurrent({ pid: 1, comm: "init" });
+ */
+export class World {
+  readonly network: Network = new Network();
+  readonly cgroups: Cgroups = new Cgroups();
+  readonly tasks: Tasks = new Tasks(this.cgroups);
+  readonly hz: number;
+  readonly bootTime: bigint | undefined;
+  readonly taiOffset: number;
+  readonly numaNodes: readonly number[];
+  readonly netnsCookie: bigint;
+  readonly paths: Map<number, string>;
+  readonly symbols: Map<string, bigint>;
+  #current: Task;
+
+  constructor(options: WorldOptions = {}) {
+    for (const name of Object.keys(options)) {
+      if ((WORLD_OPTION_NAMES as readonly string[]).includes(name)) continue;
+      throw new BpfError("usage", `world: no option '${name}'; there are ${WORLD_OPTION_NAMES.join(", ")}`);
+    }
+    this.hz = options.hz ?? 1000;
+    if (!Number.isInteger(this.hz) || this.hz < 1 || this.hz > 10_000) {
+      throw new BpfError("usage", `world: hz must be a whole number from 1 to 10000, not ${this.hz}`);
+    }
+    this.bootTime = options.bootTime;
+    this.taiOffset = options.taiOffset ?? TAI_OFFSET;
+    this.numaNodes = options.numaNodes ?? [];
+    this.netnsCookie = options.netnsCookie ?? 1n;
+    this.paths = new Map(options.paths);
+    this.symbols = new Map(Object.entries(options.symbols ?? {}));
+    for (const row of options.interfaces ?? []) this.network.addInterface(row);
+    for (const row of options.routes ?? []) this.network.addRoute(row);
+    for (const row of options.neighbours ?? []) this.network.addNeighbour(row);
+    for (const row of options.cgroups ?? []) this.cgroups.add(row);
+    for (const row of options.tasks ?? []) this.tasks.add(row);
+    this.#current = this.#taskOf(options.current ?? { pid: 1000 });
+  }
+
+  /** The process that runs. */
+  get current(): Task {
+    return this.#current;
+  }
+
+  /** Another process runs from now on: its pid, or a new one. */
+  setCurrent(task: number | TaskOptions): Task {
+    this.#current = this.#taskOf(task);
+    return this.#current;
+  }
+
+  #taskOf(task: number | TaskOptions): Task {
+    if (typeof task !== "number") return this.tasks.add(task);
+    const known = this.tasks.byPid(task);
+    if (known !== undefined) return known;
+    throw new BpfError("usage", `world: no task ${task}; give it in 'tasks' or as an object`);
+  }
+
+  numaNode(cpu: number): number {
+    return this.numaNodes[cpu] ?? 0;
+  }
+}
