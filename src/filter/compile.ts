@@ -179,7 +179,7 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
   const link = linkRow(linktype);
   if (link === undefined)
     throw new BpfError("linktype", `link type ${linktype}: there is none of that name or number`);
-  const tree = parseFilter(expression);
+  const tree = parseFilter(expression, compat);
   const optimized = Boolean(options.optimize ?? true);
   const wished = { netmask: netmaskOf(options.netmask), resolver, compat, live, savefile };
   const first = (readings: typeof wished): Compiled =>

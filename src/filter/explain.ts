@@ -206,7 +206,8 @@ function primitiveText(node: Primitive): string {
       return "of PPPoE discovery";
     case "encapsulation": {
       const range = node.last === undefined ? "" : ` to ${node.last}`;
-      return `in ${node.protocol}${node.id === undefined ? "" : ` ${node.id}${range}`}`;
+      const port = node.port === undefined ? "" : ` to UDP port ${node.port}`;
+      return `in ${node.protocol}${node.id === undefined ? "" : ` ${node.id}${range}`}${port}`;
     }
     case "pf":
       return `with pf ${node.field} ${node.value}`;

@@ -5,6 +5,7 @@ import { type Predicate, and, equals, masked, not, or } from "./predicate.ts";
 import type { AddressType, Direction, Protocol, Span } from "./syntax.ts";
 import { EMPTY, type Ranges, isSubset, rangeOf, unionAll } from "./ranges.ts";
 import type { Slot, Value } from "./value.ts";
+import { type WordRanges, inWordSets } from "./word-sets.ts";
 
 /** `src or dst` and the like, from the tests of the two ends. */
 export function byDirection(
@@ -214,6 +215,50 @@ export function hostIp6(
   return byDirection(direction, end(8), end(24), onlyWlan(context, span, "IPv6 addresses"));
 }
 
+const IP6_WORDS = [0, 1, 2, 3] as const;
+
+/** An IPv6 address or network as ranges of its words. */
+export const ip6Ranges = (address: readonly number[], prefix: number): WordRanges =>
+  address.map((word, index) => {
+    const ones = Math.max(0, Math.min(32, prefix - 32 * index));
+    return [word, word + (2 ** (32 - ones) - 1)] as const;
+  });
+
+/** From so many addresses on the exact order of their tests is given up for a search; see {@link hostsIp6}. */
+const MANY = 24;
+
+/**
+ * Any of several IPv6 addresses or networks, or undefined if they should be tested one after the other.
+ *
+ * For one end the search reads what the single tests would read. For both it does so as long as the addresses differ in
+ * their last word only. Other lists are searched if they are long: then a packet that ends inside of its destination
+ * address can be rejected although its source is in the list.
+ */
+export function hostsIp6(
+  context: Context,
+  sets: readonly WordRanges[],
+  direction: Direction | undefined,
+  span: Span,
+): Predicate | undefined {
+  const isIp6 = linkProtocol(context, ETHERTYPE.ip6, span);
+  const words = (offset: number): Value[] => IP6_WORDS.map((index) => context.network(offset + 4 * index, 4));
+  const [first, ...rest] = sets as readonly [WordRanges, ...WordRanges[]];
+  const [source, destination] = [words(8), words(24)];
+  if (direction === "src" || direction === "dst") {
+    return and(isIp6, inWordSets(direction === "src" ? source : destination, sets));
+  }
+  const sameStart = rest.every((set) =>
+    [0, 1, 2].every(
+      (index) => set[index]?.[0] === first[index]?.[0] && set[index]?.[1] === first[index]?.[1],
+    ),
+  );
+  if (!sameStart && sets.length <= MANY) return undefined;
+  return or(
+    and(isIp6, inWordSets(source, [first])),
+    and(isIp6, or(inWordSets(destination, sets), inWordSets(source, rest))),
+  );
+}
+
 /** DECnet phase IV: long and short headers, each with or without a pad byte; addresses are little-endian. */
 function hostDecnet(
   context: Context,
@@ -263,6 +308,46 @@ export function hostStation(
   const offsets = stationOffsets(context);
   if (offsets === undefined) return undefined;
   const end = (offset: number) => (): Predicate => context.bytesAt(context.state.header, offset, address);
+  const test = byDirection(
+    direction,
+    end(offsets.source),
+    end(offsets.destination),
+    onlyWlan(context, span, "other link types"),
+  );
+  const outer = context.state.family === "ethernet" ? outerCheck(context) : undefined;
+  return outer === undefined ? test : and(outer, test);
+}
+
+/**
+ * Any of several stations, or undefined where stations aren't at fixed places. The source comes behind the destination, so
+ * once its last word has been read there is nothing more that could be missing, and the order of tests is free.
+ */
+export function hostsStation(
+  context: Context,
+  addresses: readonly (readonly number[])[],
+  direction: Direction | undefined,
+  span: Span,
+): Predicate | undefined {
+  const offsets = stationOffsets(context);
+  if (offsets === undefined) return undefined;
+  const sets = addresses.map((bytes): WordRanges => {
+    const [high, low] = [bytes.slice(0, 2), bytes.slice(2)].map((part) =>
+      part.reduce((word, byte) => word * 256 + byte, 0),
+    ) as [number, number];
+    return [
+      [low, low],
+      [high, high],
+    ];
+  });
+  // Stations of few makers differ in their last words: then there are few first halves to tell apart.
+  const halves = new Set(sets.map((set) => set[1]?.[0])).size;
+  const byMaker = halves * 4 <= sets.length;
+  const end = (offset: number) => (): Predicate => {
+    const [low, high] = [context.header(offset + 2, 4), context.header(offset, 2)];
+    if (!byMaker) return inWordSets([low, high], sets);
+    const turned = sets.map((set) => [...set].reverse());
+    return and({ kind: "touch", value: low }, inWordSets([high, low], turned));
+  };
   const test = byDirection(
     direction,
     end(offsets.source),

@@ -1,20 +1,16 @@
-/** VLAN, MPLS, PPPoE, Geneve: tests that also move the headers for what comes after. */
+/** VLAN, MPLS, PPPoE: tests that also move the headers for what comes after. */
 import { SKF_AD_OFF } from "../cbpf/index.ts";
 import type { Context, Place } from "./context.ts";
-import { endSlots } from "./generate-address.ts";
 import { ETHERTYPE, linkProtocol } from "./generate-link.ts";
-import { IP_PROTOCOL, ports4, ports6 } from "./generate-port.ts";
-import { ALWAYS, type Predicate, and, equals, masked, not, or, within } from "./predicate.ts";
-import { rangeOf } from "./ranges.ts";
+import { geneve, gre, ipInIp, vxlan } from "./generate-tunnel.ts";
+import { type Ranges, rangeOf, unionAll } from "./ranges.ts";
+import { ALWAYS, type Predicate, and, equals, masked, not, or } from "./predicate.ts";
 import type { Primitive, Span } from "./syntax.ts";
-import type { Value, Values } from "./value.ts";
+import type { Value } from "./value.ts";
 
 const MAX_VLAN = 0xfff;
 const MAX_LABEL = 0xfffff;
 const MAX_SESSION = 0xffff;
-const MAX_VNI = 0xffffff;
-/** RFC 8926. */
-const GENEVE_PORT = 6081;
 
 export function encapsulation(
   context: Context,
@@ -22,38 +18,58 @@ export function encapsulation(
 ): Predicate {
   switch (node.protocol) {
     case "vlan":
-      return vlan(context, node.id, node.last ?? node.id, node.span);
+      return node.id === undefined ? vlan(context, undefined, node.span) : vlanAny(context, [node]);
     case "mpls":
       return mpls(context, node.id, node.span);
     case "pppoes":
       return pppoes(context, node.id, node.span);
     case "geneve":
-      return geneve(context, node.id, node.span);
+      return geneve(context, node);
+    case "vxlan":
+      return vxlan(context, node);
+    case "gre":
+      return gre(context, node);
+    case "ipip":
+      return ipInIp(context, node);
   }
 }
 
 const moved = (place: Place, by: number): Place => ({ base: place.base, at: (place.at + by) >>> 0 });
 
-function vlan(context: Context, id: number | undefined, last: number | undefined, span: Span): Predicate {
+type Tag = Extract<Primitive, { kind: "encapsulation" }>;
+
+/** A VLAN tag of any of several numbers. */
+export function vlanAny(context: Context, nodes: readonly Tag[]): Predicate {
+  const [{ span }] = nodes as readonly [Tag, ...Tag[]];
+  const ranges = nodes.map((node) => {
+    const { id = 0, last = id } = node;
+    const [low, high] = [Math.min(id, last), Math.max(id, last)];
+    if (high > MAX_VLAN) context.fail(node.span, `VLAN tag ${high} greater than maximum ${MAX_VLAN}`);
+    return rangeOf(low, high);
+  });
+  return vlan(context, unionAll(ranges), span);
+}
+
+/** `ids` undefined: whatever the number. */
+function vlan(context: Context, ids: Ranges | undefined, span: Span): Predicate {
   const { state } = context;
   if (state.labels > 0) context.fail(span, "no VLAN match after MPLS");
   const wlan = state.family === "wlan" && state.dlt !== 192;
   if (state.family !== "ethernet" && !wlan) {
     context.fail(span, `no VLAN support for ${state.description}`);
   }
-  const low = Math.min(id ?? 0, last ?? 0);
-  const high = Math.max(id ?? 0, last ?? 0);
-  if (high > MAX_VLAN) context.fail(span, `VLAN tag ${high} greater than maximum ${MAX_VLAN}`);
   const tag = context.values.alu("and", context.payload(state.network, 2), context.values.constant(MAX_VLAN));
   const isTagged = or(
     linkProtocol(context, ETHERTYPE.qinqOld, span),
     linkProtocol(context, ETHERTYPE.vlan, span),
     linkProtocol(context, ETHERTYPE.qinq, span),
   );
+  const isWanted = (value: Value): Predicate =>
+    ids === undefined ? ALWAYS : { kind: "in", value, ranges: ids };
   const outermost =
     state.vlans === 0 && state.header.base === undefined && state.header.at === context.row.header;
   if (context.options.live && state.family === "ethernet" && outermost) {
-    return liveVlan(context, isTagged, id, tag, low, high);
+    return liveVlan(context, and(isTagged, isWanted(tag)), isWanted);
   }
   context.state = {
     ...state,
@@ -61,23 +77,19 @@ function vlan(context: Context, id: number | undefined, last: number | undefined
     type: moved(state.type, 4),
     vlans: state.vlans + 1,
   };
-  return id === undefined ? isTagged : and(isTagged, within(tag, low, high));
+  return and(isTagged, isWanted(tag));
 }
 
 /**
  * On a live Linux socket the outer tag is no longer in the frame: the kernel tells it beside. Only if it doesn't, the
  * frame may still hold one; whether it did decides where the headers are.
  */
-function liveVlan(
-  context: Context,
-  isTagged: Predicate,
-  id: number | undefined,
-  tag: Value,
-  low: number,
-  high: number,
-): Predicate {
+function liveVlan(context: Context, inFrame: Predicate, isWanted: (tag: Value) => Predicate): Predicate {
   const { values, state } = context;
-  const beside = equals(context.packet(SKF_AD_OFF + 48, 1), 1);
+  const isBeside = equals(context.packet(SKF_AD_OFF + 48, 1), 1);
+  // The kernel's value holds the priority bits, too.
+  const tagBeside = values.alu("and", context.packet(SKF_AD_OFF + 44, 1), values.constant(MAX_VLAN));
+  const beside = and(isBeside, isWanted(tagBeside));
   const shift = values.newSlot("bytes of the VLAN tag in the frame", 4);
   const leaks = context.options.compat === "libpcap";
   if (leaks) context.zeroed.push(shift);
@@ -90,22 +102,10 @@ function liveVlan(
     type: { base, at: state.type.at },
     vlans: state.vlans + 1,
   };
-  if (leaks) {
-    // libpcap moves the headers before it has seen whether there is a tag, for whatever comes next.
-    const tagIs = id === undefined ? ALWAYS : within(tag, low, high);
-    const besideIs = id === undefined ? ALWAYS : within(besideTag(values, context), low, high);
-    return or(and(beside, besideIs), and(not(beside), four, isTagged, tagIs));
-  }
-  if (id === undefined) return or(and(beside, none), and(isTagged, four));
-  return or(
-    and(beside, within(besideTag(values, context), low, high), none),
-    and(not(beside), isTagged, within(tag, low, high), four),
-  );
+  // libpcap moves the headers before it has seen whether there is a tag, for whatever comes next.
+  if (leaks) return or(beside, and(not(isBeside), four, inFrame));
+  return or(and(beside, none), and(not(isBeside), inFrame, four));
 }
-
-/** The tag that the kernel tells; its value holds the priority bits, too. */
-const besideTag = (values: Values, context: Context): Value =>
-  values.alu("and", context.packet(SKF_AD_OFF + 44, 1), values.constant(MAX_VLAN));
 
 function mpls(context: Context, label: number | undefined, span: Span): Predicate {
   const { state, values } = context;
@@ -157,61 +157,4 @@ function pppoes(context: Context, session: number | undefined, span: Span): Pred
     networkNoSnap: 0,
   };
   return and(...tests);
-}
-
-/** RFC 8926: UDP port 6081, version 0; the header's length and what it carries decide where the inner frame begins. */
-function geneve(context: Context, vni: number | undefined, span: Span): Predicate {
-  const { values, state } = context;
-  if (vni !== undefined && vni > MAX_VNI) {
-    context.fail(span, `Geneve VNI ${vni} greater than maximum ${MAX_VNI}`);
-  }
-  const outer = values.newSlot("offset of the Geneve header", 0xffffffff);
-  const check = (field: (offset: number, size: 1 | 4) => Value): Predicate[] => {
-    const tests = [masked(values, field(8, 1), 0, 0xc0)];
-    if (vni !== undefined) tests.push(masked(values, field(12, 4), (vni << 8) >>> 0, 0xffffff00));
-    return tests;
-  };
-  const past = values.constant(state.payload.at + state.network + 8);
-  const base6 =
-    state.payload.base === undefined
-      ? values.constant(40)
-      : values.alu("add", state.payload.base, values.constant(40));
-  const port = rangeOf(GENEVE_PORT, GENEVE_PORT);
-  const slots = endSlots(context, 0xffff);
-  const in4 = and(
-    ports4(context, [port], IP_PROTOCOL.udp, "dst", span, slots),
-    ...check((offset, size) => context.transport4(offset, size)),
-    { kind: "set", slot: outer, value: values.alu("add", context.transportBase4(), past) },
-  );
-  const in6 = and(
-    ports6(context, [port], IP_PROTOCOL.udp, "dst", span, slots),
-    ...check((offset, size) => context.transport6(offset, size)),
-    { kind: "set", slot: outer, value: values.alu("add", base6, past) },
-  );
-  const header = values.newSlot("offset behind the Geneve header", 0xffffffff);
-  const type = values.newSlot("offset of the inner type", 0xffffffff);
-  const payload = values.newSlot("offset of the inner payload", 0xffffffff);
-  const at = values.slot(outer);
-  const inner = values.slot(header);
-  const words = values.alu("and", values.load(1, at, 0), values.constant(0x3f));
-  const length = values.alu("add", values.alu("mul", words, values.constant(4)), values.constant(8));
-  const set = (slot: typeof header, value: Value): Predicate => ({ kind: "set", slot, value });
-  const plus = (n: number): Value => values.alu("add", inner, values.constant(n));
-  const carriesFrame = equals(values.load(2, at, 2), ETHERTYPE.teb);
-  context.push("ethernet", 1, "Ethernet", { base: inner, at: 0 });
-  context.state = {
-    ...context.state,
-    type: { base: values.slot(type), at: 0 },
-    payload: { base: values.slot(payload), at: 0 },
-    network: 0,
-    inside: "geneve",
-  };
-  return and(
-    or(in4, in6),
-    set(header, values.alu("add", length, at)),
-    or(
-      and(carriesFrame, set(type, plus(12)), set(payload, plus(14))),
-      and(set(type, values.alu("add", at, values.constant(2))), set(payload, inner)),
-    ),
-  );
 }

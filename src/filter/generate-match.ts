@@ -1,11 +1,23 @@
 /** What an identifier means with its qualifiers: `host NAME`, `net 10/8`, `tcp dst port 80`. */
 import type { Context } from "./context.ts";
-import { hostArcnet, hostIp4, hostIp6, hostStation, hostsIp4, networkRange } from "./generate-address.ts";
+import {
+  hasStations,
+  hostArcnet,
+  hostIp4,
+  hostIp6,
+  hostStation,
+  hostsIp4,
+  hostsIp6,
+  hostsStation,
+  ip6Ranges,
+  networkRange,
+} from "./generate-address.ts";
 import { IP_PROTOCOL, isIp, isIp6, ports, protocolNumber } from "./generate-port.ts";
 import { networkByName, portByName, portRangeByName, protocolByName } from "./lookup.ts";
-import { type Predicate, and, or } from "./predicate.ts";
+import { type Predicate, and, not, or } from "./predicate.ts";
 import { type Ranges, rangeOf } from "./ranges.ts";
 import { parseIp4, parseIp6, parseMac } from "./resolver.ts";
+import type { WordRanges } from "./word-sets.ts";
 import type { Identifier, Primitive, Protocol, Qualifiers, Span } from "./syntax.ts";
 
 type Match = Extract<Primitive, { kind: "match" }>;
@@ -75,11 +87,7 @@ function byName(context: Context, q: Qualifiers, name: string, span: Span, at: S
     case "protochain":
       return headerChain(context, protocolByName(context, name, q.protocol, at), q.protocol, span);
     case "gateway":
-      return context.fail(
-        span,
-        "'gateway' not supported in this configuration",
-        "libpcap with IPv6 has it not either",
-      );
+      return gateway(context, q, name, span, at);
     default:
   }
   if (q.protocol === "link") {
@@ -98,6 +106,38 @@ function byName(context: Context, q: Qualifiers, name: string, span: Span, at: S
   return hostByName(context, q, name, span, at);
 }
 
+/** Frames that a router passes on: to or from its station, but not to or from its addresses. */
+function gateway(context: Context, q: Qualifiers, name: string, span: Span, at: Span): Predicate {
+  const { protocol } = q;
+  if (context.options.compat === "libpcap") {
+    return context.fail(
+      span,
+      "'gateway' not supported in this configuration",
+      "libpcap with IPv6 has it not",
+    );
+  }
+  if (
+    protocol !== undefined &&
+    protocol !== "ip" &&
+    protocol !== "arp" &&
+    protocol !== "rarp" &&
+    protocol !== "ip6"
+  ) {
+    return context.fail(span, "illegal modifier of 'gateway'");
+  }
+  const station = context.options.resolver.ether(name);
+  if (station === undefined) {
+    return context.fail(at, `unknown ether host '${name}'`, "names come only from the given ethers file");
+  }
+  const frames = hostStation(context, station, undefined, span);
+  if (frames === undefined) {
+    return context.fail(span, "'gateway' supported only on ethernet/FDDI/token ring/ARCNET/wireless");
+  }
+  const addresses: Qualifiers = protocol === undefined ? { type: "host" } : { protocol, type: "host" };
+  context.warn("compat", "libpcap with IPv6 has no 'gateway'", span);
+  return and(frames, not(hostByName(context, addresses, name, span, at)));
+}
+
 function hostByName(context: Context, q: Qualifiers, name: string, span: Span, at: Span): Predicate {
   const addresses = context.options.resolver.host(name);
   // Where no field names the payload, both versions are told by their first byte alone: ARP can't be meant.
@@ -112,7 +152,8 @@ function hostByName(context: Context, q: Qualifiers, name: string, span: Span, a
       const protocol = untyped ? "ip" : q.protocol;
       const before = run?.length ?? 0;
       run = [...(run ?? []), rangeOf(ip4, ip4)];
-      const joined = before > 0 && context.options.search && q.direction !== "src and dst";
+      const joined =
+        before > 0 && context.options.search && tellsProtocols(context) && q.direction !== "src and dst";
       if (joined) tests.pop();
       tests.push(
         joined
@@ -216,12 +257,19 @@ function ip4Network(context: Context, q: Qualifiers, id: Ip4): { address: number
   return { address, mask };
 }
 
-function byIp6(
+type Ip6 = Extract<Identifier, { kind: "ip6" }>;
+
+function byIp6(context: Context, q: Qualifiers, id: Ip6, span: Span): Predicate {
+  const { words, prefix } = ip6Network(context, q, id);
+  return hostIp6(context, words, prefix, q.protocol, q.direction, q.type, span);
+}
+
+/** An IPv6 address or network, checked. */
+function ip6Network(
   context: Context,
   q: Qualifiers,
-  id: Extract<Identifier, { kind: "ip6" }>,
-  span: Span,
-): Predicate {
+  id: Ip6,
+): { readonly words: readonly number[]; readonly prefix: number } {
   const words = parseIp6(id.text);
   if (words === undefined) return context.fail(id.span, `bogus IPv6 address ${id.text}`);
   const prefix = id.prefix ?? 128;
@@ -237,7 +285,7 @@ function byIp6(
   if (q.type !== "net" && prefix !== 128) {
     return context.fail(id.span, "Mask syntax for networks only", "write `net` before it");
   }
-  return hostIp6(context, words, prefix, q.protocol, q.direction, q.type, span);
+  return { words, prefix };
 }
 
 function byMac(context: Context, q: Qualifiers, text: string, span: Span): Predicate {
@@ -286,50 +334,95 @@ function headerChain(
 
 /**
  * Under which key a term can be searched together with others joined to it by `or`: those with equal keys differ only in
- * their constants. Undefined for all that aren't IPv4 addresses or ports.
+ * their constants. Undefined for all that aren't addresses or ports.
  */
 export function groupable(context: Context, node: Match): string | undefined {
-  const { protocol, direction = "src or dst", type } = node.qualifiers;
+  const { direction = "src or dst" } = node.qualifiers;
+  if (!tellsProtocols(context)) return undefined;
   if (direction !== "src" && direction !== "dst" && direction !== "src or dst") return undefined;
-  const sets = constantSets(context, node);
-  if (sets === undefined) return undefined;
-  const what = type === "port" || type === "portrange" ? `port ${sets.transport ?? "any"}` : "host";
-  return `${what} ${what === "host" ? (protocol ?? "any") : ""} ${direction}`;
+  const constant = constantOf(context, node);
+  return constant === undefined ? undefined : `${constant.key} ${direction}`;
 }
 
-/** The ranges of such a term. */
-function constantSets(
-  context: Context,
-  { qualifiers: q, id, span }: Match,
-): { ranges: Ranges; transport: number | undefined } | undefined {
+/**
+ * Whether a frame has one network protocol at most, so that terms of one of them never read where those of another would.
+ * Juniper's and BACnet's frames are believed to carry all protocols at once.
+ */
+const tellsProtocols = ({ state }: Context): boolean =>
+  state.family !== "juniper" && state.family !== "bacnet";
+
+/** What such a term compares with. */
+type Constant = { readonly key: string } & (
+  | { readonly kind: "port"; readonly ranges: Ranges; readonly transport: number | undefined }
+  | { readonly kind: "ip4"; readonly ranges: Ranges }
+  | { readonly kind: "ip6"; readonly words: WordRanges }
+  | { readonly kind: "station"; readonly address: readonly number[] }
+);
+
+function constantOf(context: Context, node: Match): Constant | undefined {
+  const { qualifiers: q, id, span } = node;
   const { protocol, type } = q;
   if (type === "port" || type === "portrange") {
     if (protocol !== undefined && TRANSPORTS[protocol] === undefined) return undefined;
     const transport = transportOf(context, q, span);
     if (id.kind === "number") {
-      return id.value > 65535 ? undefined : { ranges: rangeOf(id.value, id.value), transport };
+      if (id.value > 65535) return undefined;
+      return {
+        kind: "port",
+        key: `port ${transport ?? "any"}`,
+        ranges: rangeOf(id.value, id.value),
+        transport,
+      };
     }
     if (id.kind !== "name") return undefined;
     const find = type === "port" ? portByName : portRangeByName;
     const { low, high, transport: found } = find(context, id.text, protocol, transport, id.span);
-    return { ranges: rangeOf(Math.min(low, high), Math.max(low, high)), transport: found };
+    const ranges = rangeOf(Math.min(low, high), Math.max(low, high));
+    return { kind: "port", key: `port ${found ?? "any"}`, ranges, transport: found };
   }
-  const plain = protocol === undefined || protocol === "ip" || protocol === "arp" || protocol === "rarp";
-  if (!plain || id.kind !== "ip4" || (type !== undefined && type !== "host" && type !== "net"))
-    return undefined;
-  const { address, mask } = ip4Network(context, q, id);
-  const ranges = networkRange(address, mask);
-  return ranges === undefined ? undefined : { ranges, transport: undefined };
+  if (type !== undefined && type !== "host" && type !== "net") return undefined;
+  if (id.kind === "ip4") {
+    if (protocol !== undefined && protocol !== "ip" && protocol !== "arp" && protocol !== "rarp")
+      return undefined;
+    const { address, mask } = ip4Network(context, q, id);
+    const ranges = networkRange(address, mask);
+    return ranges === undefined ? undefined : { kind: "ip4", key: `host ${protocol ?? "any"}`, ranges };
+  }
+  if (id.kind === "ip6") {
+    if (protocol !== undefined && protocol !== "ip6") return undefined;
+    const { words, prefix } = ip6Network(context, q, id);
+    return { kind: "ip6", key: "host6", words: ip6Ranges(words, prefix) };
+  }
+  if (id.kind === "mac" && protocol === "link" && type !== "net" && context.state.family !== "wlan") {
+    const address = parseMac(id.text);
+    if (address === undefined || !hasStations(context)) return undefined;
+    return { kind: "station", key: "station", address };
+  }
+  return undefined;
 }
 
 /** Any of several terms of one key. */
 export function matchAny(context: Context, nodes: readonly Match[]): Predicate {
   const [first] = nodes as readonly [Match, ...Match[]];
-  const found = nodes.map((node) => constantSets(context, node));
-  const sets = found.map((each) => each?.ranges ?? []);
-  const { protocol, direction, type } = first.qualifiers;
-  if (type === "port" || type === "portrange") {
-    return ports(context, sets, found[0]?.transport, direction, first.span);
+  const { protocol, direction } = first.qualifiers;
+  const constants = nodes.map((node) => constantOf(context, node) as Constant);
+  const of = <K extends Constant["kind"]>(kind: K): Extract<Constant, { kind: K }>[] =>
+    constants.filter((each): each is Extract<Constant, { kind: K }> => each.kind === kind);
+  const { kind } = constants[0] as Constant;
+  let found: Predicate | undefined;
+  if (kind === "port") {
+    const sets = of("port");
+    const ranges = sets.map((each) => each.ranges);
+    found = ports(context, ranges, sets[0]?.transport, direction, first.span);
+  } else if (kind === "ip4") {
+    const ranges = of("ip4").map((each) => each.ranges);
+    found = hostsIp4(context, ranges, protocol, direction, first.span);
+  } else if (nodes.length > 1 && kind === "ip6") {
+    const words = of("ip6").map((each) => each.words);
+    found = hostsIp6(context, words, direction, first.span);
+  } else if (nodes.length > 1) {
+    const addresses = of("station").map((each) => each.address);
+    found = hostsStation(context, addresses, direction, first.span);
   }
-  return hostsIp4(context, sets, protocol, direction, first.span);
+  return found ?? or(...nodes.map((node) => match(context, node.qualifiers, node.id, node.span)));
 }

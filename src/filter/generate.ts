@@ -1,7 +1,7 @@
 /** Syntax tree to condition: the walk over the tree, arithmetic, and what identifiers mean. */
 import { Context, type GeneratorOptions, sameState } from "./context.ts";
 import { arithmetic, guardsOf } from "./generate-arithmetic.ts";
-import { encapsulation } from "./generate-encapsulation.ts";
+import { encapsulation, vlanAny } from "./generate-encapsulation.ts";
 import { linkProtocol, prelude } from "./generate-link.ts";
 import * as other from "./generate-other.ts";
 import { groupable, match, matchAny } from "./generate-match.ts";
@@ -35,6 +35,7 @@ export function generate(tree: FilterTree, row: LinkRow, options: GeneratorOptio
 
 type Chain = Extract<FilterTree, { kind: "chain" }>;
 type Match = Extract<Primitive, { kind: "match" }>;
+type Vlan = Extract<Primitive, { kind: "encapsulation" }>;
 
 interface Member {
   readonly key: string;
@@ -125,6 +126,8 @@ class Walk {
     const first = at < 0 ? node.first : (node.rest[at] as Chain["rest"][number]).term;
     const denied = first.kind === "not";
     const join = denied ? "and" : "or";
+    const tags = this.#vlanRun(node, at, first, denied);
+    if (tags !== undefined) return tags;
     const members = this.#member(first, denied);
     const fits =
       this.#context.options.search && members !== undefined && (at < 0 || node.rest[at]?.op === join);
@@ -140,6 +143,35 @@ class Walk {
     for (const each of run) this.#warnOfLeak(each.node);
     const any = or(...searches(run).map((nodes) => matchAny(this.#context, nodes)));
     return [denied ? not(any) : any, next];
+  }
+
+  /** `vlan 1 or vlan 2 or …`: all of them ask for the same tag, so they are one search. */
+  #vlanRun(node: Chain, at: number, first: FilterTree, denied: boolean): [Predicate, number] | undefined {
+    const join = denied ? "and" : "or";
+    if (!this.#scoped || !this.#context.options.search) return undefined;
+    if (at >= 0 && node.rest[at]?.op !== join) return undefined;
+    const tagOf = (tree: FilterTree | undefined): Vlan | undefined => {
+      if (tree === undefined || (tree.kind === "not") !== denied) return undefined;
+      const inner = tree.kind === "not" ? tree.operand : tree;
+      const isVlan = inner.kind === "encapsulation" && inner.protocol === "vlan" && inner.id !== undefined;
+      return isVlan ? inner : undefined;
+    };
+    const run: Vlan[] = [];
+    let next = at;
+    for (let tag = tagOf(first); tag !== undefined; ) {
+      run.push(tag);
+      next++;
+      tag = node.rest[next]?.op === join ? tagOf(node.rest[next]?.term) : undefined;
+    }
+    if (run.length < 2) return undefined;
+    const before = this.#context.state;
+    this.#warnOfLeak(run[0] as Vlan);
+    this.#leak = true;
+    this.#warnOfLeak(run[1] as Vlan);
+    const any = vlanAny(this.#context, run);
+    if (!denied) return [any, next];
+    this.#restore(before);
+    return [not(any), next];
   }
 
   #member(tree: FilterTree, denied: boolean): Member | undefined {

@@ -125,6 +125,13 @@ export class Graph {
           return this.#compare(current, whenTrue, whenFalse);
         case "header-chain":
           return this.test(current, whenTrue, whenFalse);
+        case "choice": {
+          const { test, yes: first, no: second } = current;
+          const [onYes, onNo] = [first, second].map((each) => this.build(each, whenTrue, whenFalse));
+          return this.build(test, onYes as GraphNode, onNo as GraphNode);
+        }
+        case "touch":
+          return this.touch(current.value, whenTrue);
         case "set":
           return this.set(current.slot, current.value, whenTrue);
         case "once": {
@@ -203,6 +210,13 @@ export class Graph {
   #ranges(value: Value, ranges: Ranges, yes: GraphNode, no: GraphNode): GraphNode {
     const count = ranges.length >> 1;
     if (count === 0) return this.touch(value, no);
+    const shift = count > LINEAR_RANGES ? blockBits(ranges) : 0;
+    if (shift > 0) {
+      // Networks of one size: each is one number without its last bits.
+      const shifted = this.values.alu("rsh", value, this.values.constant(shift));
+      const blocks = ranges.map((bound) => bound >>> shift);
+      return this.#search(shifted, blocks, 0, count, 0, shifted.max, yes, no);
+    }
     return this.#search(value, ranges, 0, count, 0, Math.min(value.max, MAX_U32), yes, no);
   }
 
@@ -243,6 +257,18 @@ export class Graph {
     }
     return rest;
   }
+}
+
+/** How many low bits are free in all ranges, if each is one aligned block of that size. */
+function blockBits(ranges: Ranges): number {
+  const size = (ranges[1] as number) - (ranges[0] as number) + 1;
+  const isPower = size > 1 && size < 2 ** 31 && (size & (size - 1)) === 0;
+  if (!isPower) return 0;
+  for (let i = 0; i < ranges.length; i += 2) {
+    const low = ranges[i] as number;
+    if ((low & (size - 1)) !== 0 || (ranges[i + 1] as number) - low + 1 !== size) return 0;
+  }
+  return Math.log2(size);
 }
 
 /** All nodes, each before those that it points to; the `yes` side of a test comes right behind it. */

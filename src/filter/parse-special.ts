@@ -109,11 +109,19 @@ function groupReader(word: string): Reader | undefined {
   return undefined;
 }
 
-function readEncapsulation(parser: Parser, word: string): Unplaced {
+/** `vlan 5`, `vlan 5-9`, `geneve 7 port 6082`: an identifier and more, all of which may be absent. */
+export function readEncapsulation(parser: Parser, word: string): Unplaced & { kind: "encapsulation" } {
   const protocol = word as Encapsulation;
-  const range = protocol === "vlan" ? vlanRange(parser) : undefined;
-  if (range !== undefined) return { kind: "encapsulation", protocol, id: range[0], last: range[1] };
-  return { kind: "encapsulation", protocol, id: parser.optionalNumber(), last: undefined };
+  const none = { last: undefined, port: undefined };
+  const range = protocol === "vlan" && parser.extended ? vlanRange(parser) : undefined;
+  if (range !== undefined)
+    return { kind: "encapsulation", protocol, id: range[0], last: range[1], port: undefined };
+  const id = protocol === "ipip" ? undefined : parser.optionalNumber();
+  const overUdp = protocol === "geneve" || protocol === "vxlan";
+  const ported = overUdp && parser.extended && parser.peek().kind === "port" && parser.peek(1).kind === "num";
+  if (!ported) return { kind: "encapsulation", protocol, id, ...none };
+  parser.next();
+  return { kind: "encapsulation", protocol, id, last: undefined, port: number(parser) };
 }
 
 /** `10-20`: one name to the scanner, or with spaces three tokens. */

@@ -8,6 +8,9 @@
  *
  * Second, `%` and `^` never got a rank in the grammar that all users know: they bind their left operand tighter than
  * anything and take as much as they can on their right, so `a % b + c` is `a % (b + c)`.
+ *
+ * The words that libpcap hasn't (`vxlan`, `gre`, `ipip`) are names to its scanner, so they are here, too: only where a
+ * primitive can begin they mean tunnels. After `ip proto 6 or` a `gre` stays the protocol's name.
  */
 import { type Token, tokenize } from "./lexer.ts";
 import { displayFilterHint, filterError } from "./problem.ts";
@@ -25,7 +28,8 @@ import {
   type RelationOp,
   type Span,
 } from "./syntax.ts";
-import { parseSpecial } from "./parse-special.ts";
+import { parseSpecial, readEncapsulation } from "./parse-special.ts";
+import type { FilterCompat } from "./context.ts";
 
 /** Deepest nesting of parentheses, `not` and brackets: no stack of any engine is at risk. */
 export const MAX_DEPTH = 600;
@@ -45,6 +49,7 @@ const directions: ReadonlySet<string> = new Set([
   "ta",
 ]);
 const addressTypes: ReadonlySet<string> = new Set(["host", "net", "port", "portrange"]);
+const tunnels: ReadonlySet<string> = new Set(["vxlan", "gre", "ipip"]);
 const identifiers: ReadonlySet<string> = new Set(["id", "ip4 address", "ip6 address", "mac", "arcnet"]);
 const relations: ReadonlySet<string> = new Set(["=", "!=", ">", ">=", "<", "<="]);
 
@@ -72,13 +77,16 @@ interface Term {
 /** A reader of tokens; the other half of the grammar is in parse-special.ts. */
 export class Parser {
   readonly text: string;
+  /** Whether what libpcap's language hasn't is understood. */
+  readonly extended: boolean;
   readonly #tokens: readonly Token[];
   #at = 0;
   #depth = 0;
   #terms = 0;
 
-  constructor(text: string) {
+  constructor(text: string, compat: FilterCompat) {
     this.text = text;
+    this.extended = compat !== "libpcap";
     this.#tokens = tokenize(text);
   }
 
@@ -136,7 +144,9 @@ export class Parser {
     const rest: { op: "and" | "or"; term: FilterTree }[] = [];
     for (let op = this.peek().kind; op === "and" || op === "or"; op = this.peek().kind) {
       this.#another();
-      last = this.#startsIdentifier() ? this.#identifierTerm(last.qualifiers) : this.#term(last.qualifiers);
+      last = this.#startsIdentifier(last.qualifiers)
+        ? this.#identifierTerm(last.qualifiers)
+        : this.#term(last.qualifiers);
       rest.push({ op, term: last.tree });
     }
     if (rest.length === 0) return last;
@@ -149,8 +159,16 @@ export class Parser {
     if (++this.#terms > MAX_TERMS) throw filterError(span, `it has more than ${MAX_TERMS} terms`);
   }
 
+  /** Whether a tunnel's word stands so far ahead; not if it is the name of a protocol. */
+  #isTunnel(ahead: number, qualifiers: Qualifiers | undefined): boolean {
+    if (!this.extended || qualifiers?.type === "proto" || qualifiers?.type === "protochain") return false;
+    const { kind, text, span } = this.peek(ahead);
+    // `\\gre` is a name.
+    return kind === "id" && tunnels.has(text) && span.end - span.start === text.length;
+  }
+
   /** Whether an identifier comes next, under any number of `not` and `(`. */
-  #startsIdentifier(): boolean {
+  #startsIdentifier(qualifiers: Qualifiers | undefined): boolean {
     let ahead = 0;
     let open = 0;
     for (let kind = this.peek().kind; kind === "!" || kind === "("; kind = this.peek(ahead).kind) {
@@ -158,6 +176,7 @@ export class Parser {
       ahead++;
     }
     const { kind } = this.peek(ahead);
+    if (this.#isTunnel(ahead, qualifiers)) return false;
     if (identifiers.has(kind)) return true;
     if (kind !== "num") return false;
     ahead++;
@@ -262,7 +281,7 @@ export class Parser {
     const start = this.peek().span;
     if (this.accept("!")) {
       const { tree, qualifiers } = this.#deeper(() =>
-        inherited !== undefined && this.#startsIdentifier()
+        inherited !== undefined && this.#startsIdentifier(inherited)
           ? this.#identifierTerm(inherited)
           : this.#term(inherited),
       );
@@ -358,6 +377,10 @@ export class Parser {
   /** Qualifiers and an identifier, or a primitive of its own. */
   #qualified(): Term {
     const start = this.peek().span;
+    if (this.#isTunnel(0, undefined)) {
+      const body = readEncapsulation(this, this.next().text);
+      return { tree: { ...body, span: this.spanFrom(start) }, qualifiers: undefined };
+    }
     const special = parseSpecial(this, undefined, start);
     if (special !== undefined) return { tree: special, qualifiers: undefined };
     const protocol = protocols.has(this.peek().kind) ? (this.next().kind as Protocol) : undefined;
@@ -440,12 +463,12 @@ export class Parser {
 }
 
 /**
- * Reads an expression; nothing is looked up yet.
+ * Reads an expression; nothing is looked up yet. With `compat` "libpcap" only what libpcap's language has is read.
  *
  * @throws BpfError code "filter" with `where.column`
  * @example
  * parseFilter("tcp port 80").kind; // "match"
  */
-export function parseFilter(expression: string): FilterTree {
-  return new Parser(expression).program();
+export function parseFilter(expression: string, compat?: FilterCompat): FilterTree {
+  return new Parser(expression, compat).program();
 }

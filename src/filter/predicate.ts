@@ -15,6 +15,10 @@ export type Predicate =
   | { readonly kind: "compare"; readonly op: "eq" | "gt" | "ge"; readonly left: Value; readonly right: Value }
   | { readonly kind: "not"; readonly operand: Predicate }
   | { readonly kind: "and" | "or"; readonly items: readonly Predicate[]; readonly span?: Span }
+  /** One of two conditions, as a test says. */
+  | { readonly kind: "choice"; readonly test: Predicate; readonly yes: Predicate; readonly no: Predicate }
+  /** Holds if the value can be read. */
+  | { readonly kind: "touch"; readonly value: Value }
   /** Writes a slot; always holds. */
   | { readonly kind: "set"; readonly slot: Slot; readonly value: Value }
   /** A condition that writes the slot if it holds; it holds at once where the slot is written already. */

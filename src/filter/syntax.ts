@@ -130,7 +130,7 @@ export type Mtp2Type = "fisu" | "lssu" | "msu" | "hfisu" | "hlssu" | "hmsu";
 export type AtmField = "vpi" | "vci";
 export type Mtp3Field = "sio" | "opc" | "dpc" | "sls" | "hsio" | "hopc" | "hdpc" | "hsls";
 export type PfField = "ifname" | "rset" | "rnr" | "srnr" | "reason" | "action";
-export type Encapsulation = "vlan" | "mpls" | "pppoes" | "geneve";
+export type Encapsulation = "vlan" | "mpls" | "pppoes" | "geneve" | "vxlan" | "gre" | "ipip";
 
 /** One test of the language. */
 export type Primitive =
@@ -165,6 +165,8 @@ export type Primitive =
       readonly id: number | undefined;
       /** The last of a range: `vlan 10-20`, which libpcap has not. */
       readonly last: number | undefined;
+      /** Another UDP port than the usual one, of `geneve` and `vxlan`: libpcap has not that either. */
+      readonly port: number | undefined;
       readonly span: Span;
     }
   | { readonly kind: "pf"; readonly field: PfField; readonly value: string | number; readonly span: Span }

@@ -109,7 +109,10 @@ const compile = (question: Question, more: FilterOptions): CompiledFilter | BpfE
  * Where libpcap's program depends on what happens to lie in the accumulator or in a cell: `byte N & V` reads nothing, cells of
  * `geneve` are read without having been written, and cells of live VLAN tags are given to arithmetic, too.
  */
-function isUndefined({ expression, live }: Question, warnings: CompiledFilter["warnings"]): boolean {
+function isUndefined({ expression, live, link }: Question, warnings: CompiledFilter["warnings"]): boolean {
+  // The cell of a measured header's length can be given to a constant.
+  const measured = link.prefix !== undefined || link.family === "pflog";
+  if (measured && /\[|\blen\b|[<>=]/.test(expression)) return true;
   if (/byte \d+ [&|]/.test(expression)) return true;
   if (live && expression.includes("[") && expression.includes("vlan")) return true;
   return warnings.some(({ code, message }) => code === "linux" && message.includes("not every path"));
