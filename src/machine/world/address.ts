@@ -1,4 +1,5 @@
-/** Addresses as text and as bytes in network order. */
+/** Addresses of the world: as text, as bytes in network order, as prefixes. */
+import * as addresses from "../../addresses.ts";
 import { BpfError } from "../../errors.ts";
 
 const bad = (what: string, text: string, shape: string): BpfError =>
@@ -6,35 +7,9 @@ const bad = (what: string, text: string, shape: string): BpfError =>
 
 /** "10.0.0.1" or "fd00::1" to 4 or 16 bytes. */
 export function parseIp(text: string): Uint8Array {
-  const bytes = text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+  const bytes = text.includes(":") ? addresses.parseIpv6(text) : addresses.parseIpv4(text);
   if (bytes === undefined) throw bad("address", text, "such as 10.0.0.1 or fd00::1");
   return bytes;
-}
-
-function parseIpv4(text: string): Uint8Array | undefined {
-  const parts = text.split(".");
-  if (parts.length !== 4 || !parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256)) return;
-  return Uint8Array.from(parts, Number);
-}
-
-function parseIpv6(text: string): Uint8Array | undefined {
-  const dotted = /^(?<head>.*:)(?<ipv4>\d+\.\d+\.\d+\.\d+)$/.exec(text)?.groups;
-  if (dotted !== undefined) {
-    const last = parseIpv4(dotted["ipv4"] as string);
-    if (last === undefined) return;
-    const [a, b, c, d] = last as unknown as [number, number, number, number];
-    return parseIpv6(`${dotted["head"]}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`);
-  }
-  const halves = text.split("::");
-  if (halves.length > 2) return;
-  const [head = [], tail = []] = halves.map((half) => (half === "" ? [] : half.split(":")));
-  const given = head.length + tail.length;
-  if (halves.length === 2 ? given > 7 : given !== 8) return;
-  const groups = [...head, ...Array.from({ length: 8 - given }, () => "0"), ...tail];
-  if (!groups.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return;
-  return Uint8Array.from(
-    groups.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 255]),
-  );
 }
 
 export interface Prefix {
@@ -68,11 +43,9 @@ export function inPrefix(address: Uint8Array, { bytes, length }: Prefix): boolea
 
 /** "02:00:00:00:00:01" to 6 bytes. */
 export function parseMac(text: string): Uint8Array {
-  const parts = text.split(/[:-]/);
-  if (parts.length !== 6 || !parts.every((part) => /^[0-9a-fA-F]{1,2}$/.test(part))) {
-    throw bad("MAC address", text, "such as 02:00:00:00:00:01");
-  }
-  return Uint8Array.from(parts, (part) => Number.parseInt(part, 16));
+  const bytes = addresses.parseMac(text);
+  if (bytes === undefined) throw bad("MAC address", text, "such as 02:00:00:00:00:01");
+  return bytes;
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
