@@ -3,6 +3,7 @@
  * What lies where in the memory is in `layout.ts`; which helpers the core has is in `helpers.ts`.
  */
 import { BpfError } from "../errors.ts";
+import { SHARED_CORE_WASM } from "./core-shared.wasm.ts";
 import { CORE_WASM } from "./core.wasm.ts";
 
 export { CORE_HELPERS, type CoreHelper } from "./helpers.ts";
@@ -142,28 +143,33 @@ const PAGE = 0x10000;
 const INITIAL_PAGES = 16;
 const MAX_PAGES = 65536;
 
-let compiled: WebAssembly.Module | undefined;
+const compiled = new Map<string, WebAssembly.Module>();
 
-function compile(): WebAssembly.Module {
-  if (compiled === undefined) {
-    const text = atob(CORE_WASM);
+function compile(shared: boolean): WebAssembly.Module {
+  const source = shared ? SHARED_CORE_WASM : CORE_WASM;
+  let module = compiled.get(source);
+  if (module === undefined) {
+    const text = atob(source);
     const bytes = new Uint8Array(text.length);
     for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-    compiled = new WebAssembly.Module(bytes);
+    module = new WebAssembly.Module(bytes);
+    compiled.set(source, module);
   }
-  return compiled;
+  return module;
 }
 
 /**
  * A linear memory for a machine. It grows on demand up to `maxBytes` (default and most: 4 GiB), and fresh pages cost
- * nothing until they are touched.
+ * nothing until they are touched. A `shared` one can be given to other threads.
  *
  * @throws BpfError code "usage" if `maxBytes` is too small to start with, "memory" if the engine refuses.
  */
 export function createMemory({
   maxBytes = MAX_PAGES * PAGE,
+  shared = false,
 }: {
   maxBytes?: number;
+  shared?: boolean;
 } = {}): WebAssembly.Memory {
   const maximum = Math.min(Math.floor(maxBytes / PAGE), MAX_PAGES);
   if (!(maximum >= INITIAL_PAGES)) {
@@ -173,14 +179,14 @@ export function createMemory({
     );
   }
   try {
-    return new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum });
+    return new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum, shared });
   } catch (cause) {
     throw new BpfError("memory", "memory: the JavaScript engine has no room for a linear memory", { cause });
   }
 }
 
 /**
- * Instantiates the core over a memory. The module is compiled once and shared by all machines.
+ * Instantiates the core over a memory, in the build that fits it. The module is compiled once and shared by all machines.
  *
  * @example
  * const memory = createMemory();
@@ -198,6 +204,7 @@ export function instantiateCore({ memory, table, host }: CoreImports): CoreExpor
       compile_program: host.compile_program,
     },
   };
-  const instance = new WebAssembly.Instance(compile(), imports as unknown as WebAssembly.Imports);
+  const shared = typeof SharedArrayBuffer !== "undefined" && memory.buffer instanceof SharedArrayBuffer;
+  const instance = new WebAssembly.Instance(compile(shared), imports as unknown as WebAssembly.Imports);
   return instance.exports as unknown as CoreExports;
 }

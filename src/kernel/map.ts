@@ -225,6 +225,11 @@ export class KernelMap extends Handle {
     return this.#value.subarray(0, this.valueBytes);
   }
 
+  /** The key that the last "next key" found; overwritten by the next command. */
+  get lastKey(): Uint8Array {
+    return this.#value.subarray(0, this.keySize);
+  }
+
   #call(command: Command, attr: Uint8Array): number {
     if (this.closed)
       throw new BpfError("usage", `map '${this.name}': it is closed`, { where: { map: this.name } });

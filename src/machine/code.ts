@@ -204,7 +204,7 @@ function resolve(
       throw new BpfError("relocation", `${what}: no map '${name}'`, { where: { ...where, map: name } });
     }
     if (reference.kind === "map") setAddress(slot, map.address);
-    else setAddress(slot, (map.arrayLayout?.values ?? 0) + reference.offset);
+    else setAddress(slot, map.valueBase + reference.offset);
   }
   image.instructions.forEach((instruction, slot) => {
     const row = rowOf(instruction);

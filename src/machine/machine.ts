@@ -28,12 +28,13 @@ import { MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
 import { type Clock, RealClock, VirtualClock } from "./clock.ts";
 import { CodeSpace } from "./code.ts";
-import { codecOf } from "./codec.ts";
 import { type Engine, ENGINES } from "./engine.ts";
 import { describeFault } from "./faults.ts";
 import type { HelperMock, HelperSpy } from "./helpers/mock.ts";
 import { HelperSet } from "./helpers/registry.ts";
-import { BpfMap, type Codec, type MapDefinition } from "./map.ts";
+import { BpfMap, type MapDefinition } from "./map.ts";
+import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
+import { Waiters } from "./maps/wait.ts";
 import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
 import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
@@ -138,6 +139,7 @@ export class Machine {
   readonly #host: ProgramHost;
   readonly #fuel: bigint;
   readonly #maps = new Map<number, BpfMap>();
+  readonly #waiters: Waiters;
   readonly #programs = new Map<number, Program>();
 
   private constructor(options: MachineOptions) {
@@ -189,6 +191,7 @@ export class Machine {
     });
     linear = new LinearMemory(memory, this.#core);
     this.memory = linear;
+    this.#waiters = new Waiters(linear);
     this.#core.init(this.cpus, options.seed ?? 1);
     this.#code = new CodeSpace({
       memory: linear,
@@ -203,7 +206,7 @@ export class Machine {
       runner: new Runner(
         {
           memory: linear,
-          runBatch: (cpu, run) => this.#core.run_batch(this.#core.exec_of(cpu), run),
+          runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
           faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
         },
         Math.max(...PACKET_HOOKS.map(({ context }) => context.size)),
@@ -289,6 +292,8 @@ export class Machine {
         if (reference.kind === "extern") continue;
         used.add(reference.map);
         for (const entry of programsOf(spec.maps[reference.map])) wanted.add(entry.name);
+        for (const { kind, name } of spec.maps[reference.map]?.values ?? [])
+          if (kind === "map") used.add(name);
       }
     }
     const maps: Record<string, BpfMap> = {};
@@ -304,6 +309,9 @@ export class Machine {
     // As libbpf does it, a live array that stands in gets the programs too.
     for (const [name, map] of Object.entries(maps)) {
       for (const entry of programsOf(spec.maps[name])) map.setProgram(entry.index, programs[entry.name]);
+      for (const { index, kind, name: inner } of spec.maps[name]?.values ?? []) {
+        if (kind === "map") map.setMap(new Uint8Array(Uint32Array.of(index).buffer), maps[inner]);
+      }
     }
     return { programs, maps };
   }
@@ -342,27 +350,13 @@ export class Machine {
   }
 
   #createMapOf(spec: MapSpec, btf: Btf | undefined): BpfMap {
-    const { name, type, keySize, valueSize, maxEntries, flags, contents } = spec;
-    if (type === "unknown") {
-      throw new BpfError("map", `map '${name}': there is no map type ${spec.typeId}`, {
-        where: { map: name },
-      });
-    }
-    const codec = (id: number | undefined, size: number): Codec | undefined =>
-      btf === undefined || id === undefined || id === 0 ? undefined : codecOf(btf, id, size);
-    const key = codec(spec.key, keySize);
-    const value = codec(spec.value, valueSize);
-    const map = this.createMap({
-      name,
-      type,
-      keySize,
-      valueSize,
-      maxEntries,
-      flags,
-      ...(key === undefined ? {} : { key }),
-      ...(value === undefined ? {} : { value }),
-    });
-    if (contents !== undefined) map.update(new Uint8Array(keySize), contents);
+    const definition = definitionOf(spec, btf, this.cpus);
+    const map = this.createMap(
+      spec.innerMap === undefined
+        ? definition
+        : { ...definition, inner: this.#createMapOf(spec.innerMap, btf) },
+    );
+    fillMap(this.memory, map, spec);
     return map;
   }
 
@@ -372,9 +366,11 @@ export class Machine {
    * @throws BpfError code "map" with the kernel's errno for sizes and flags that the kernel refuses.
    */
   createMap(definition: MapDefinition): BpfMap {
-    const { name, type, keySize, valueSize, maxEntries, flags } = definition;
+    const { name, type, keySize, valueSize, maxEntries, flags, extra = 0, inner, fields = [] } = definition;
+    checkFields(definition);
     const id = MAP_TYPES.find((row) => row.name === type)?.id ?? 0;
-    const address = this.#core.map_create(id, keySize, valueSize, maxEntries, flags);
+    const template = inner?.address ?? 0;
+    const address = this.#core.map_create(id, keySize, valueSize, maxEntries, flags, extra, template);
     // An address may have its top bit set; errors are the last few numbers below zero.
     if (address < 0 && address > -4096) {
       const errno = errnoName(address);
@@ -390,7 +386,10 @@ export class Machine {
       core: this.#core,
       cpus: this.cpus,
       programAt: (descriptor: number) => this.#programs.get(descriptor),
+      mapAt: (descriptor: number) => this.#maps.get(descriptor),
+      change: (word: number, seen: number) => this.#waiters.change(word, seen),
     };
+    noteFields(this.memory, address >>> 0, fields, `map '${name}'`);
     const map = new BpfMap(host, definition, address >>> 0);
     this.#maps.set(map.address, map);
     this.memory.setU32(map.address + MAP_ID, this.#maps.size);
@@ -464,8 +463,20 @@ export class Machine {
     if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
   }
 
+  /** A run on a CPU; afterwards readers that wait for events of programs look again. */
+  #running<T>(cpu: number, run: (exec: number) => T): T {
+    try {
+      return run(this.#core.exec_of(cpu));
+    } finally {
+      this.#waiters.check();
+    }
+  }
+
   #call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {
-    const exec = this.#core.exec_of(cpu);
+    return this.#running(cpu, (exec) => this.#callOn(exec, program, engine, cpu, r1, r2));
+  }
+
+  #callOn(exec: number, program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {
     let stopped = false;
     let cause: unknown;
     try {

@@ -1,7 +1,10 @@
 import { BpfError } from "../errors.ts";
 import type { CoreExports } from "../core/index.ts";
-import { MAP_COUNT, MAP_CPU_STRIDE, MAP_STRIDE, MAP_VALUES } from "../core/layout.ts";
-import { type MapType, errnoName } from "../uapi/index.ts";
+import { MAP_COUNT, MAP_CPU_STRIDE, MAP_STRIDE, MAP_VALUES, RING_AT } from "../core/layout.ts";
+import { type MapType, errnoName, mapRules } from "../uapi/index.ts";
+import { type Batch, type BatchOptions, readBuckets, readKeys } from "./maps/batch.ts";
+import { type PerfEvent, createPerfBuffer, perfWakeups, takePerfEvent } from "./maps/perf.ts";
+import { putRecord, ringWakeups, takeRecord } from "./maps/ring.ts";
 import type { LinearMemory } from "./memory.ts";
 
 /** Values of a type as JavaScript sees them: numbers, bigints, strings, arrays and objects by member name. */
@@ -21,15 +24,30 @@ export interface MapDefinition {
   readonly maxEntries: number;
   /** BPF_F_ flags of uapi/linux/bpf.h. */
   readonly flags: number;
+  /** map_extra: hash functions of a bloom filter. Default 0. */
+  readonly extra?: number;
+  /** Of maps of maps: a map like those that it will hold. */
+  readonly inner?: BpfMap;
+  /** Fields of a value that are the kernel's (`specialFields` of skep/btf finds them in a type). */
+  readonly fields?: readonly MapField[];
   readonly key?: Codec;
   readonly value?: Codec;
 }
 
-/** Flags of an update (uapi/linux/bpf.h): create or replace, create only, replace only. */
-const UPDATE_FLAGS = { any: 0n, noexist: 1n, exist: 2n } as const;
+/** A field of a value that copies leave alone and readers outside see as zeros. */
+export interface MapField {
+  readonly kind: string;
+  readonly offset: number;
+  readonly size: number;
+}
 
-/** "any" creates or replaces, "noexist" only creates, "exist" only replaces. */
-export type UpdateFlag = keyof typeof UPDATE_FLAGS;
+/** Flags of an update (uapi/linux/bpf.h): create or replace, create only, replace only, under the value's bpf_spin_lock. */
+const UPDATE_FLAGS = { any: 0n, noexist: 1n, exist: 2n, lock: 4n } as const;
+
+/** "any" creates or replaces, "noexist" only creates, "exist" only replaces, "lock" takes the value's lock; or bits. */
+export type UpdateFlag = keyof typeof UPDATE_FLAGS | number;
+
+const bitsOf = (flag: UpdateFlag): bigint => (typeof flag === "number" ? BigInt(flag) : UPDATE_FLAGS[flag]);
 
 /** What a program array needs of a program. */
 export interface ProgramHandle {
@@ -45,10 +63,30 @@ export interface MapHost {
   readonly cpus: number;
   /** The program of this machine whose descriptor lies at an address. */
   programAt(descriptor: number): ProgramHandle | undefined;
+  /** The map of this machine whose descriptor lies at an address. */
+  mapAt(address: number): BpfMap | undefined;
+  /** Resolves when a word of the memory is not what it was, or a little later. */
+  change(address: number, seen: number): Promise<void>;
 }
 
-const PER_CPU: readonly MapType[] = ["percpu_array", "percpu_hash", "lru_percpu_hash"];
+/** Something of the world that maps hold, such as a socket or a cgroup: known to programs by an address in the memory. */
+export interface ObjectHandle {
+  readonly address: number;
+}
+
 const ARRAYS: readonly MapType[] = ["array", "percpu_array"];
+const MAPS_OF_MAPS: readonly MapType[] = ["array_of_maps", "hash_of_maps"];
+/** Their values are objects of the world. */
+const MAPS_OF_OBJECTS: readonly MapType[] = [
+  "cgroup_array",
+  "sockmap",
+  "sockhash",
+  "xskmap",
+  "reuseport_sockarray",
+];
+const HASHES: readonly MapType[] = ["hash", "percpu_hash", "lru_hash", "lru_percpu_hash"];
+/** linux/log2.h roundup_pow_of_two: buckets of a hash. */
+const bucketsOf = (entries: number): number => 2 ** Math.ceil(Math.log2(entries));
 
 /**
  * A live map. Its storage is in the machine's memory, where programs use it; this object only points there.
@@ -70,6 +108,10 @@ export class BpfMap {
   readonly perCpu: boolean;
   readonly keyType: Codec | undefined;
   readonly valueType: Codec | undefined;
+  /** Of maps of maps: what the maps in it are like. */
+  readonly inner: BpfMap | undefined;
+  /** Fields of a value that are the kernel's. */
+  readonly fields: readonly MapField[];
   /** Address of the descriptor: what a program calls a pointer to the map. */
   readonly address: number;
   readonly #host: MapHost;
@@ -79,6 +121,10 @@ export class BpfMap {
   readonly #value: number;
   /** Bytes of a value in a per-CPU copy: the kernel rounds up to 8. */
   readonly #slot: number;
+  /** Objects that were put in, by address. */
+  readonly #objects = new Map<number, ObjectHandle>();
+  /** Of perf event arrays: the buffers, by CPU. */
+  #buffers: number[] = [];
 
   constructor(host: MapHost, definition: MapDefinition, address: number) {
     this.#host = host;
@@ -91,11 +137,13 @@ export class BpfMap {
     this.flags = definition.flags;
     this.keyType = definition.key;
     this.valueType = definition.value;
-    this.perCpu = PER_CPU.includes(definition.type);
+    this.inner = definition.inner;
+    this.fields = definition.fields ?? [];
+    this.perCpu = mapRules(definition.type).perCpu ?? false;
     this.#slot = this.perCpu ? Math.ceil(this.valueSize / 8) * 8 : this.valueSize;
     const keyRoom = Math.ceil(this.keySize / 8) * 8;
     this.#key = host.memory.alloc(
-      2 * keyRoom + this.#slot * (this.perCpu ? host.cpus : 1),
+      2 * keyRoom + Math.max(8, this.#slot) * (this.perCpu ? host.cpus : 1),
       `map '${this.name}'`,
     );
     this.#next = this.#key + keyRoom;
@@ -127,7 +175,7 @@ export class BpfMap {
       throw this.#error(`program '${program.name}' lives in another machine`);
     }
     memory.setU32(this.#value, program.descriptor);
-    const status = core.map_update_copy(this.address, this.#key, this.#value, UPDATE_FLAGS.any);
+    const status = core.map_update_copy(this.address, this.#key, this.#value, 0n);
     if (status !== 0) throw this.#error(`program '${program.name}' cannot be put at index ${index}`, status);
   }
 
@@ -144,9 +192,76 @@ export class BpfMap {
     return ARRAYS.includes(this.type) ? this.maxEntries : this.#host.memory.u32(this.address + MAP_COUNT);
   }
 
+  /**
+   * Puts a map into a map of maps, or takes it out.
+   *
+   * @throws BpfError code "map": EINVAL for a map that is not like the inner one, E2BIG for too large an index or a full map.
+   * @example
+   * maps.tables.setMap(Uint8Array.of(0, 0, 0, 0), maps.table_v2);
+   */
+  setMap(key: Uint8Array, map: BpfMap | undefined, flag: UpdateFlag = "any"): void {
+    if (!MAPS_OF_MAPS.includes(this.type)) throw this.#error(`it is of type ${this.type} and holds no maps`);
+    if (map === undefined) {
+      this.delete(key);
+      return;
+    }
+    if (this.#host.mapAt(map.address) !== map)
+      throw this.#error(`map '${map.name}' lives in another machine`);
+    this.#putObject(key, map.address, flag, `map '${map.name}' cannot be put there`);
+  }
+
+  /** The map at a key of a map of maps. */
+  mapAt(key: Uint8Array): BpfMap | undefined {
+    if (!MAPS_OF_MAPS.includes(this.type)) return undefined;
+    this.#putKey(key);
+    const { core, mapAt } = this.#host;
+    return mapAt(core.map_lookup_elem(this.address, this.#key) >>> 0);
+  }
+
+  /**
+   * Puts an object of the world into a map that holds such: a socket into a sockmap, sockhash, xskmap or reuseport array, a
+   * cgroup into a cgroup array.
+   */
+  setObject(key: Uint8Array, object: ObjectHandle | undefined, flag: UpdateFlag = "any"): void {
+    if (!MAPS_OF_OBJECTS.includes(this.type))
+      throw this.#error(`it is of type ${this.type} and holds no objects`);
+    if (object === undefined) {
+      this.delete(key);
+      return;
+    }
+    this.#putObject(key, object.address, flag, "the object cannot be put there");
+    this.#objects.set(object.address, object);
+  }
+
+  /** The object at a key of such a map. Programs may have put in others than the host did: of these only the address is known. */
+  objectAt(key: Uint8Array): ObjectHandle | undefined {
+    if (!MAPS_OF_OBJECTS.includes(this.type)) return undefined;
+    this.#putKey(key);
+    let address = 0;
+    if (this.type === "cgroup_array") {
+      const index = this.#host.memory.u32(this.#key);
+      if (index < this.maxEntries) address = this.#host.memory.u32(this.#slotAt(index));
+    } else address = this.#host.core.map_lookup_elem(this.address, this.#key) >>> 0;
+    return address === 0 ? undefined : (this.#objects.get(address) ?? { address });
+  }
+
+  #slotAt(index: number): number {
+    const { memory } = this.#host;
+    return memory.u32(this.address + MAP_VALUES) + index * memory.u32(this.address + MAP_STRIDE);
+  }
+
+  #putObject(key: Uint8Array, address: number, flag: UpdateFlag, failure: string): void {
+    this.#putKey(key);
+    const { memory, core } = this.#host;
+    memory.setU32(this.#value, address);
+    memory.setU32(this.#value + 4, 0);
+    const status = core.map_update_copy(this.address, this.#key, this.#value, bitsOf(flag));
+    if (status !== 0) throw this.#error(failure, status);
+  }
+
   /** A copy of the value's bytes (per-CPU maps: CPU 0's, see {@link lookupPerCpu}), or undefined if there is none. */
-  lookup(key: Uint8Array): Uint8Array | undefined {
-    return this.#copyOut(key) ? this.#host.memory.read(this.#value, this.valueSize) : undefined;
+  lookup(key: Uint8Array, flag: UpdateFlag = "any"): Uint8Array | undefined {
+    return this.#copyOut(key, flag) ? this.#host.memory.read(this.#value, this.valueSize) : undefined;
   }
 
   /** A copy of each CPU's value. */
@@ -158,9 +273,200 @@ export class BpfMap {
     );
   }
 
-  #copyOut(key: Uint8Array): boolean {
+  /**
+   * A copy of the value's bytes (of per-CPU maps of all CPUs, one after the other), and the element is gone. Hashes do it for a
+   * key, queues and stacks for none.
+   */
+  lookupAndDelete(key: Uint8Array, flag: UpdateFlag = "any"): Uint8Array | undefined {
     this.#putKey(key);
-    const status = this.#host.core.map_lookup_copy(this.address, this.#key, this.#value, 0n);
+    const { core, memory } = this.#host;
+    const status = core.map_lookup_and_delete(this.address, this.#key, this.#value, bitsOf(flag));
+    if (status === 0) return memory.read(this.#value, this.#copySize);
+    if (errnoName(status) === "ENOENT") return undefined;
+    throw this.#error("lookup and delete failed", status);
+  }
+
+  /** Bytes of a value as bpf(2) copies it. */
+  get #copySize(): number {
+    return this.perCpu ? this.#slot * this.#host.cpus : this.valueSize;
+  }
+
+  /** BPF_MAP_FREEZE: from now on the host may not write to it. EBUSY if it is frozen already. */
+  freeze(): void {
+    const status = this.#host.core.map_freeze(this.address);
+    if (status !== 0) throw this.#error("it cannot be frozen", status);
+  }
+
+  /** BPF_MAP_LOOKUP_BATCH: at most `count` elements from the cursor on. Hashes give whole buckets: ENOSPC if one is larger. */
+  lookupBatch(options: BatchOptions): Batch {
+    this.#needBatch();
+    if (HASHES.includes(this.type)) return this.#readBuckets(options, false);
+    return readKeys(
+      this,
+      (key) => (this.#copyOut(key) ? this.#host.memory.read(this.#value, this.#copySize) : undefined),
+      options,
+    );
+  }
+
+  /** BPF_MAP_LOOKUP_AND_DELETE_BATCH, of hashes. */
+  lookupAndDeleteBatch(options: BatchOptions): Batch {
+    if (!HASHES.includes(this.type)) throw this.#error("lookup and delete failed", -524);
+    return this.#readBuckets(options, true);
+  }
+
+  /** BPF_MAP_UPDATE_BATCH: elements up to the first that fails, whose error it throws; how many were written. */
+  updateBatch(keys: readonly Uint8Array[], values: readonly Uint8Array[], flag: UpdateFlag = "any"): number {
+    this.#needBatch();
+    keys.forEach((key, index) => this.update(key, values[index] as Uint8Array, flag));
+    return keys.length;
+  }
+
+  /** BPF_MAP_DELETE_BATCH: stops at the first key that is not there (ENOENT), as the kernel does; how many are gone. */
+  deleteBatch(keys: readonly Uint8Array[]): number {
+    this.#needBatch();
+    let done = 0;
+    for (const key of keys) {
+      if (!this.delete(key)) throw this.#error(`key ${done} of the batch is not there`, -2);
+      done++;
+    }
+    return done;
+  }
+
+  #needBatch(): void {
+    if (!(mapRules(this.type).batch ?? false)) throw this.#error("it has no batch operations", -524);
+  }
+
+  #readBuckets(options: BatchOptions, drop: boolean): Batch {
+    const { core, memory } = this.#host;
+    const room = Math.min(options.count, this.maxEntries);
+    const keys = memory.alloc(room * this.keySize, `map '${this.name}': batch`);
+    const values = memory.alloc(room * this.#copySize, `map '${this.name}': batch`);
+    const list = (from: number, size: number, count: number): Uint8Array[] =>
+      Array.from({ length: count }, (_, index) => memory.read(from + index * size, size));
+    try {
+      const read = (
+        bucket: number,
+        left: number,
+      ): { keys: Uint8Array[]; values: Uint8Array[] } | undefined => {
+        const most = Math.min(left, room);
+        const count = core.hash_batch(this.address, bucket, keys, values, most, 0n, drop ? 1 : 0);
+        if (count < 0) return undefined;
+        return { keys: list(keys, this.keySize, count), values: list(values, this.#copySize, count) };
+      };
+      return readBuckets(this, { buckets: bucketsOf(this.maxEntries), read }, options);
+    } finally {
+      memory.free(keys);
+      memory.free(values);
+    }
+  }
+
+  /**
+   * Adds a value to a queue, a stack or a bloom filter, converted through BTF unless it is bytes already. "exist" lets the
+   * oldest value of a full queue or stack make room; without it: E2BIG.
+   */
+  push(value: unknown, flag: UpdateFlag = "any"): void {
+    this.update(NO_KEY, this.#encode(this.valueType, value, this.valueSize, "value"), flag);
+  }
+
+  /** Takes out the oldest value of a queue, the newest of a stack; undefined if it is empty. */
+  pop(): unknown {
+    const bytes = this.lookupAndDelete(NO_KEY);
+    return bytes === undefined ? undefined : decode(this.valueType, bytes);
+  }
+
+  /** What {@link pop} would give. */
+  peek(): unknown {
+    const bytes = this.lookup(NO_KEY);
+    return bytes === undefined ? undefined : decode(this.valueType, bytes);
+  }
+
+  /** Whether a value may be in a bloom filter; false is certain. */
+  mayHave(value: unknown): boolean {
+    if (this.type !== "bloom_filter") throw this.#error("it is no bloom filter");
+    const { memory, core } = this.#host;
+    memory.write(this.#value, this.#encode(this.valueType, value, this.valueSize, "value"));
+    return core.map_lookup_copy(this.address, this.#key, this.#value, 0n) === 0;
+  }
+
+  /**
+   * Takes out what programs have put into a ring buffer since: copies of the records, in order. It stops at a record that
+   * is reserved but not submitted.
+   *
+   * @example
+   * for (const record of maps.events.records()) console.log(record.length);
+   */
+  *records(): Generator<Uint8Array> {
+    if (this.type !== "ringbuf") throw this.#error("it is no ring buffer");
+    for (;;) {
+      const record = takeRecord(this.#host.memory, this.#ring);
+      if (record === undefined) return;
+      yield record;
+    }
+  }
+
+  /** Puts a record into a user ring buffer, for bpf_user_ringbuf_drain; false if there is no room. */
+  send(record: Uint8Array): boolean {
+    if (this.type !== "user_ringbuf") throw this.#error("it is no user ring buffer");
+    return putRecord(this.#host.memory, this.#ring, record);
+  }
+
+  get #ring(): number {
+    return this.#host.memory.u32(this.address + RING_AT);
+  }
+
+  /**
+   * Gives a perf event array its buffers, one for each CPU: until then bpf_perf_event_output fails with ENOENT.
+   *
+   * @param pages Pages of 4096 bytes for each, a power of two.
+   */
+  open({ pages = 8 }: { readonly pages?: number } = {}): void {
+    if (this.type !== "perf_event_array") throw this.#error("it is no perf event array");
+    if (this.#buffers.length > 0) return;
+    const { memory, core, cpus } = this.#host;
+    for (let cpu = 0; cpu < Math.min(cpus, this.maxEntries); cpu++) {
+      const buffer = createPerfBuffer(memory, cpu, pages, `map '${this.name}'`);
+      memory.setU32(this.#key, cpu);
+      memory.setU32(this.#value, buffer);
+      const status = core.map_update_copy(this.address, this.#key, this.#value, 0n);
+      if (status !== 0) throw this.#error(`CPU ${cpu}: no buffer can be put there`, status);
+      this.#buffers.push(buffer);
+    }
+  }
+
+  /** Takes out what programs have put into the perf buffers: CPU after CPU, in the order of each; what was lost is told. */
+  *perfEvents(): Generator<PerfEvent> {
+    for (const buffer of this.#buffers) {
+      for (;;) {
+        const event = takePerfEvent(this.#host.memory, buffer);
+        if (event === undefined) break;
+        yield event;
+      }
+    }
+  }
+
+  /**
+   * Events as they come: records of a ring buffer, or samples of a perf event array (which it opens). It goes on until
+   * the loop is left.
+   *
+   * @example
+   * for await (const record of maps.events) console.log(record);
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array | PerfEvent> {
+    const { memory, change } = this.#host;
+    const perf = this.type === "perf_event_array";
+    if (perf) this.open();
+    else if (this.type !== "ringbuf") throw this.#error("it has no events");
+    const words = perf ? this.#buffers.map(perfWakeups) : [ringWakeups(this.#ring)];
+    for (;;) {
+      const seen = words.map((word) => memory.u32(word));
+      yield* perf ? this.perfEvents() : this.records();
+      await Promise.race(words.map((word, index) => change(word, seen[index] as number)));
+    }
+  }
+
+  #copyOut(key: Uint8Array, flag: UpdateFlag = "any"): boolean {
+    this.#putKey(key);
+    const status = this.#host.core.map_lookup_copy(this.address, this.#key, this.#value, bitsOf(flag));
     if (status === 0) return true;
     if (errnoName(status) === "ENOENT") return false;
     throw this.#error("lookup failed", status);
@@ -173,9 +479,12 @@ export class BpfMap {
    */
   update(key: Uint8Array, value: Uint8Array | readonly Uint8Array[], flag: UpdateFlag = "any"): void {
     if (this.type === "prog_array") throw this.#error("programs are put there by setProgram");
+    if (MAPS_OF_MAPS.includes(this.type)) throw this.#error("maps are put there by setMap");
+    if (MAPS_OF_OBJECTS.includes(this.type)) throw this.#error("objects are put there by setObject");
+    if (this.type === "perf_event_array") throw this.#error("buffers are put there by open");
     this.#putKey(key);
-    const values = value instanceof Uint8Array ? [value] : value;
     const copies = this.perCpu ? this.#host.cpus : 1;
+    const values = value instanceof Uint8Array ? this.#parts(value) : value;
     if (values.length !== 1 && values.length !== copies) {
       throw this.#error(`${values.length} values given, it takes 1 or ${copies}`);
     }
@@ -186,8 +495,17 @@ export class BpfMap {
       }
       this.#host.memory.write(this.#value + copy * this.#slot, bytes);
     }
-    const status = this.#host.core.map_update_copy(this.address, this.#key, this.#value, UPDATE_FLAGS[flag]);
+    const status = this.#host.core.map_update_copy(this.address, this.#key, this.#value, bitsOf(flag));
     if (status !== 0) throw this.#error("update failed", status);
+  }
+
+  /** The values of all CPUs, if all are given in one piece; else it is one value. */
+  #parts(value: Uint8Array): Uint8Array[] {
+    const { cpus } = this.#host;
+    if (!this.perCpu || value.length !== this.#slot * cpus || value.length === this.valueSize) return [value];
+    return Array.from({ length: cpus }, (_, cpu) =>
+      value.subarray(cpu * this.#slot, cpu * this.#slot + this.valueSize),
+    );
   }
 
   /** Removes an element; false if there was none. Elements of arrays cannot be removed: EINVAL. */
@@ -240,6 +558,14 @@ export class BpfMap {
       this.setProgram(Number(key), value);
       return;
     }
+    if (value instanceof BpfMap) {
+      this.setMap(this.#encodeKey(key), value, flag);
+      return;
+    }
+    if (MAPS_OF_OBJECTS.includes(this.type) && isObject(value)) {
+      this.setObject(this.#encodeKey(key), value, flag);
+      return;
+    }
     const encode = (one: unknown): Uint8Array => this.#encode(this.valueType, one, this.valueSize, "value");
     const perCpu = this.perCpu && Array.isArray(value) && value.length === this.#host.cpus;
     this.update(this.#encodeKey(key), perCpu ? (value as unknown[]).map(encode) : encode(value), flag);
@@ -253,6 +579,11 @@ export class BpfMap {
     this.#putKey(key);
     const address = this.#host.core.map_lookup_percpu(this.address, this.#key, cpu) >>> 0;
     return address === 0 ? undefined : this.#host.memory.u8.subarray(address, address + this.valueSize);
+  }
+
+  /** Address of the first value of an array, of the first page of an arena: what programs address without a lookup. */
+  get valueBase(): number {
+    return this.#host.memory.u32(this.address + MAP_VALUES);
   }
 
   /** Where the JIT finds an array's values, so that it can look them up without a call; undefined for other types. */
@@ -284,8 +615,10 @@ export class BpfMap {
 
   #decodeValue(key: Uint8Array): unknown {
     if (this.perCpu) return this.lookupPerCpu(key)?.map((bytes) => decode(this.valueType, bytes));
+    if (MAPS_OF_OBJECTS.includes(this.type)) return this.objectAt(key);
     const bytes = this.lookup(key);
     if (this.type === "prog_array") return this.programAt(this.#host.memory.u32(this.#key))?.name;
+    if (MAPS_OF_MAPS.includes(this.type)) return this.mapAt(key);
     return bytes === undefined ? undefined : decode(this.valueType, bytes);
   }
 
@@ -309,6 +642,12 @@ export class BpfMap {
       errno,
     });
   }
+}
+
+const NO_KEY = new Uint8Array(0);
+
+function isObject(value: unknown): value is ObjectHandle {
+  return typeof value === "object" && value !== null && "address" in value;
 }
 
 function isProgram(value: unknown): value is ProgramHandle {

@@ -25,6 +25,11 @@ export class LinearMemory {
     this.#allocator = allocator;
   }
 
+  /** Whether threads share it. */
+  get shared(): boolean {
+    return typeof SharedArrayBuffer !== "undefined" && this.memory.buffer instanceof SharedArrayBuffer;
+  }
+
   /** All bytes. Do not keep it. */
   get u8(): Uint8Array {
     this.#refresh();
@@ -64,7 +69,9 @@ export class LinearMemory {
 
   /** A copy of `length` bytes at `address`. */
   read(address: number, length: number): Uint8Array {
-    return this.u8.slice(address, address + length);
+    const bytes = new Uint8Array(length);
+    bytes.set(this.u8.subarray(address, address + length));
+    return bytes;
   }
 
   write(address: number, bytes: Uint8Array): void {

@@ -204,6 +204,7 @@ export const MAP_RULES = [
     helpers: ["get_stackid"],
     lookup: "none",
     fields: [],
+    lookupAndDelete: true,
     inner: true,
   },
   {

@@ -4,12 +4,18 @@ import * as layout from "../../src/core/layout.ts";
 import { type Instruction, encodeInstructions } from "../../src/isa/index.ts";
 
 export class Bench {
-  readonly memory: WebAssembly.Memory = createMemory();
+  readonly memory: WebAssembly.Memory;
   readonly table: WebAssembly.Table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
   readonly core: CoreExports;
   readonly exec: number;
 
-  constructor({ cpus = 1, seed = 1, host }: { cpus?: number; seed?: number; host?: Partial<CoreHost> } = {}) {
+  constructor({
+    cpus = 1,
+    seed = 1,
+    shared = false,
+    host,
+  }: { cpus?: number; seed?: number; shared?: boolean; host?: Partial<CoreHost> } = {}) {
+    this.memory = createMemory({ shared });
     const none = (): void => {
       throw new Error("no such helper");
     };

@@ -8,6 +8,7 @@
 import {
   type Kernel,
   type KernelMap,
+  MAP_FLAGS,
   type MapDefinition,
   createMap,
   isPerCpu,
@@ -18,7 +19,13 @@ import { Random } from "../random/prng.ts";
 
 /** One command; `value` of per-CPU maps has the parts of all possible CPUs, each rounded up to 8 bytes. */
 export type MapOp =
-  | { readonly op: "lookup" | "delete" | "lookupAndDelete"; readonly key: Uint8Array }
+  | {
+      readonly op: "lookup" | "delete" | "lookupAndDelete";
+      readonly key: Uint8Array;
+      /** Of bloom filters: the value that is looked for. */
+      readonly value?: Uint8Array;
+      readonly flags?: number;
+    }
   | { readonly op: "update"; readonly key: Uint8Array; readonly value: Uint8Array; readonly flags: number }
   /** Without a key: the first. */
   | { readonly op: "nextKey"; readonly key?: Uint8Array };
@@ -44,20 +51,25 @@ const COMMANDS = {
   nextKey: "map_get_next_key",
 } as const;
 
+/** Arrays of objects whose values are plain numbers all the same. */
+const SLOTS: ReadonlySet<string> = new Set(["devmap", "cpumap", "stack_trace"]);
+
 const NOTHING: Uint8Array = new Uint8Array(0);
 
 /** Runs the commands on a new map in the kernel. */
 export function kernelMapRun(kernel: Kernel, definition: MapDefinition, ops: readonly MapOp[]): MapRun {
   using map = createMap(kernel, definition);
   const answers = ops.map((op) => answerOf(map, op));
-  return { answers, entries: map.keySize === 0 ? [] : sortEntries([...map.entries()]) };
+  const readable = map.keySize > 0 && (map.flags & MAP_FLAGS.wronly) === 0;
+  return { answers, entries: readable ? sortEntries([...map.entries()]) : [] };
 }
 
 function answerOf(map: KernelMap, op: MapOp): MapAnswer {
-  const value = op.op === "update" ? op.value : undefined;
-  const result = map.element(COMMANDS[op.op], op.key ?? NOTHING, value, op.op === "update" ? op.flags : 0);
-  if (result !== 0 || op.op === "update" || op.op === "delete") return { result };
-  const bytes = op.op === "nextKey" ? map.lastValue.slice(0, map.keySize) : map.lastValue.slice();
+  const value = "value" in op ? op.value : undefined;
+  const result = map.element(COMMANDS[op.op], op.key ?? NOTHING, value, "flags" in op ? (op.flags ?? 0) : 0);
+  const silent = op.op === "update" || op.op === "delete" || map.type === "bloom_filter";
+  if (result !== 0 || silent) return { result };
+  const bytes = op.op === "nextKey" ? map.lastKey.slice() : map.lastValue.slice();
   return { result, bytes };
 }
 
@@ -81,6 +93,7 @@ export function showOp(op: MapOp): string {
 export function randomMapOps(seed: number, definition: MapDefinition, count: number): MapOp[] {
   const random = new Random(seed);
   const { type, keySize, maxEntries } = definition;
+  if (keySize === 0) return randomKeylessOps(random, definition, count);
   const valueBytes = isPerCpu(type)
     ? perCpuStride(definition.valueSize) * possibleCpus()
     : definition.valueSize;
@@ -106,7 +119,22 @@ export function randomMapOps(seed: number, definition: MapDefinition, count: num
       };
     }
     if (op === "nextKey") return random.chance(0.1) ? { op } : { op, key: pick() };
-    return { op, key: pick() };
+    return { op, key: pick(), flags: random.chance(0.95) ? 0 : random.pick([1, 4, 8]) };
+  });
+}
+
+/** Queues, stacks and bloom filters: a value is pushed, looked at, taken; all from a small set, so that filters meet them. */
+function randomKeylessOps(random: Random, { type, valueSize }: MapDefinition, count: number): MapOp[] {
+  const key = new Uint8Array(0);
+  const pool = Array.from({ length: 40 }, () => random.bytes(valueSize));
+  const weights = { lookup: 30, update: 40, delete: 3, lookupAndDelete: 25, nextKey: 2 };
+  return Array.from({ length: count }, (): MapOp => {
+    const op = random.weighted(weights);
+    if (op === "nextKey") return { op };
+    const flags = random.chance(0.8) ? 0 : random.pick([1, 2, 3, 4, 8]);
+    if (op === "update") return { op, key, value: random.pick(pool), flags };
+    if (op === "delete") return { op, key };
+    return type === "bloom_filter" ? { op, key, value: random.pick(pool), flags } : { op, key, flags };
   });
 }
 
@@ -121,6 +149,12 @@ function keyMaker(random: Random, { type, keySize, maxEntries }: MapDefinition):
       const index = random.chance(0.9)
         ? random.below(maxEntries)
         : random.pick([maxEntries, maxEntries + 1, 0xffffffff]);
+      return new Uint8Array(Uint32Array.of(index).buffer);
+    };
+  }
+  if (SLOTS.has(type)) {
+    return () => {
+      const index = random.chance(0.9) ? random.below(maxEntries) : random.pick([maxEntries, 0xffffffff]);
       return new Uint8Array(Uint32Array.of(index).buffer);
     };
   }

@@ -311,6 +311,7 @@ export function map_lookup_and_delete(map: u32, key: u32, out: u32, flags: u64):
   if (!mayRead(map) || !mayWrite(map)) return -EPERM;
   if (flags != 0 && (queue || !hasSpinLock(map))) return -EINVAL;
   if (queue) return queueRead(map, out, true);
+  if (type == MAP_TYPE_STACK_TRACE) return stacksLookup(map, key, out, true);
   return isHash(type) ? hashLookupAndDelete(map, key, out, flags) : -ENOTSUPP;
 }
 
