@@ -278,11 +278,14 @@ export const RECORD_LENGTH = 4;
 export const RECORD_RESULT = 8;
 export const RECORD_OUT = 12;
 export const RECORD_OUT_LENGTH = 16;
+// What bpf_redirect_map chose: the key here, the map below (0 for none).
+export const RECORD_REDIRECT_KEY = 20;
 // Ingress interface (0: as the template says); what bpf_redirect asked for.
 export const RECORD_IFINDEX = 24;
 export const RECORD_REDIRECT = 28;
 // Bytes of metadata before the kept packet: they are kept too, and end where RECORD_OUT points.
 export const RECORD_META = 32;
+export const RECORD_REDIRECT_MAP = 36;
 export const RECORD_SIZE = 40;
 
 // Statuses of `run_batch` and `interpret`.

@@ -16,8 +16,18 @@ export {
   type RunResult,
 } from "./program.ts";
 export { PreparedCall } from "./prepared.ts";
-export { BpfMap, type Codec, type MapDefinition, type ProgramHandle, type UpdateFlag } from "./map.ts";
-export type { BatchResult, KeptPacket, Packets } from "./runner.ts";
+export {
+  BpfMap,
+  type Codec,
+  type MapDefinition,
+  type MapField,
+  type ObjectHandle,
+  type ProgramHandle,
+  type UpdateFlag,
+} from "./map.ts";
+export type { BatchResult, KeptPacket, Packets, Redirect } from "./runner.ts";
+export type { Batch, BatchOptions } from "./maps/batch.ts";
+export type { PerfEvent } from "./maps/perf.ts";
 export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";
 export type { HelperCall, HelperMock, HelperRecord, HelperSpy } from "./helpers/mock.ts";

@@ -206,6 +206,7 @@ export class Machine {
       runner: new Runner(
         {
           memory: linear,
+          mapAt: (address) => this.#maps.get(address),
           runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
           faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
         },

@@ -13,7 +13,7 @@ import type { ProgramType } from "../uapi/index.ts";
 import type { Engine } from "./engine.ts";
 import type { ProgramImage } from "./image.ts";
 import type { PreparedCall } from "./prepared.ts";
-import type { BatchOptions, BatchResult, KeptPacket, Packets, Runner } from "./runner.ts";
+import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner } from "./runner.ts";
 
 /** What a run is given. */
 export interface RunInput {
@@ -47,8 +47,8 @@ export interface RunResult {
   readonly metadata: Uint8Array;
   /** All fields of the context after the run. `data` and its kin are addresses in the machine's memory. */
   readonly context: Readonly<Record<string, number | bigint | readonly number[]>>;
-  /** Where bpf_redirect sent the packet, if it was called. */
-  readonly redirect: { readonly ifindex: number } | undefined;
+  /** Where bpf_redirect or bpf_redirect_map sent the packet, if it was called. */
+  readonly redirect: Redirect | undefined;
   /** Mean time of one run, in nanoseconds. */
   readonly durationNs: number;
   /** False as long as no verifier has proved the program safe. */

@@ -14,6 +14,8 @@ import {
   RECORD_OUT,
   RECORD_OUT_LENGTH,
   RECORD_REDIRECT,
+  RECORD_REDIRECT_KEY,
+  RECORD_REDIRECT_MAP,
   RECORD_RESULT,
   RECORD_SIZE,
   RUN_BUFFER,
@@ -39,6 +41,7 @@ import {
 } from "../core/layout.ts";
 import type { PacketHook } from "../hooks/index.ts";
 import type { Engine } from "./engine.ts";
+import type { BpfMap } from "./map.ts";
 import type { LinearMemory } from "./memory.ts";
 
 /** The kernel gives an XDP frame one page: headroom, packet, skb_shared_info. Larger packets get whole pages. */
@@ -95,10 +98,20 @@ export interface Runnable {
   readonly hook: PacketHook;
 }
 
+/** Where a program sent its packet. */
+export interface Redirect {
+  /** The interface; 0 if the target is none, or several. */
+  readonly ifindex: number;
+  /** By bpf_redirect_map: the device, CPU or socket map and the key in it. */
+  readonly map?: BpfMap;
+  readonly key?: number;
+}
+
 /** What the runner needs of the core and its machine. */
 export interface RunnerWorld<P> {
   readonly memory: LinearMemory;
   runBatch(cpu: number, run: number): number;
+  mapAt(address: number): BpfMap | undefined;
   /** Turns whatever stopped a run into the error to report. */
   faultOf(program: P, cpu: number, cause: unknown): BpfError;
 }
@@ -249,9 +262,12 @@ export class Runner<P extends Runnable> {
     }
   }
 
-  /** What bpf_redirect asked for in the last single run, if it was called. */
-  redirect(): { ifindex: number } | undefined {
-    const ifindex = this.#world.memory.u32(this.#records + RECORD_REDIRECT);
+  /** What bpf_redirect or bpf_redirect_map asked for in the last single run, if it was called. */
+  redirect(): Redirect | undefined {
+    const { memory, mapAt } = this.#world;
+    const ifindex = memory.u32(this.#records + RECORD_REDIRECT);
+    const map = mapAt(memory.u32(this.#records + RECORD_REDIRECT_MAP));
+    if (map !== undefined) return { ifindex, map, key: memory.u32(this.#records + RECORD_REDIRECT_KEY) };
     return ifindex === 0 ? undefined : { ifindex };
   }
 

@@ -5,6 +5,8 @@ import {
   ENGINE_JIT,
   EXEC_PC,
   EXEC_REDIRECT,
+  EXEC_REDIRECT_KEY,
+  EXEC_REDIRECT_MAP,
   FAULT_FUEL,
   FAULT_MEMORY,
   KIND_XDP,
@@ -12,6 +14,8 @@ import {
   RECORD_OUT,
   RECORD_OUT_LENGTH,
   RECORD_REDIRECT,
+  RECORD_REDIRECT_KEY,
+  RECORD_REDIRECT_MAP,
   RECORD_RESULT,
   RECORD_SIZE,
   RUN_BUFFER_SIZE,
@@ -59,6 +63,8 @@ export function run_batch(state: u32, run: u32): i32 {
     const result = load<u32>(state);
     store<u32>(record, result, RECORD_RESULT);
     store<u32>(record, load<u32>(state, EXEC_REDIRECT), RECORD_REDIRECT);
+    store<u32>(record, load<u32>(state, EXEC_REDIRECT_MAP), RECORD_REDIRECT_MAP);
+    store<u32>(record, load<u32>(state, EXEC_REDIRECT_KEY), RECORD_REDIRECT_KEY);
     if (((keep >> min<u32>(result, 31)) & 1) != 0) keepPacket(run, record);
     else store<u32>(record, 0, RECORD_OUT);
   }

@@ -11,6 +11,7 @@ import {
   EXEC_PROG,
   EXEC_REDIRECT,
   EXEC_REDIRECT_FLAGS,
+  EXEC_REDIRECT_MAP,
   EXEC_STACK,
   EXEC_STACK_END,
   EXEC_TAIL_CALLS,
@@ -62,6 +63,7 @@ export function reset(state: u32, func: u32, context: u32): void {
   store<i32>(state, 0, EXEC_FAULT);
   store<u32>(state, 0, EXEC_FAULT_ADDRESS);
   store<u32>(state, 0, EXEC_REDIRECT);
+  store<u32>(state, 0, EXEC_REDIRECT_MAP);
   store<u32>(state, 0, EXEC_REDIRECT_FLAGS);
 }
 
