@@ -4,7 +4,6 @@ import {
   PERF_DATA,
   PERF_HEAD,
   PERF_ID,
-  PERF_LOST,
   PERF_SIZE,
   PERF_TAIL,
   PERF_WAKEUPS,
@@ -35,11 +34,6 @@ export function createPerfBuffer(memory: LinearMemory, cpu: number, pages: numbe
 
 export function perfWakeups(buffer: number): number {
   return buffer + PERF_WAKEUPS;
-}
-
-/** Samples that were lost and that no record tells of yet. */
-export function perfLost(memory: LinearMemory, buffer: number): number {
-  return memory.u32(buffer + PERF_LOST);
 }
 
 /** Takes the next record out of a buffer. The data of a sample ends with the bytes that pad it to a multiple of 8, less 4. */
