@@ -36,6 +36,9 @@ export interface CoreExports {
   /** What compiled code may still spend on back edges and calls. */
   readonly fuel: WebAssembly.Global<"i64">;
 
+  /** Of the window that `check_access` found last. */
+  readonly window_room: WebAssembly.Global<"i32">;
+
   /** Once, first: allocates execution states and stacks for this many CPUs. The seed decides all random numbers. */
   init(cpus: number, seed: number): void;
   /** Instead of `init`, over a memory that another instance has initialised: this one runs programs on a CPU of its own. */
@@ -47,6 +50,23 @@ export interface CoreExports {
   /** Zeroed memory, or 0 when it is used up. */
   alloc(size: number, align: number): number;
   free(address: number): void;
+
+  /** Adds a record to the table of regions (REGION_ and RIGHT_ constants); its address, 0 when the memory is used up. */
+  region_add(base: number, size: number, kind: number, rights: number, owner: number): number;
+  region_remove(base: number): void;
+  region_table(): number;
+  region_count(): number;
+  /** Where the packet of a context lies, metadata included: 0 if it has none. */
+  packet_start(context: number): number;
+  packet_end(context: number): number;
+  /** Lets a sandboxed program use a map. */
+  grant(prog: number, map: number): void;
+  /** For compiled sandboxed programs: checks r1 to r5 of the execution state before a helper is called. */
+  check_call(id: number, frame: number, pc: number): void;
+  /** For `ld_abs` and `ld_ind`. */
+  check_packet_context(r6: bigint, pc: number): void;
+  /** For one access: the first byte of the window that it lies in. */
+  check_access(address: number, shape: number, frame: number, pc: number): number;
 
   /** Address of the descriptor, or -errno. */
   map_create(

@@ -70,9 +70,24 @@ export const EXEC_MAY_GOTO = 144;
 export const EXEC_STACK_END = 148;
 // State of this CPU's random number generator (u64, never 0).
 export const EXEC_RANDOM = 152;
+// The access that a sandboxed program was stopped for: address, bytes, RIGHT_ constant (of a helper's argument: its register
+// in bits 8 to 15), end of the frame of the function that made it.
+export const EXEC_ACCESS_ADDRESS = 160;
+export const EXEC_ACCESS_SIZE = 164;
+export const EXEC_ACCESS_RIGHT = 168;
+export const EXEC_ACCESS_FRAME = 172;
+// Who used the stack last (address of a descriptor, 0: several), and the lowest address that anybody's frames could take since
+// it was cleared (0: never used).
+export const EXEC_STACK_USER = 352;
+export const EXEC_STACK_LOW = 356;
+// The windows that the sandboxed interpreter found last: for each register that accesses went through, one for reading and
+// one for writing. First byte plus WINDOW_BIAS (so that zero bytes are a window that holds nothing), bytes less 8.
+export const EXEC_WINDOWS = 176;
+export const EXEC_WRITE_WINDOWS = 264;
+export const WINDOW_BIAS = 0x10000;
 // MAX_NESTED records of the callers, the main frame's first: r6 to r9 (32 bytes), return address, may_goto rounds, EXEC_PROG
 // and EXEC_STACK.
-export const EXEC_FRAMES = 160;
+export const EXEC_FRAMES = 360;
 export const FRAME_RECORD = 96;
 export const FRAME_RECORD_PC = 32;
 export const FRAME_RECORD_MAY_GOTO = 36;
@@ -92,12 +107,12 @@ export const FRAME_RECORD_INDEX = 80;
 export const FRAME_RECORD_KEY = 84;
 export const FRAME_RECORD_VALUE = 88;
 // What the last bpf_redirect_map found: the map, 0 for none, and the key. The cgroup whose storage bpf_get_local_storage gives.
-export const EXEC_REDIRECT_MAP = 23104;
-export const EXEC_REDIRECT_KEY = 23108;
-export const EXEC_CGROUP = 23112;
+export const EXEC_REDIRECT_MAP = 23304;
+export const EXEC_REDIRECT_KEY = 23308;
+export const EXEC_CGROUP = 23312;
 // 1 while a thread runs a program on this CPU, where threads share the memory.
-export const EXEC_BUSY = 23116;
-export const EXEC_SIZE = 23168;
+export const EXEC_BUSY = 23316;
+export const EXEC_SIZE = 23368;
 
 // --- Why a run was stopped ----------------------------------------------------------------------------------------
 
@@ -112,6 +127,10 @@ export const FAULT_INSTRUCTION = 3;
 export const FAULT_CALL_TARGET = 4;
 // A packet that does not fit in the buffer of its batch; the address is the record's.
 export const FAULT_MEMORY = 5;
+// A sandboxed program reaches for memory that is not its own: see EXEC_ACCESS_ADDRESS.
+export const FAULT_ACCESS = 6;
+// A sandboxed program gives a helper what it does not take: something else than a map, a context or a callback.
+export const FAULT_ARGUMENT = 7;
 
 // --- Functions and programs -----------------------------------------------------------------------------------------
 
@@ -128,7 +147,87 @@ export const PROG_TYPE = 16;
 export const PROG_CODE = 20;
 export const PROG_CODE_END = 24;
 export const PROG_ID = 28;
-export const PROG_SIZE = 32;
+// SAFETY_ constant; list of the maps that a sandboxed program may use (0: none): their number, room for how many, addresses.
+export const PROG_SAFETY = 32;
+export const PROG_GRANTS = 36;
+// One past the last of its function descriptors, which follow the program's own without gaps.
+export const PROG_FUNCS_END = 40;
+// A u64 for each helper id, and how many of them.
+export const PROG_CONTRACTS = 44;
+export const PROG_CONTRACTS_COUNT = 48;
+export const PROG_SIZE = 64;
+
+export const GRANTS_COUNT = 0;
+export const GRANTS_CAPACITY = 4;
+export const GRANTS_LIST = 8;
+
+// What is known of a program: nothing, so every access is checked; or all that is needed, from a verifier or by the host's word.
+export const SAFETY_TRUSTED = 0;
+export const SAFETY_VERIFIED = 1;
+export const SAFETY_SANDBOX = 2;
+
+// What a helper's arguments must be when a sandboxed program calls it: one byte for each of r1 to r5 in a u64 (PROG_CONTRACTS),
+// r1's lowest; above them a bit for helpers after which all windows are as they were.
+export const CONTRACT_KEEPS_BIT = 40;
+export const POINTER_ANY = 0;
+// The context of the run; whatever r1 was at the start of the run.
+export const POINTER_CONTEXT = 1;
+export const POINTER_START = 2;
+// A map that the program holds. Key and value to be read, of the map in the last such argument; a value to be written.
+export const POINTER_MAP = 3;
+export const POINTER_KEY = 4;
+export const POINTER_VALUE = 5;
+export const POINTER_VALUE_OUT = 6;
+// As many bytes as the next argument says, to be read or written; if these are none, the pointer may be anything.
+export const POINTER_IN = 7;
+export const POINTER_OUT = 8;
+// Text that ends with a zero byte.
+export const POINTER_STRING = 9;
+// Exactly what was handed out: a record of a ring buffer, an object.
+export const POINTER_SAMPLE = 10;
+export const POINTER_OBJECT = 11;
+// The helper is not for this program.
+export const POINTER_REFUSED = 31;
+// Added to those above: or NULL.
+export const POINTER_NULLABLE = 32;
+// So many bytes: added to the number, which is below 64.
+export const POINTER_IN_BYTES = 64;
+export const POINTER_OUT_BYTES = 128;
+
+// --- Regions: what sandboxed programs may touch -------------------------------------------------------------------------
+
+// A record for each piece of memory, in ascending order of addresses, without overlaps. Sandboxed programs reach the windows
+// in it: one of `REGION_SIZE` bytes at `REGION_OFFSET` (stride 0), or one in each block of `REGION_STRIDE` bytes.
+export const REGION_BASE = 0;
+export const REGION_END = 4;
+// KIND_ of region; RIGHT_ constants.
+export const REGION_KIND = 8;
+export const REGION_RIGHTS = 12;
+// Who may: 0 all programs; a map's descriptor (programs that hold the map), a program's, an execution state (runs on that CPU).
+export const REGION_OWNER = 16;
+export const REGION_STRIDE = 20;
+export const REGION_OFFSET = 24;
+export const REGION_SIZE = 28;
+// Per-CPU values: more windows in the same block, so far apart; how many in all.
+export const REGION_COPY_STRIDE = 32;
+export const REGION_COPIES = 36;
+// A second window of each block, for reading: the key.
+export const REGION_KEY = 40;
+export const REGION_KEY_SIZE = 44;
+export const REGION_RECORD = 48;
+
+// Memory that the host lends; a context (CTX_SIZE and CTX_RIGHTS say more); values of a map; a ring buffer's record; an object
+// that stands for one of the kernel's. Of each run, without records: the packet and the stack.
+export const REGION_MEMORY = 1;
+export const REGION_CONTEXT = 2;
+export const REGION_MAP_VALUE = 3;
+export const REGION_SAMPLE = 4;
+export const REGION_OBJECT = 5;
+export const REGION_PACKET = 6;
+export const REGION_STACK = 7;
+
+export const RIGHT_READ = 1;
+export const RIGHT_WRITE = 2;
 
 // --- Maps -----------------------------------------------------------------------------------------------------------
 
@@ -203,6 +302,9 @@ export const CTX_MAC = -16;
 export const CTX_NET = -20;
 // Lowest address of the headroom that a program could have written since the packet was put there.
 export const CTX_LOW = -24;
+// Bytes of the context; address of one byte of RIGHT_ constants for each of them, or 0 where all may be read and none written.
+export const CTX_SIZE = -28;
+export const CTX_RIGHTS = -32;
 
 export const KIND_NONE = 0;
 // struct xdp_md.

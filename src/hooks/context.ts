@@ -1,5 +1,5 @@
 import { BpfError } from "../errors.ts";
-import { SKB_IFINDEX, XDP_INGRESS_IFINDEX } from "../core/layout.ts";
+import { RIGHT_READ, RIGHT_WRITE, SKB_IFINDEX, XDP_INGRESS_IFINDEX } from "../core/layout.ts";
 import type { ContextField, ContextLayout, Hook } from "./types.ts";
 
 /** Values of context fields by name; arrays for array fields, bigint for 64-bit ones. */
@@ -86,4 +86,17 @@ export function decodeContext(
           : Array.from({ length: count }, (_, index) => Number(read(offset + index * size, size, signed))),
       ]),
   );
+}
+
+/**
+ * What a sandboxed program may do with each byte of a context (RIGHT_ constants): read all; write what a verified program might
+ * write, for the engines rely on the other fields.
+ */
+export function contextRights({ size, fields, open }: ContextLayout): Uint8Array {
+  const rights = new Uint8Array(size).fill(RIGHT_READ);
+  if (open?.write === true) rights.fill(RIGHT_READ | RIGHT_WRITE, open.from, open.to);
+  for (const { offset, size: bytes, count = 1, write } of fields) {
+    if (write !== undefined) rights.fill(RIGHT_READ | RIGHT_WRITE, offset, offset + bytes * count);
+  }
+  return rights;
 }

@@ -14,4 +14,4 @@ export type {
 } from "./types.ts";
 export { HOOKS, PACKET_HOOKS, hookOf, returnName, takesPackets } from "./table.ts";
 export { type AccessResult, type ContextAccess, contextAccess, returnRule } from "./rights.ts";
-export { type ContextValues, contextTemplate, decodeContext } from "./context.ts";
+export { type ContextValues, contextRights, contextTemplate, decodeContext } from "./context.ts";

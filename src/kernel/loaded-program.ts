@@ -82,6 +82,7 @@ export class LoadedProgram {
       redirect: undefined,
       durationNs: result.durationNs,
       verified: this.verified,
+      safety: "verified",
     };
   }
 

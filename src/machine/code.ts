@@ -7,7 +7,10 @@ import {
   FUNC_TABLE,
   PROG_CODE,
   PROG_CODE_END,
+  PROG_CONTRACTS,
+  PROG_CONTRACTS_COUNT,
   PROG_ID,
+  PROG_SAFETY,
   PROG_SIZE,
   PROG_TYPE,
 } from "../core/layout.ts";
@@ -15,12 +18,14 @@ import { BpfError } from "../errors.ts";
 import { type Instruction, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
 import { compileProgram } from "../jit/index.ts";
-import { PROGRAM_TYPES } from "../uapi/index.ts";
+import { PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
+import { helperContracts } from "./helpers/contracts.ts";
 import type { ProgramImage } from "./image.ts";
 import { poisonedSlot } from "./poison.ts";
 import type { BpfMap } from "./map.ts";
 import type { LinearMemory } from "./memory.ts";
+import { SAFETY_CODES, type Safety } from "./safety.ts";
 import type { Compilation } from "./program.ts";
 
 /** A program as it lies in memory. */
@@ -30,6 +35,7 @@ interface Installed {
   readonly instructions: readonly Instruction[];
   /** Address of its first instruction. */
   readonly code: number;
+  readonly safety: Safety;
   /** Descriptors of functions whose address is taken, by first slot; the program's own for slot 0. */
   readonly functions: ReadonlyMap<number, number>;
   compilation?: Compilation;
@@ -51,6 +57,7 @@ export interface CodeHost {
 export class CodeSpace {
   readonly #host: CodeHost;
   readonly #programs = new Map<number, Installed>();
+  readonly #contracts = new Map<ProgramType | undefined, { table: BigUint64Array; address: number }>();
   /** The first free index of the function table. */
   #free = 0;
   #nextId = 1;
@@ -60,8 +67,8 @@ export class CodeSpace {
   }
 
   /** Lays a program out in memory, its references resolved; the address of its descriptor. */
-  install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>): number {
-    const { memory } = this.#host;
+  install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety): number {
+    const { memory, core } = this.#host;
     const what = `program '${image.name}'`;
     const descriptor = memory.alloc(PROG_SIZE, what);
     const size = image.instructions.length * SLOT_SIZE;
@@ -82,8 +89,29 @@ export class CodeSpace {
     memory.setU32(descriptor + PROG_CODE, code);
     memory.setU32(descriptor + PROG_CODE_END, code + size);
     memory.setU32(descriptor + PROG_ID, this.#nextId++);
-    this.#programs.set(descriptor, { image, instructions, code, functions });
+    memory.setU32(descriptor + PROG_SAFETY, SAFETY_CODES[safety]);
+    const contracts = this.#contractsOf(image.type);
+    memory.setU32(descriptor + PROG_CONTRACTS, contracts.address);
+    memory.setU32(descriptor + PROG_CONTRACTS_COUNT, contracts.table.length);
+    for (const reference of image.references.values()) {
+      const map = reference.kind === "extern" ? undefined : maps[reference.map];
+      if (map !== undefined) core.grant(descriptor, map.address);
+    }
+    this.#programs.set(descriptor, { image, instructions, code, functions, safety });
     return descriptor;
+  }
+
+  /** What helpers take of programs of a type, in memory for the core. */
+  #contractsOf(type: ProgramType | undefined): { table: BigUint64Array; address: number } {
+    let found = this.#contracts.get(type);
+    if (found === undefined) {
+      const table = helperContracts(type);
+      const address = this.#host.memory.alloc(table.byteLength, "helper contracts");
+      table.forEach((contract, id) => this.#host.memory.setU64(address + 8 * id, contract));
+      found = { table, address };
+      this.#contracts.set(type, found);
+    }
+    return found;
   }
 
   #describe(address: number, code: number, program: number): void {
@@ -112,8 +140,10 @@ export class CodeSpace {
     }
   }
 
-  #compile(descriptor: number, { image, instructions, functions, code }: Installed): Compilation {
+  #compile(descriptor: number, { image, instructions, functions, code, safety }: Installed): Compilation {
     const { memory, core, table, helpers } = this.#host;
+    if (safety === "sandbox")
+      throw new BpfError("unsupported", `program '${image.name}': sandboxed programs need the interpreter`);
     const start = performance.now();
     const compiled = compileProgram({
       instructions,

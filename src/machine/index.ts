@@ -28,6 +28,8 @@ export {
 export type { BatchResult, KeptPacket, Packets, Redirect } from "./runner.ts";
 export type { Batch, BatchOptions } from "./maps/batch.ts";
 export type { PerfEvent } from "./maps/perf.ts";
+export { type RegionDefinition, Regions } from "./regions.ts";
+export type { Safety, Unverified } from "./safety.ts";
 export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";
 export type { HelperCall, HelperMock, HelperRecord, HelperSpy } from "./helpers/mock.ts";

@@ -40,7 +40,9 @@ import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poiso
 import { LinearMemory } from "./memory.ts";
 import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
+import { Regions, type Window } from "./regions.ts";
 import { Runner } from "./runner.ts";
+import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { World } from "./world/world.ts";
 import type { WorldOptions } from "./world/options.ts";
 
@@ -64,6 +66,8 @@ export interface MachineOptions {
    * and is there to compare with.
    */
   readonly optimize?: boolean;
+  /** What becomes of programs that no verifier has proved, unless a load says otherwise. Default "trusted". */
+  readonly unverified?: Unverified;
   /** Told of each line that bpf_trace_printk prints. */
   readonly onTrace?: (line: string) => void;
   /** What helpers find outside: interfaces, routes, sockets, processes. */
@@ -76,6 +80,7 @@ const OPTION_NAMES: readonly string[] = [
   "engine",
   "seed",
   "fuel",
+  "unverified",
   "optimize",
   "onTrace",
   "world",
@@ -96,6 +101,11 @@ export interface LoadOptions {
   readonly btf?: Btf;
   /** The kernel configuration that programs see (`.kconfig`): its text, or values by name. */
   readonly kconfig?: Surroundings["kconfig"];
+  /**
+   * What becomes of programs that no verifier has proved: "sandbox" checks every access while they run, "trusted" nothing.
+   * Default: as the machine has it.
+   */
+  readonly unverified?: Unverified;
   /** Addresses of kernel symbols (`.ksyms`); weak ones that are missing are 0. */
   readonly ksyms?: Surroundings["ksyms"];
 }
@@ -106,6 +116,8 @@ export interface LoadInstructionsOptions {
   readonly type?: ProgramType;
   /** Live maps, by the names that `references` use. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
+  /** As for {@link Machine.load}. */
+  readonly unverified?: Unverified;
   /** By slot: which `lddw` takes the address of which map. */
   readonly references?: ReadonlyMap<number, ImageReference>;
 }
@@ -128,11 +140,14 @@ export interface Loaded {
  */
 export class Machine {
   readonly memory: LinearMemory;
+  /** What sandboxed programs may touch. */
+  readonly regions: Regions;
   readonly cpus: number;
   readonly clock: Clock;
   readonly engine: Engine;
   /** Interfaces, routes, sockets, processes: what helpers find outside of the machine. */
   readonly world: World;
+  readonly #unverified: Unverified;
   readonly #core: CoreExports;
   readonly #helpers: HelperSet;
   readonly #code: CodeSpace;
@@ -147,6 +162,7 @@ export class Machine {
     this.engine = options.engine ?? "jit";
     const fuel = options.fuel ?? DEFAULT_FUEL;
     this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
+    this.#unverified = options.unverified ?? DEFAULT_UNVERIFIED;
     const { clock = "real", onTrace } = options;
     this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
     const memory = createMemory();
@@ -193,6 +209,7 @@ export class Machine {
     this.memory = linear;
     this.#waiters = new Waiters(linear);
     this.#core.init(this.cpus, options.seed ?? 1);
+    this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);
     this.#code = new CodeSpace({
       memory: linear,
       core: this.#core,
@@ -208,6 +225,7 @@ export class Machine {
           memory: linear,
           mapAt: (address) => this.#maps.get(address),
           runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
+          regions: this.regions,
           faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
         },
         Math.max(...PACKET_HOOKS.map(({ context }) => context.size)),
@@ -239,6 +257,7 @@ export class Machine {
         `machine: ${name} must be a whole number from ${min} to ${max}, not ${value}`,
       );
     };
+    safetyOf(false, options.unverified ?? DEFAULT_UNVERIFIED);
     whole("cpus", cpus, 1, 1024);
     whole("seed", seed, 0, 0xffffffff);
     if (fuel !== Infinity) whole("fuel", fuel, 1, Number.MAX_SAFE_INTEGER);
@@ -255,6 +274,7 @@ export class Machine {
    */
   async load(object: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
     const { kconfig, ksyms } = options;
+    const safety = safetyOf(false, options.unverified ?? this.#unverified);
     const spec = resolveExterns(object, {
       ...(kconfig === undefined ? {} : { kconfig }),
       ...(ksyms === undefined ? {} : { ksyms }),
@@ -306,7 +326,7 @@ export class Machine {
         maps[map.name] = this.#createMapOf(map, spec.btf);
     }
     const programs: Record<string, Program> = {};
-    for (const image of images) programs[image.name] = this.#install(image, maps);
+    for (const image of images) programs[image.name] = this.#install(image, maps, safety);
     // As libbpf does it, a live array that stands in gets the programs too.
     for (const [name, map] of Object.entries(maps)) {
       for (const entry of programsOf(spec.maps[name])) map.setProgram(entry.index, programs[entry.name]);
@@ -326,16 +346,22 @@ export class Machine {
    */
   loadInstructions(
     instructions: readonly Instruction[],
-    { name = "main", type, maps = {}, references = new Map() }: LoadInstructionsOptions = {},
+    {
+      name = "main",
+      type,
+      maps = {},
+      unverified = this.#unverified,
+      references = new Map(),
+    }: LoadInstructionsOptions = {},
   ): Program {
     const image = bareImage(name, type, instructions, references);
     this.#check(image);
-    return this.#install(image, maps);
+    return this.#install(image, maps, safetyOf(false, unverified));
   }
 
-  #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>): Program {
+  #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety): Program {
     const hook = image.type === undefined ? undefined : hookOf(image.type);
-    const descriptor = this.#code.install(image, maps);
+    const descriptor = this.#code.install(image, maps, safety);
     for (const reference of image.references.values()) {
       const map = reference.kind === "extern" ? undefined : maps[reference.map];
       if (map?.type !== "prog_array" || this.#core.prog_array_claim(map.address, descriptor) === 0) continue;
@@ -345,7 +371,7 @@ export class Machine {
         { where: { program: image.name, map: map.name }, errno: "EINVAL" },
       );
     }
-    const program = new Program(this.#host, image, hook, descriptor);
+    const program = new Program(this.#host, image, hook, descriptor, safety);
     this.#programs.set(descriptor, program);
     return program;
   }
@@ -521,7 +547,9 @@ export class Machine {
         : (this.#programs.get(this.memory.u32(exec + EXEC_PROG)) ?? started);
     const { name, image, descriptor } = current;
     const cause = explainPoison(image, thrown, (slot) => sourceOf(image, slot));
-    return describeFault(name, this.memory, exec, cause, (address) => {
+    const nearest = (frame: number, address: number, size: number): Window | undefined =>
+      this.regions.nearest(exec, frame, address, size);
+    return describeFault({ program: name, memory: this.memory, exec, cause, nearest }, (address) => {
       const slot = this.#code.slotAt(descriptor, address);
       if (slot === undefined) return undefined;
       const source = sourceOf(image, slot);

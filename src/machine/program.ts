@@ -13,6 +13,7 @@ import type { ProgramType } from "../uapi/index.ts";
 import type { Engine } from "./engine.ts";
 import type { ProgramImage } from "./image.ts";
 import type { PreparedCall } from "./prepared.ts";
+import type { Safety } from "./safety.ts";
 import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner } from "./runner.ts";
 
 /** What a run is given. */
@@ -51,8 +52,9 @@ export interface RunResult {
   readonly redirect: Redirect | undefined;
   /** Mean time of one run, in nanoseconds. */
   readonly durationNs: number;
-  /** False as long as no verifier has proved the program safe. */
+  /** Whether a verifier has proved the program safe. */
   readonly verified: boolean;
+  readonly safety: Safety;
 }
 
 /** Options of a run over many packets. */
@@ -98,18 +100,30 @@ export class Program {
   readonly image: ProgramImage;
   /** Address of its descriptor in the machine's memory. */
   readonly descriptor: number;
-  /** No verifier yet: nothing but the structure of programs is checked. */
-  readonly verified = false;
+  /** What is known of it, and so what is checked while it runs. */
+  readonly safety: Safety;
   readonly #hook: Hook | undefined;
   readonly #host: ProgramHost;
 
-  constructor(host: ProgramHost, image: ProgramImage, hook: Hook | undefined, descriptor: number) {
+  constructor(
+    host: ProgramHost,
+    image: ProgramImage,
+    hook: Hook | undefined,
+    descriptor: number,
+    safety: Safety,
+  ) {
     this.#host = host;
+    this.safety = safety;
     this.#hook = hook;
     this.name = image.name;
     this.type = image.type;
     this.image = image;
     this.descriptor = descriptor;
+  }
+
+  /** Whether a verifier has proved it safe. */
+  get verified(): boolean {
+    return this.safety === "verified";
   }
 
   /** What its return values and context mean; throws if it does not run over packets. */
@@ -163,6 +177,7 @@ export class Program {
       redirect: this.#host.runner.redirect(),
       durationNs: durationNs / repeat,
       verified: this.verified,
+      safety: this.safety,
     };
   }
 

@@ -5,6 +5,7 @@
 import { BpfError } from "../errors.ts";
 import {
   CTX_HEADER,
+  CTX_RIGHTS,
   ENGINE_INTERPRETER,
   ENGINE_JIT,
   RECORD_IFINDEX,
@@ -39,10 +40,11 @@ import {
   STATUS_DONE,
   STATUS_PAUSED,
 } from "../core/layout.ts";
-import type { PacketHook } from "../hooks/index.ts";
+import { type PacketHook, contextRights } from "../hooks/index.ts";
 import type { Engine } from "./engine.ts";
 import type { BpfMap } from "./map.ts";
 import type { LinearMemory } from "./memory.ts";
+import type { Regions } from "./regions.ts";
 
 /** The kernel gives an XDP frame one page: headroom, packet, skb_shared_info. Larger packets get whole pages. */
 const PAGE = 4096;
@@ -110,6 +112,7 @@ export interface Redirect {
 /** What the runner needs of the core and its machine. */
 export interface RunnerWorld<P> {
   readonly memory: LinearMemory;
+  readonly regions: Regions;
   runBatch(cpu: number, run: number): number;
   mapAt(address: number): BpfMap | undefined;
   /** Turns whatever stopped a run into the error to report. */
@@ -123,6 +126,8 @@ export class Runner<P extends Runnable> {
   readonly #records: number;
   readonly #ctx: number;
   readonly #template: number;
+  readonly #rights: number;
+  #rightsOf: PacketHook | undefined;
   #input = { address: 0, size: 0 };
   #buffer = { address: 0, size: 0 };
   #out = { address: 0, size: 0 };
@@ -133,6 +138,9 @@ export class Runner<P extends Runnable> {
     this.#run = memory.alloc(RUN_SIZE, "run block");
     this.#records = memory.alloc(RECORD_SIZE * MAX_RECORDS, "packet records");
     this.#ctx = memory.alloc(CTX_HEADER + contextSize, "context") + CTX_HEADER;
+    world.regions.add({ kind: "context", label: "context", address: this.#ctx, size: contextSize });
+    this.#rights = memory.alloc(contextSize, "rights to the context");
+    memory.setU32(this.#ctx + CTX_RIGHTS, this.#rights);
     this.#template = memory.alloc(contextSize, "context template");
   }
 
@@ -155,6 +163,10 @@ export class Runner<P extends Runnable> {
     this.#input = this.#room(this.#input, bytes.length, "packets");
     memory.write(this.#input.address, bytes);
     memory.write(this.#template, options.template);
+    if (this.#rightsOf !== hook) {
+      memory.write(this.#rights, contextRights(hook.context));
+      this.#rightsOf = hook;
+    }
     const run = this.#run;
     const set = (field: number, value: number): void => memory.setU32(run + field, value);
     set(RUN_PROG, program.descriptor);

@@ -7,6 +7,7 @@ import {
   CTX_LOW,
   CTX_MAC,
   CTX_NET,
+  CTX_SIZE,
   ETH_HEADER,
   KIND_SKB_NETWORK,
   KIND_XDP,
@@ -71,6 +72,7 @@ export function preparePacket(run: u32, record: u32): bool {
   store<u32>(header, data, CTX_HEADER + CTX_MAC);
   store<u32>(header, data + min<u32>(length, ETH_HEADER), CTX_HEADER + CTX_NET);
   store<u32>(header, data, CTX_HEADER + CTX_LOW);
+  store<u32>(header, load<u32>(run, RUN_CTX_SIZE), CTX_HEADER + CTX_SIZE);
   if (kind == KIND_XDP) describeXdp(context, record, data, dataEnd);
   else describeSkb(context, record, data, dataEnd, kind == KIND_SKB_NETWORK);
   return true;

@@ -13,8 +13,8 @@ const XOR = 0xa0;
 const FETCH_XOR = 0xa1;
 const XCHG = 0xe1;
 const CMPXCHG = 0xf1;
-const LOAD_ACQUIRE = 0x100;
-const STORE_RELEASE = 0x110;
+export const LOAD_ACQUIRE = 0x100;
+export const STORE_RELEASE = 0x110;
 
 /** `dst` and `src` are addresses of registers, `r0` that of register 0. False if `imm` selects nothing. */
 export function atomic64(imm: i32, dst: usize, src: usize, offset: i32, r0: usize): bool {

@@ -14,6 +14,8 @@ import {
   EXEC_REDIRECT_MAP,
   EXEC_STACK,
   EXEC_STACK_END,
+  EXEC_STACK_LOW,
+  EXEC_STACK_USER,
   EXEC_TAIL_CALLS,
   FRAME_RECORD,
   FRAME_RECORD_CALLBACK,
@@ -29,8 +31,11 @@ import {
   MAY_GOTO_LIMIT,
   PROG_CODE,
   PROG_CODE_END,
+  PROG_SAFETY,
+  SAFETY_SANDBOX,
   STACK_SIZE,
 } from "../../layout";
+import { forgetWindows } from "../sandbox/access";
 import { nextRun, setCompiled } from "../state";
 import { nextRound } from "./rounds";
 
@@ -44,6 +49,7 @@ export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
   reset(state, func, r1);
   setCompiled(false);
   memory.fill(state, 0, R10);
+  forgetWindows(state);
   store<u64>(state, r1, R1);
   store<u64>(state, r2, R2);
   store<u64>(state, load<u32>(state, EXEC_STACK_END), R10);
@@ -56,7 +62,9 @@ export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
 /** What both engines need before a run. */
 export function reset(state: u32, func: u32, context: u32): void {
   nextRun();
-  store<u32>(state, load<u32>(func, FUNC_PROG), EXEC_PROG);
+  const prog = load<u32>(func, FUNC_PROG);
+  openStack(state, prog);
+  store<u32>(state, prog, EXEC_PROG);
   store<u32>(state, load<u32>(state, EXEC_STACK_END) - STACK_SIZE, EXEC_STACK);
   store<u32>(state, 0, EXEC_TAIL_CALLS);
   store<u32>(state, context, EXEC_CTX);
@@ -65,6 +73,38 @@ export function reset(state: u32, func: u32, context: u32): void {
   store<u32>(state, 0, EXEC_REDIRECT);
   store<u32>(state, 0, EXEC_REDIRECT_MAP);
   store<u32>(state, 0, EXEC_REDIRECT_FLAGS);
+}
+
+/** Whether every access of the program under way is checked. */
+export function isSandboxed(state: u32): bool {
+  return load<i32>(load<u32>(state, EXEC_PROG), PROG_SAFETY) == SAFETY_SANDBOX;
+}
+
+/**
+ * What a program left on the stack is not for others to read: a sandboxed program begins on zeroes if another one has run
+ * there since. Below EXEC_STACK_LOW no program has had a frame since the stack was cleared.
+ */
+function openStack(state: u32, prog: u32): void {
+  const end = load<u32>(state, EXEC_STACK_END);
+  const low = load<u32>(state, EXEC_STACK_LOW);
+  if (load<u32>(state, EXEC_STACK_USER) == prog) return;
+  if (load<i32>(prog, PROG_SAFETY) == SAFETY_SANDBOX) {
+    if (low != 0) memory.fill(low, 0, end - low);
+    store<u32>(state, end - STACK_SIZE, EXEC_STACK_LOW);
+  } else {
+    store<u32>(state, low == 0 ? end - STACK_SIZE : min(low, end - STACK_SIZE), EXEC_STACK_LOW);
+  }
+  store<u32>(state, prog, EXEC_STACK_USER);
+}
+
+/** The same for the program that a tail call leads to: all of its frames lie below `frame`. */
+export function handOverStack(state: u32, prog: u32, frame: u32): void {
+  const lowest = frame - STACK_SIZE;
+  store<u32>(state, 0, EXEC_STACK_USER);
+  store<u32>(state, min(load<u32>(state, EXEC_STACK_LOW), lowest), EXEC_STACK_LOW);
+  if (load<i32>(prog, PROG_SAFETY) != SAFETY_SANDBOX) return;
+  memory.fill(lowest, 0, STACK_SIZE);
+  forgetWindows(state);
 }
 
 /** The record of a caller whose frame ends at an address. */
@@ -100,6 +140,7 @@ export function enter(state: u32, returnTo: u32): bool {
   store<u32>(state, depth + 1, EXEC_DEPTH);
   store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
   store<u64>(state, frame - FRAME_SIZE, R10);
+  if (isSandboxed(state)) forgetWindows(state);
   return true;
 }
 
@@ -111,6 +152,7 @@ export function leave(state: u32): u32 {
   store<u32>(state, load<u32>(record, FRAME_RECORD_PROG), EXEC_PROG);
   store<u32>(state, load<u32>(record, FRAME_RECORD_STACK), EXEC_STACK);
   const callback = load<u32>(record, FRAME_RECORD_CALLBACK);
+  if (isSandboxed(state)) forgetWindows(state);
   if (callback != 0 && nextRound(state, record)) return callback;
   copyRegisters(state + R6, record);
   store<u32>(state, load<u32>(record, FRAME_RECORD_MAY_GOTO), EXEC_MAY_GOTO);

@@ -3,21 +3,28 @@
  * knows lies there too, so a run can stop between any two instructions and go on later.
  *
  * Branch targets, registers and `lddw` pairs are not checked here: the loader has done so. A load or store outside
- * the memory traps; EXEC_PC then names its instruction.
+ * the memory, or outside the regions of a sandboxed program, traps; EXEC_PC then names its instruction.
  */
 import {
   EXEC_COUNT,
   EXEC_MAY_GOTO,
   EXEC_PC,
+  EXEC_WINDOWS,
+  EXEC_WRITE_WINDOWS,
   FAULT_CALL_DEPTH,
   FAULT_CALL_TARGET,
   FAULT_INSTRUCTION,
   FIRST_ADDRESS,
+  RIGHT_READ,
+  RIGHT_WRITE,
   STATUS_DONE,
   STATUS_FAULT,
   STATUS_PAUSED,
+  WINDOW_BIAS,
 } from "../../layout";
 import { call_kfunc } from "../host";
+import { checkAtomic, checkRegister, forgetWindows } from "../sandbox/access";
+import { check_call, check_packet_context, keepsWindows } from "../sandbox/arguments";
 import { setExec, setFault } from "../state";
 import {
   divS32,
@@ -33,14 +40,18 @@ import {
 } from "./arithmetic";
 import { atomic16, atomic32, atomic64, atomic8 } from "./atomics";
 import { callHelper, isReplaced, runsCoreHelpers } from "./calls";
-import { enter, functionAt, leave } from "./frames";
+import { enter, functionAt, isSandboxed, leave } from "./frames";
 import { move32, move64 } from "./moves";
 import { ld_abs } from "./packet";
 import { isTransfer, transfer } from "./transfers";
 import * as op from "./opcodes";
 
 const SLICE: u64 = 1 << 18;
+/** Size of the type that stands for sandboxed programs. */
+const SANDBOXED: u32 = 1;
+const STATUS_OTHER_SAFETY = 3;
 const R6 = 48;
+const R10 = 80;
 const CALL_KIND_LOCAL = 1;
 const CALL_KIND_KFUNC = 2;
 
@@ -54,8 +65,16 @@ function offset(word: i32): i32 {
   return word >> 16;
 }
 
-function at(register: u32, word: i32): u32 {
-  return load<u32>(register) + (word >> 16);
+/** The address of an access. Of a sandboxed program (S: see `slice`) it must lie in a window that holds all its bytes. */
+function at<S>(state: u32, register: u32, word: i32, size: u32, right: i32): u32 {
+  const address = load<u32>(register) + (word >> 16);
+  if (sizeof<S>() == SANDBOXED) {
+    const slot = register + (right == RIGHT_READ ? EXEC_WINDOWS : EXEC_WRITE_WINDOWS);
+    if (address + WINDOW_BIAS - load<u32>(slot) > load<u32>(slot, 4) + (8 - size)) {
+      checkRegister(state, register - state, address, size, right);
+    }
+  }
+  return address;
 }
 
 function jump(word: i32): i32 {
@@ -77,6 +96,16 @@ function set32(dst: u32, value: u32): void {
   store<u64>(dst, u64(value));
 }
 
+function call<S>(id: i32, state: u32, pc: u32, count: u64): void {
+  if (sizeof<S>() == SANDBOXED) {
+    check_call(id, load<u32>(state, R10), pc);
+    callHelper(id, state, count, pc);
+    if (!keepsWindows(state, id)) forgetWindows(state);
+  } else {
+    callHelper(id, state, count, pc);
+  }
+}
+
 function pause(state: u32, pc: u32, count: u64, status: i32): i32 {
   store<u32>(state, pc, EXEC_PC);
   store<u64>(state, count, EXEC_COUNT);
@@ -95,16 +124,31 @@ function stop(state: u32, pc: u32, count: u64, code: i32): i32 {
  * compiler that it began in (6.9 ns an instruction against 1.5 ns, V8 11.3). So it is cut into slices.
  */
 export function interpret(state: u32, budget: u64): i32 {
-  while (budget > SLICE) {
-    const status = interpret_slice(state, SLICE);
-    if (status != STATUS_PAUSED) return status;
-    budget -= SLICE;
-  }
-  return interpret_slice(state, budget);
+  const end = load<u64>(state, EXEC_COUNT) + budget;
+  let status = STATUS_PAUSED;
+  let left = budget;
+  do {
+    const part = min(left, SLICE);
+    status = isSandboxed(state) ? sandbox_slice(state, part) : interpret_slice(state, part);
+    left = end - load<u64>(state, EXEC_COUNT);
+  } while (status == STATUS_OTHER_SAFETY || (status == STATUS_PAUSED && left != 0));
+  return status;
 }
 
-/** Exported so that it stays a function of its own. */
+/** Exported so that they stay functions of their own. */
 export function interpret_slice(state: u32, budget: u64): i32 {
+  return slice<u64>(state, budget);
+}
+
+export function sandbox_slice(state: u32, budget: u64): i32 {
+  return slice<u8>(state, budget);
+}
+
+/**
+ * The loop exists twice, with checks for sandboxed programs and without: S is a type whose size says which. It ends with
+ * STATUS_OTHER_SAFETY when a tail call, or coming back from one, leads to a program of the other kind.
+ */
+function slice<S>(state: u32, budget: u64): i32 {
   setExec(state);
   let pc = load<u32>(state, EXEC_PC);
   // 0: the program has ended.
@@ -286,49 +330,49 @@ export function interpret_slice(state: u32, budget: u64): i32 {
         store<u64>(dst, swapBytes(load<u64>(dst), imm32(pc)));
         break;
       case op.LDXW:
-        store<u64>(dst, load<u32>(at(src(state, word), word)));
+        store<u64>(dst, load<u32>(at<S>(state, src(state, word), word, 4, RIGHT_READ)));
         break;
       case op.STW:
-        store<u32>(at(dst, word), imm32(pc));
+        store<u32>(at<S>(state, dst, word, 4, RIGHT_WRITE), imm32(pc));
         break;
       case op.STXW:
-        store<u32>(at(dst, word), load<u32>(src(state, word)));
+        store<u32>(at<S>(state, dst, word, 4, RIGHT_WRITE), load<u32>(src(state, word)));
         break;
       case op.LDXSW:
-        store<i64>(dst, load<i32>(at(src(state, word), word)));
+        store<i64>(dst, load<i32>(at<S>(state, src(state, word), word, 4, RIGHT_READ)));
         break;
       case op.LDXH:
-        store<u64>(dst, load<u16>(at(src(state, word), word)));
+        store<u64>(dst, load<u16>(at<S>(state, src(state, word), word, 2, RIGHT_READ)));
         break;
       case op.STH:
-        store<u16>(at(dst, word), imm32(pc));
+        store<u16>(at<S>(state, dst, word, 2, RIGHT_WRITE), imm32(pc));
         break;
       case op.STXH:
-        store<u16>(at(dst, word), load<u16>(src(state, word)));
+        store<u16>(at<S>(state, dst, word, 2, RIGHT_WRITE), load<u16>(src(state, word)));
         break;
       case op.LDXSH:
-        store<i64>(dst, load<i16>(at(src(state, word), word)));
+        store<i64>(dst, load<i16>(at<S>(state, src(state, word), word, 2, RIGHT_READ)));
         break;
       case op.LDXB:
-        store<u64>(dst, load<u8>(at(src(state, word), word)));
+        store<u64>(dst, load<u8>(at<S>(state, src(state, word), word, 1, RIGHT_READ)));
         break;
       case op.STB:
-        store<u8>(at(dst, word), imm32(pc));
+        store<u8>(at<S>(state, dst, word, 1, RIGHT_WRITE), imm32(pc));
         break;
       case op.STXB:
-        store<u8>(at(dst, word), load<u8>(src(state, word)));
+        store<u8>(at<S>(state, dst, word, 1, RIGHT_WRITE), load<u8>(src(state, word)));
         break;
       case op.LDXSB:
-        store<i64>(dst, load<i8>(at(src(state, word), word)));
+        store<i64>(dst, load<i8>(at<S>(state, src(state, word), word, 1, RIGHT_READ)));
         break;
       case op.LDXDW:
-        store<u64>(dst, load<u64>(at(src(state, word), word)));
+        store<u64>(dst, load<u64>(at<S>(state, src(state, word), word, 8, RIGHT_READ)));
         break;
       case op.STDW:
-        store<u64>(at(dst, word), imm64(pc));
+        store<u64>(at<S>(state, dst, word, 8, RIGHT_WRITE), imm64(pc));
         break;
       case op.STXDW:
-        store<u64>(at(dst, word), load<u64>(src(state, word)));
+        store<u64>(at<S>(state, dst, word, 8, RIGHT_WRITE), load<u64>(src(state, word)));
         break;
       case op.JEQ64_IMM:
         if (load<u64>(dst) == imm64(pc)) pc += jump(word);
@@ -467,18 +511,22 @@ export function interpret_slice(state: u32, budget: u64): i32 {
         pc += 8;
         break;
       case op.ATOMIC_ADD64:
+        if (sizeof<S>() == SANDBOXED) checkAtomic(imm32(pc), state, dst, src(state, word), word, 8);
         if (!atomic64(imm32(pc), dst, src(state, word), offset(word), state))
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         break;
       case op.ATOMIC_ADD32:
+        if (sizeof<S>() == SANDBOXED) checkAtomic(imm32(pc), state, dst, src(state, word), word, 4);
         if (!atomic32(imm32(pc), dst, src(state, word), offset(word), state))
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         break;
       case op.LOAD_ACQUIRE16:
+        if (sizeof<S>() == SANDBOXED) checkAtomic(imm32(pc), state, dst, src(state, word), word, 2);
         if (!atomic16(imm32(pc), dst, src(state, word), offset(word)))
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         break;
       case op.LOAD_ACQUIRE8:
+        if (sizeof<S>() == SANDBOXED) checkAtomic(imm32(pc), state, dst, src(state, word), word, 1);
         if (!atomic8(imm32(pc), dst, src(state, word), offset(word)))
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         break;
@@ -488,6 +536,7 @@ export function interpret_slice(state: u32, budget: u64): i32 {
       case op.LDINDB:
       case op.LDINDH:
       case op.LDINDW: {
+        if (sizeof<S>() == SANDBOXED) check_packet_context(load<u64>(state, R6), pc);
         const opcode = word & 0xff;
         const base = opcode >= op.LDINDW ? load<i32>(src(state, word)) : 0;
         const size = (opcode & 0x18) == 0 ? 4 : (opcode & 0x18) == 8 ? 2 : 1;
@@ -500,6 +549,8 @@ export function interpret_slice(state: u32, budget: u64): i32 {
         store<u64>(state, 0);
         const next = leave(state);
         if (next == 0) return pause(state, 0, total - left + 1, STATUS_DONE);
+        if (isSandboxed(state) != (sizeof<S>() == SANDBOXED))
+          return pause(state, next, total - left + 1, STATUS_OTHER_SAFETY);
         pc = next - 8;
         break;
       }
@@ -520,11 +571,14 @@ export function interpret_slice(state: u32, budget: u64): i32 {
         if (kind == 0) {
           const id = imm32(pc);
           if (isTransfer(id) && runsCoreHelpers() && !isReplaced(id)) {
+            if (sizeof<S>() == SANDBOXED) check_call(id, load<u32>(state, R10), pc);
             const next = transfer(id, state, pc);
             if (next == 0) return pause(state, pc, total - left, STATUS_FAULT);
+            if (isSandboxed(state) != (sizeof<S>() == SANDBOXED))
+              return pause(state, next, total - left + 1, STATUS_OTHER_SAFETY);
             pc = next - 8;
           } else {
-            callHelper(id, state, total - left, pc);
+            call<S>(id, state, pc, total - left);
           }
         } else if (kind == CALL_KIND_LOCAL) {
           if (!enter(state, pc + 8)) return stop(state, pc, total - left, FAULT_CALL_DEPTH);
@@ -533,6 +587,7 @@ export function interpret_slice(state: u32, budget: u64): i32 {
           store<u64>(state, total - left, EXEC_COUNT);
           store<u32>(state, pc, EXEC_PC);
           call_kfunc(imm32(pc), state);
+          if (sizeof<S>() == SANDBOXED) forgetWindows(state);
         } else {
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         }
@@ -541,7 +596,7 @@ export function interpret_slice(state: u32, budget: u64): i32 {
       case op.CALLX: {
         const target = load<u64>(dst);
         if (target < u64(FIRST_ADDRESS)) {
-          callHelper(i32(target), state, total - left, pc);
+          call<S>(i32(target), state, pc, total - left);
           break;
         }
         const entry = functionAt(target, state);
@@ -553,6 +608,8 @@ export function interpret_slice(state: u32, budget: u64): i32 {
       case op.EXIT: {
         const next = leave(state);
         if (next == 0) return pause(state, 0, total - left + 1, STATUS_DONE);
+        if (isSandboxed(state) != (sizeof<S>() == SANDBOXED))
+          return pause(state, next, total - left + 1, STATUS_OTHER_SAFETY);
         pc = next - 8;
         break;
       }

@@ -2,9 +2,10 @@
  * arena: pages that programs ask for and give back (kernel/bpf/arena.c). Its addresses are those of the linear memory, so the
  * low half of a pointer is where the page lies in both address spaces of a program; nothing is touched before it is used.
  */
-import { MAP_LOCK, MAP_MAX_ENTRIES, MAP_VALUES } from "../../layout";
+import { MAP_LOCK, MAP_MAX_ENTRIES, MAP_VALUES, REGION_MEMORY, RIGHT_READ, RIGHT_WRITE } from "../../layout";
 import { alloc, free } from "../allocator";
 import { lock, unlock } from "../lock";
+import { region_add } from "../sandbox/regions";
 import { ENOMEM } from "../uapi";
 import { ARENA_BITMAP, ARENA_PAGES, ARENA_START } from "./fields";
 
@@ -24,6 +25,7 @@ export function arenaCreate(map: u32): i32 {
   store<u32>(map, start, MAP_VALUES);
   store<u32>(map, pages, ARENA_PAGES);
   store<u32>(map, bitmap, ARENA_BITMAP);
+  region_add(start, u32(size), REGION_MEMORY, RIGHT_READ | RIGHT_WRITE, map);
   return 0;
 }
 

@@ -1,9 +1,29 @@
 /** array and percpu_array: values by index, one area for each CPU in the latter. */
-import { MAP_CPU_STRIDE, MAP_MAX_ENTRIES, MAP_STRIDE, MAP_VALUE_SIZE, MAP_VALUES } from "../../layout";
+import {
+  MAP_CPU_STRIDE,
+  MAP_MAX_ENTRIES,
+  MAP_STRIDE,
+  MAP_TYPE,
+  MAP_VALUE_SIZE,
+  MAP_VALUES,
+  REGION_MAP_VALUE,
+} from "../../layout";
 import { alloc } from "../allocator";
+import { region_add, setStride } from "../sandbox/regions";
 import { cpus } from "../state";
-import { BPF_EXIST, BPF_F_LOCK, BPF_NOEXIST, E2BIG, EEXIST, EINVAL, ENOENT, ENOMEM } from "../uapi";
-import { isPerCpu, roundUp8 } from "./descriptor";
+import {
+  BPF_EXIST,
+  BPF_F_LOCK,
+  BPF_NOEXIST,
+  E2BIG,
+  EEXIST,
+  EINVAL,
+  ENOENT,
+  ENOMEM,
+  MAP_TYPE_ARRAY,
+  MAP_TYPE_PERCPU_ARRAY,
+} from "../uapi";
+import { isPerCpu, rightsOf, roundUp8 } from "./descriptor";
 import { copyLocked, copyValue, hasSpinLock } from "./values";
 
 /** Storage for a map whose attributes have been checked. 0 or -errno. */
@@ -18,6 +38,12 @@ export function arrayCreate(map: u32): i32 {
   store<u32>(map, values, MAP_VALUES);
   store<u32>(map, u32(stride), MAP_STRIDE);
   store<u32>(map, perCpu ? u32(area) : 0, MAP_CPU_STRIDE);
+  // Programs may touch values; what arrays of programs and the like hold is not theirs.
+  const type = load<i32>(map, MAP_TYPE);
+  if (type == MAP_TYPE_ARRAY || type == MAP_TYPE_PERCPU_ARRAY) {
+    const region = region_add(values, u32(size), REGION_MAP_VALUE, rightsOf(map), map);
+    setStride(region, u32(stride), 0, load<u32>(map, MAP_VALUE_SIZE));
+  }
   return 0;
 }
 

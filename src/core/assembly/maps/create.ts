@@ -14,6 +14,7 @@ import {
   NO_SPIN_LOCK,
 } from "../../layout";
 import { alloc, free } from "../allocator";
+import { removeRegionsOf } from "../sandbox/regions";
 import {
   BPF_F_CLONE,
   BPF_F_INNER_MAP,
@@ -145,6 +146,7 @@ export function map_create(
 export function map_free(map: u32): void {
   const type = load<i32>(map, MAP_TYPE);
   free(load<u32>(map, MAP_RECORD));
+  removeRegionsOf(map);
   if (isSlots(type)) free(load<u32>(map, MAP_VALUES));
   else {
     switch (type) {

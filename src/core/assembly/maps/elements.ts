@@ -8,9 +8,23 @@
  * in Linux 6.18: hashes hand it out with the next insertion (last in, first out); tries do not before the run ends, since
  * the kernel waits for an RCU grace period.
  */
+import { MAP_CPU_STRIDE, MAP_KEY_SIZE, MAP_TYPE, MAP_VALUE_SIZE, REGION_MAP_VALUE } from "../../layout";
 import { alloc, free } from "../allocator";
-import { runs } from "../state";
+import { region_add, setCopies, setKey, setStride } from "../sandbox/regions";
+import { cpus, runs } from "../state";
 import {
+  MAP_TYPE_HASH,
+  MAP_TYPE_LPM_TRIE,
+  MAP_TYPE_LRU_HASH,
+  MAP_TYPE_LRU_PERCPU_HASH,
+  MAP_TYPE_PERCPU_HASH,
+} from "../uapi";
+import { isLru, isPerCpu, rightsOf } from "./descriptor";
+import { isStorage } from "./storage";
+import {
+  ELEMENT_KEY,
+  HASH_VALUE,
+  LRU_NODE,
   POOL_END,
   POOL_FREE,
   POOL_FRESH,
@@ -21,6 +35,7 @@ import {
   POOL_STRIDE,
   POOL_WAITING,
   POOL_WAITING_RUN,
+  TRIE_VALUE,
 } from "./fields";
 
 const PIECE_HEADER: u32 = 8;
@@ -51,6 +66,7 @@ function addPiece(map: u32): bool {
     piece = alloc(u32(size), 8);
   }
   if (piece == 0) return false;
+  registerPiece(map, piece + PIECE_HEADER, u32(size) - PIECE_HEADER, stride);
   store<u32>(piece, load<u32>(map, POOL_PIECES));
   store<u32>(map, piece, POOL_PIECES);
   store<u32>(map, piece + PIECE_HEADER, POOL_FRESH);
@@ -58,6 +74,33 @@ function addPiece(map: u32): bool {
   store<u32>(map, left - blocks, POOL_LEFT);
   if (u64(blocks) * stride < LARGEST_PIECE) store<u32>(map, blocks * 2, POOL_NEXT_PIECE);
   return true;
+}
+
+/** What hashes of maps, sockets and devices hold, and stack traces, is not for programs to touch. */
+function hasPlainValues(type: i32): bool {
+  return (
+    type == MAP_TYPE_HASH ||
+    type == MAP_TYPE_PERCPU_HASH ||
+    type == MAP_TYPE_LRU_HASH ||
+    type == MAP_TYPE_LRU_PERCPU_HASH ||
+    type == MAP_TYPE_LPM_TRIE ||
+    isStorage(type)
+  );
+}
+
+/** Of each block programs may touch the values, and read the key. */
+function registerPiece(map: u32, first: u32, size: u32, stride: u32): void {
+  if (!hasPlainValues(load<i32>(map, MAP_TYPE))) return;
+  const region = region_add(first, size, REGION_MAP_VALUE, rightsOf(map), map);
+  const valueSize = load<u32>(map, MAP_VALUE_SIZE);
+  if (load<i32>(map, MAP_TYPE) == MAP_TYPE_LPM_TRIE) {
+    setStride(region, stride, load<u32>(map, TRIE_VALUE), valueSize);
+    return;
+  }
+  const start: u32 = isLru(map) ? LRU_NODE : 0;
+  setStride(region, stride, start + load<u32>(map, HASH_VALUE), valueSize);
+  setKey(region, start + ELEMENT_KEY, load<u32>(map, MAP_KEY_SIZE));
+  if (isPerCpu(map)) setCopies(region, load<u32>(map, MAP_CPU_STRIDE), cpus);
 }
 
 /** A block, or 0 when all are in use or the memory is used up. What it held before is still in it. */

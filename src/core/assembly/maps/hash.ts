@@ -18,7 +18,6 @@ import {
   MAP_KEY_SIZE,
   MAP_LOCK,
   MAP_MAX_ENTRIES,
-  MAP_TYPE,
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
@@ -36,10 +35,8 @@ import {
   ENOENT,
   ENOMEM,
   ENOSPC,
-  MAP_TYPE_LRU_HASH,
-  MAP_TYPE_LRU_PERCPU_HASH,
 } from "../uapi";
-import { isPerCpu, roundUp8 } from "./descriptor";
+import { isLru, isPerCpu, roundUp8 } from "./descriptor";
 import { poolCreate, poolFree, poolGive, poolTake } from "./elements";
 import {
   ELEMENT_HASH,
@@ -56,11 +53,6 @@ import { lruAdd, lruCreate, lruRemove, lruTouch, lruVictim } from "./lru";
 
 // Bytes of a bucket, as a power of two.
 const BUCKET_SHIFT: u32 = ASC_FEATURE_THREADS ? 3 : 2;
-
-function isLru(map: u32): bool {
-  const type = load<i32>(map, MAP_TYPE);
-  return type == MAP_TYPE_LRU_HASH || type == MAP_TYPE_LRU_PERCPU_HASH;
-}
 
 /** Storage for a map whose attributes have been checked. 0 or -errno. */
 export function hashCreate(map: u32): i32 {

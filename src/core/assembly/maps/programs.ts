@@ -18,6 +18,7 @@ import {
   PROG_TYPE,
   STACK_SIZE,
 } from "../../layout";
+import { handOverStack } from "../interpreter/frames";
 import { BPF_F_LOCK, E2BIG, EINVAL, ENOENT, MAP_TYPE_PROG_ARRAY } from "../uapi";
 import { PROGRAMS_OWNER } from "./fields";
 
@@ -82,5 +83,6 @@ export function tailTarget(state: u32, map: u32, index: u32, frame: u32): u32 {
   store<u32>(state, calls + 1, EXEC_TAIL_CALLS);
   store<u32>(state, prog, EXEC_PROG);
   store<u32>(state, frame - STACK_SIZE, EXEC_STACK);
+  handOverStack(state, prog, frame);
   return prog;
 }

@@ -8,6 +8,9 @@
 import {
   MAP_MAX_ENTRIES,
   MAP_VALUES,
+  REGION_SAMPLE,
+  RIGHT_READ,
+  RIGHT_WRITE,
   RING_AT,
   RING_CONSUMER,
   RING_DATA,
@@ -20,7 +23,10 @@ import {
   RING_WAKEUPS,
 } from "../../layout";
 import { alloc } from "../allocator";
+import { isSandboxed } from "../interpreter/frames";
 import { addTo, lock, unlock } from "../lock";
+import { region_add, region_remove } from "../sandbox/regions";
+import { exec } from "../state";
 import { EAGAIN, EINVAL, ENOMEM } from "../uapi";
 
 const BUSY: u32 = 1 << 31;
@@ -51,7 +57,12 @@ export function ringCreate(map: u32): i32 {
 
 /** Address of the record's data, or 0. */
 export function ringbuf_reserve(map: u32, size: u64, flags: u64): u32 {
-  return flags != 0 ? 0 : reserve(load<u32>(map, RING_AT), size);
+  if (flags != 0) return 0;
+  const sample = reserve(load<u32>(map, RING_AT), size);
+  // Only sandboxed programs ask, and for others it would take as long as the reservation itself.
+  if (sample != 0 && isSandboxed(exec))
+    region_add(sample, u32(size), REGION_SAMPLE, RIGHT_READ | RIGHT_WRITE, map);
+  return sample;
 }
 
 function reserve(ring: u32, size: u64): u32 {
@@ -111,11 +122,13 @@ function wake(ring: u32): void {
 }
 
 export function ringbuf_submit(sample: u32, flags: u64): u32 {
+  if (isSandboxed(exec)) region_remove(sample);
   commit(sample, flags, 0);
   return 0;
 }
 
 export function ringbuf_discard(sample: u32, flags: u64): u32 {
+  if (isSandboxed(exec)) region_remove(sample);
   commit(sample, flags, DISCARD);
   return 0;
 }
