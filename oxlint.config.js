@@ -21,12 +21,14 @@ const LAYERS = {
   seccomp: ["isa", "cbpf"],
   machine: ["isa", "uapi", "btf", "object", "core", "jit", "hooks"],
   kernel: ["isa", "uapi", "btf", "object", "hooks", "machine"],
+  testing: ["object", "packet", "machine"],
   cli: [
     "isa",
     "uapi",
     "elf",
     "capture",
     "packet",
+    "testing",
     "btf",
     "asm",
     "object",
@@ -80,6 +82,8 @@ export default {
   rules: {
     "import/no-cycle": "error",
     "import/no-default-export": "error",
+    // What is imported for its effect: matchers for vitest.
+    "import/no-unassigned-import": ["error", { allow: ["**/testing/vitest.ts"] }],
     "typescript/no-explicit-any": "error",
     "no-console": "off",
     // fast-check's `fc` is used as its documentation uses it.

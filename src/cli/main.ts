@@ -66,6 +66,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/seccomp.ts")).seccompCommand,
   },
   {
+    name: "test",
+    summary: "run tests that are BPF programs themselves (pktgen, setup, check)",
+    load: async () => (await import("./commands/test.ts")).testCommand,
+  },
+  {
     name: "bench",
     summary: "how fast is it here: engines, native code, the kernel, maps, compile time",
     load: async () => (await import("./commands/bench.ts")).benchCommand,
