@@ -7,7 +7,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { compileMatcher, createPacketMemory } from "../../dist/cbpf/index.js";
+import { compileFunction, compileMatcher, createPacketMemory } from "../../dist/cbpf/index.js";
+import { compileFilter } from "../../dist/filter/index.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const PACKETS = 1_000_000;
@@ -138,7 +139,9 @@ try {
     }
     return { best, matched };
   };
-  console.log("ns a packet              libpcap   in place   ratio   elsewhere   one by one");
+  console.log(
+    "ns a packet              libpcap   in place   ratio   skep's code   ratio   elsewhere   one by one    function   ratio",
+  );
   files.forEach((path, index) => {
     const numbers = readFileSync(path, "utf8").trim().split(/\s+/).map(Number);
     const program = [];
@@ -149,6 +152,8 @@ try {
     const inPlace = compileMatcher(program, { flavor: "libpcap", memory });
     const alone = compileMatcher(program, { flavor: "libpcap" });
     const ours = measure(() => inPlace.matchBatch(memory.data, offset, length, PACKETS, out));
+    const own = compileMatcher(compileFilter(EXPRESSIONS[index]).cbpf, { memory });
+    const better = measure(() => own.matchBatch(memory.data, offset, length, PACKETS, out));
     const copied = measure(() => {
       let matched = 0;
       for (let first = 0; first < PACKETS; first += BATCH) {
@@ -166,14 +171,33 @@ try {
       }
       return matched;
     });
+    const run = compileFunction(program);
+    const called = measure(() => {
+      let matched = 0;
+      for (let row = 0, at = 0; row < PACKETS; row++) {
+        if (run(packets[at]) !== 0) matched++;
+        if (++at === packets.length) at = 0;
+      }
+      return matched;
+    });
     const [nanoseconds, matched] = theirs[index];
-    for (const { matched: found } of [ours, copied, single]) {
+    for (const { matched: found } of [ours, better, copied, single, called]) {
       if (found !== matched)
         throw new Error(`${EXPRESSIONS[index]}: ${found} matches, libpcap has ${matched}`);
     }
     const name =
       EXPRESSIONS[index].length > 22 ? `${EXPRESSIONS[index].slice(0, 19)}...` : EXPRESSIONS[index];
-    const cells = [nanoseconds, ours.best, nanoseconds / ours.best, copied.best, single.best];
+    const cells = [
+      nanoseconds,
+      ours.best,
+      nanoseconds / ours.best,
+      better.best,
+      nanoseconds / better.best,
+      copied.best,
+      single.best,
+      called.best,
+    ];
+    cells.push(nanoseconds / called.best);
     console.log(name.padEnd(24), cells.map((cell) => cell.toFixed(2).padStart(9)).join("  "));
   });
 } finally {

@@ -22,6 +22,7 @@ export {
   parseCbpfListing,
   parseCbpfNumbers,
 } from "./listing.ts";
+export { type CbpfFunction, compileFunction } from "./function.ts";
 export { assembleCbpf } from "./asm.ts";
 export { disassembleCbpf } from "./disasm.ts";
 export { toEbpf } from "./ebpf.ts";

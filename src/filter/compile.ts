@@ -1,5 +1,13 @@
 /** The compiler as its users meet it. */
-import { type CbpfInstruction, type CbpfRunOptions, checkCbpf, runCbpf, toEbpf } from "../cbpf/index.ts";
+import {
+  type CbpfFunction,
+  type CbpfInstruction,
+  type CbpfRunOptions,
+  checkCbpf,
+  compileFunction,
+  runCbpf,
+  toEbpf,
+} from "../cbpf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { BpfError } from "../errors.ts";
 import type { FilterCompat, GeneratorOptions } from "./context.ts";
@@ -116,6 +124,23 @@ function compileTree(
   return { cbpf: emit(emitted, { snaplen }), root, warnings };
 }
 
+/** How many packets are interpreted before a filter is worth compiling, which takes as long as some thousand packets. */
+const INTERPRETED = 16;
+
+function matcherOf(program: readonly CbpfInstruction[]): CompiledFilter["matches"] {
+  let calls = 0;
+  let compiled: CbpfFunction | undefined;
+  return (packet, meta) => {
+    if (calls < INTERPRETED && ++calls === INTERPRETED) compiled = compileFunction(program);
+    if (compiled === undefined) return runCbpf(program, packet, meta);
+    if (meta === undefined) return compiled(packet);
+    const plain = meta.flavor !== "libpcap" && meta.networkOffset === undefined && meta.fuel === undefined;
+    return plain
+      ? compiled(packet, (meta.wireLength ?? packet.length) >>> 0)
+      : runCbpf(program, packet, meta);
+  };
+}
+
 function linuxRefusal(program: readonly CbpfInstruction[]): string | undefined {
   try {
     checkCbpf(program);
@@ -213,6 +238,6 @@ export function compileFilter(expression: string, options: FilterOptions = {}): 
       return ebpf;
     },
     graph: root,
-    matches: (packet, meta) => runCbpf(cbpf, packet, meta),
+    matches: matcherOf(cbpf),
   };
 }

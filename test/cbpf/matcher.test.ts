@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   type CbpfFlavor,
   type CbpfInstruction,
+  compileFunction,
   compileMatcher,
   createPacketMemory,
   runCbpf,
@@ -109,5 +110,25 @@ describe("edges", () => {
       k: index,
     }));
     expect(compileMatcher([...program, ret]).matches(new Uint8Array(1))).toBe(1);
+  });
+});
+
+describe("as a JavaScript function", () => {
+  it("equals the interpreter on random programs", () => {
+    const random = randomNumbers(5);
+    let compiled = 0;
+    for (let round = 0; round < 3000; round++) {
+      const program = randomProgram(random);
+      const run = compileFunction(program);
+      if (run === undefined) continue;
+      compiled++;
+      for (let packets = 0; packets < 12; packets++) {
+        const packet = randomPacket(random);
+        const expected = runCbpf(program, packet, packets % 2 === 0 ? {} : { wireLength: 1500 });
+        const actual = packets % 2 === 0 ? run(packet) : run(packet, 1500);
+        if (actual !== expected) expect.fail(`${text(program)} over ${packet}: ${actual}, not ${expected}`);
+      }
+    }
+    expect(compiled).toBeGreaterThan(1000);
   });
 });
