@@ -21,6 +21,8 @@ export class Output {
   view: DataView;
   #length = 0;
   #total = 0;
+  /** Length of what was taken last: what comes next will be about as long. */
+  #taken = 0;
   #source: DataView;
   readonly #sink: ((chunk: Uint8Array) => void) | undefined;
   readonly #chunkSize: number;
@@ -48,7 +50,7 @@ export class Output {
     const start = this.#length;
     if (start + size > this.data.length) {
       const larger = new Uint8Array(
-        Math.max(start + size, Math.min(2 * this.data.length, this.data.length + 0x1000_0000)),
+        Math.max(start + size, this.#taken, Math.min(2 * this.data.length, this.data.length + 0x1000_0000)),
       );
       larger.set(this.data.subarray(0, start));
       this.data = larger;
@@ -86,6 +88,7 @@ export class Output {
   /** What is collected, which is the caller's from now on. */
   take(): Uint8Array {
     const chunk = this.data.subarray(0, this.#length);
+    this.#taken = chunk.length;
     this.data = new Uint8Array(this.#sink === undefined ? 0 : this.data.length);
     this.view = new DataView(this.data.buffer);
     this.#length = 0;

@@ -125,7 +125,7 @@ describe("as a JavaScript function", () => {
       for (let packets = 0; packets < 12; packets++) {
         const packet = randomPacket(random);
         const expected = runCbpf(program, packet, packets % 2 === 0 ? {} : { wireLength: 1500 });
-        const actual = packets % 2 === 0 ? run(packet) : run(packet, 1500);
+        const actual: number = packets % 2 === 0 ? run(packet) : run(packet, 1500);
         if (actual !== expected) expect.fail(`${text(program)} over ${packet}: ${actual}, not ${expected}`);
       }
     }

@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { type Capture, type PacketBatch, linktypeName, packetAt, readCapture } from "../../capture/index.ts";
 import {
   type CbpfMatcher,
@@ -58,7 +59,10 @@ export const filterCommand: Command = {
     ethers: { type: "string", value: "FILE", help: "names of Ethernet addresses, as in /etc/ethers" },
     networks: { type: "string", value: "FILE", help: "names of networks, as in /etc/networks" },
     explain: { type: "boolean", help: "say in words what the filter asks, as a list of decisions" },
-    why: { type: "boolean", help: "with -r: say for each packet whether it matches and which test decided" },
+    why: {
+      type: "boolean",
+      help: "--why FILE: say for each packet whether it matches and which test decided",
+    },
     libpcap: { type: "boolean", help: "read the expression as libpcap does where skep is better on purpose" },
   },
   examples: [
@@ -70,10 +74,21 @@ export const filterCommand: Command = {
   run,
 };
 
+/** Which word is a file's name: `--why FILE` can stand on either side of the expression. */
+async function fileAmong(words: readonly string[]): Promise<number | undefined> {
+  for (const index of [0, words.length - 1]) {
+    const info = await stat(words[index] ?? "").catch(() => undefined);
+    if (words.length > 1 && info?.isFile() === true) return index;
+  }
+  return undefined;
+}
+
 async function run({ values, positionals, terminal, json }: Invocation): Promise<number> {
-  const expression = positionals.join(" ");
+  const asked = values["why"] === true && text(values, "read") === undefined;
+  const capture = asked ? await fileAmong(positionals) : undefined;
+  const expression = positionals.filter((_, index) => index !== capture).join(" ");
   const options = await filterOptions(values);
-  const input = text(values, "read");
+  const input = capture === undefined ? text(values, "read") : positionals[capture];
   if (values["explain"] === true) {
     const explanation = explainFilter(compile(expression, options, terminal, json));
     if (json) terminal.line(toJson({ version: JSON_VERSION, expression, ...explanation }));
@@ -88,7 +103,7 @@ async function run({ values, positionals, terminal, json }: Invocation): Promise
     return 0;
   }
   if (values["why"] === true && input === undefined)
-    throw new BpfError("usage", "filter: --why needs a capture: -r FILE");
+    throw new BpfError("usage", "filter: --why needs a capture: --why FILE, or -r FILE");
   const shows = (Array.isArray(values["d"]) ? values["d"].length : 0) || (input === undefined ? 1 : 0);
   if (shows > 0) {
     const filter = compile(expression, options, terminal, json);
