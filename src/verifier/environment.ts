@@ -3,8 +3,11 @@ import type { Instruction } from "../isa/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
 import type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 import { Log } from "./log.ts";
+import type { LoopVisit } from "./loops.ts";
+import { Backtrack } from "./precision.ts";
+import { StackLiveness } from "./stack-liveness.ts";
 import { Rejection, type RejectionErrno } from "./reject.ts";
-import { type FunctionState, RegisterState, VerifierState } from "./state.ts";
+import { type FunctionState, type JumpRecord, type KeptState, RegisterState, VerifierState } from "./state.ts";
 
 /** What is known of one instruction slot besides its state (struct bpf_insn_aux_data). */
 export class InstructionAux {
@@ -40,11 +43,12 @@ export class InstructionAux {
   loopInline: { fits: boolean; subprogram: number } | undefined = undefined;
 }
 
-/** How a type of argument of a global function was declared. */
+/** What a global function's BTF says of an argument (struct bpf_subprog_arg_info). */
 export interface ArgumentInfo {
-  readonly type: number;
+  readonly kind: "scalar" | "context" | "memory";
+  readonly nullable: boolean;
+  /** Bytes behind a pointer to memory. */
   readonly memSize: number;
-  readonly btfId: number;
 }
 
 /** One function of the program (struct bpf_subprog_info). */
@@ -86,13 +90,6 @@ export interface PendingPath {
   readonly logPosition: number;
 }
 
-/** A state kept at an instruction (struct bpf_verifier_state_list). */
-export interface KeptState {
-  readonly state: VerifierState;
-  misses: number;
-  hits: number;
-}
-
 export class Environment {
   readonly program: VerifierProgram;
   readonly options: VerifierOptions;
@@ -112,7 +109,13 @@ export class Environment {
   index = 0;
   previous = 0;
   pending: PendingPath[] = [];
-  readonly kept: (KeptState[] | undefined)[];
+  /** Kept states in buckets, the newest last: see `bucketOf` of `prune.ts`. */
+  kept: (KeptState[] | undefined)[];
+  /** The entry of the jump history that the current instruction has made. */
+  historyRecord: JumpRecord | undefined = undefined;
+
+  /** Called before each instruction of each path, if somebody wants to see the states. */
+  record: ((env: Environment) => void) | undefined = undefined;
 
   idGenerator = 0;
   processed = 0;
@@ -123,13 +126,22 @@ export class Environment {
   peakStates = 0;
   maxStatesPerInstruction = 0;
   keptCount = 0;
-  freedCount = 0;
+  evictedCount = 0;
+  backEdgeCount = 0;
 
   /** Registers and slots that changed since the state was printed. */
   scratchedRegisters = 0;
   scratchedLow = 0;
   scratchedHigh = 0;
-  logPositionAtInstruction = 0;
+  /** Where the log stood after the last instruction was printed, and how long its text is. */
+  instructionEnd = 0;
+  instructionLength = 0;
+  /** The source line that was printed last: an index of the program's lines. */
+  lastLine = -1;
+  /** Slots of all functions in postorder. */
+  postorder: Int32Array = new Int32Array(0);
+  /** Two entries a slot: see `cfg.ts`. */
+  successors: Int32Array = new Int32Array(0);
 
   seenException = false;
   seenDirectWrite = false;
@@ -140,6 +152,13 @@ export class Environment {
   maxReadOnlyAccess = 0;
   maxReadWriteAccess = 0;
 
+  readonly liveness: StackLiveness;
+  readonly backtrack: Backtrack = new Backtrack();
+  /** Visits of loops: see `loops.ts`. */
+  loopVisits: Map<string, LoopVisit> = new Map();
+  /** Old ids and new ones while states are compared, in turns; and the next temporary id. */
+  readonly idPairs: number[] = [];
+  temporaryId = 0;
   readonly fakeRegister: RegisterState = new RegisterState();
   readonly otherFakeRegister: RegisterState = new RegisterState();
 
@@ -149,6 +168,7 @@ export class Environment {
     this.type = program.type;
     this.instructions = program.instructions;
     this.log = new Log(options.logLevel ?? 1);
+    this.liveness = new StackLiveness(this);
     this.aux = Array.from(program.instructions, () => new InstructionAux());
     this.kept = new Array<KeptState[] | undefined>(program.instructions.length);
     this.gplCompatible = gplCompatible;
@@ -177,6 +197,22 @@ export class Environment {
     return new Rejection("EFAULT");
   }
 
+  /** Whether the program may use a map at all (check_map_prog_compatibility). */
+  checkMapAllowed(map: VerifierMap): void {
+    if (map.type === "struct_ops") throw this.reject("EINVAL", "bpf_struct_ops map cannot be used in prog");
+    if (this.program.sleepable === true && !SLEEPABLE_MAPS.has(map.type)) {
+      throw this.reject(
+        "EINVAL",
+        "Sleepable programs can only use array, hash, ringbuf and local storage maps",
+      );
+    }
+  }
+
+  /** Name of a kernel function, for texts. */
+  kfuncName(_id: number): string {
+    return "<error>";
+  }
+
   get instruction(): Instruction {
     return this.instructions[this.index] as Instruction;
   }
@@ -197,3 +233,23 @@ export class Environment {
     return ++this.idGenerator;
   }
 }
+
+const SLEEPABLE_MAPS: ReadonlySet<string> = new Set([
+  "hash",
+  "lru_hash",
+  "array",
+  "percpu_hash",
+  "percpu_array",
+  "lru_percpu_hash",
+  "array_of_maps",
+  "hash_of_maps",
+  "ringbuf",
+  "user_ringbuf",
+  "inode_storage",
+  "sk_storage",
+  "task_storage",
+  "cgrp_storage",
+  "queue",
+  "stack",
+  "arena",
+]);

@@ -140,7 +140,7 @@ export class StackSlot {
   }
 }
 
-/** Type of byte `index` (0 to 7, 0 the lowest address). */
+/** Type of byte `index` (0 to 7): byte 7 is the lowest address, where a spilled register begins. */
 export function slotType(slot: StackSlot, index: number): number {
   return (slot.types >>> (index * 4)) & 15;
 }
@@ -234,6 +234,25 @@ export function cloneFunctionState(from: FunctionState): FunctionState {
   return to;
 }
 
+/** One entry of the jump history (struct bpf_jmp_history_entry). */
+export interface JumpRecord {
+  readonly index: number;
+  readonly previous: number;
+  /** INSN_F_... of `history.ts`. */
+  flags: number;
+  /** Registers and slots that were compared together: `history.ts`. */
+  linked: readonly number[];
+}
+
+/** A state kept at an instruction (struct bpf_verifier_state_list). */
+export interface KeptState {
+  readonly state: VerifierState;
+  misses: number;
+  hits: number;
+  /** Taken out of its list, but a child is still under way. */
+  evicted: boolean;
+}
+
 /** The state of the program before one instruction. */
 export class VerifierState {
   /** `frames[0]` is the main program's. */
@@ -254,9 +273,10 @@ export class VerifierState {
   firstIndex: number = 0;
   lastIndex: number = 0;
   equalState: VerifierState | undefined = undefined;
-  /** Jump history: positions in the environment's list. */
-  historyStart: number = 0;
-  historyEnd: number = 0;
+  /** Jumps, calls and stack accesses since `firstIndex`, for walking back (`history.ts`). */
+  history: JumpRecord[] = [];
+  /** The list entry of a state that was kept. */
+  kept: KeptState | undefined = undefined;
   dfsDepth: number = 0;
   callbackUnrollDepth: number = 0;
   mayGotoDepth: number = 0;
@@ -284,8 +304,7 @@ export function copyState(to: VerifierState, from: VerifierState): void {
   to.firstIndex = from.firstIndex;
   to.lastIndex = from.lastIndex;
   to.equalState = from.equalState;
-  to.historyStart = from.historyStart;
-  to.historyEnd = from.historyEnd;
+  to.history = from.history.slice();
   to.dfsDepth = from.dfsDepth;
   to.callbackUnrollDepth = from.callbackUnrollDepth;
   to.mayGotoDepth = from.mayGotoDepth;

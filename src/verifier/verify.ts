@@ -1,5 +1,16 @@
 /** `verify`: the whole of it. */
+import { checkCfg, computePostorder, computeSuccessors } from "./cfg.ts";
+import { computeComponents } from "./components.ts";
+import { resolveConstants } from "./constants.ts";
 import { Environment } from "./environment.ts";
+import { markFastcallPatterns, removeFastcallSpills } from "./fastcall.ts";
+import { checkAllFunctions } from "./functions.ts";
+import { computeLiveRegisters } from "./live-registers.ts";
+import { LEVEL_STATS } from "./log.ts";
+import { checkProgramInfo } from "./program-info.ts";
+import { INSTRUCTION_LIMIT } from "./run.ts";
+import { checkStackDepth } from "./stack-depth.ts";
+import { addSubprograms, checkSubprograms } from "./subprograms.ts";
 import type { VerifierOptions, VerifierProgram } from "./input.ts";
 import { Cancelled, Rejection, type RejectionErrno } from "./reject.ts";
 import { resetScalars } from "./scalar/index.ts";
@@ -34,12 +45,27 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
   let errno: RejectionErrno | undefined;
   let cancelled = false;
   try {
-    throw env.unsupported("verification");
+    addSubprograms(env);
+    checkSubprograms(env);
+    checkProgramInfo(env);
+    resolveConstants(env);
+    checkCfg(env);
+    computeSuccessors(env);
+    computePostorder(env);
+    checkAttachment(env);
+    computeComponents(env);
+    computeLiveRegisters(env);
+    markFastcallPatterns(env);
+    checkAllFunctions(env);
+    removeFastcallSpills(env);
+    checkStackDepth(env);
   } catch (error) {
     if (error instanceof Rejection) errno = error.errno;
     else if (error instanceof Cancelled) cancelled = true;
     else throw error;
   }
+  const milliseconds = performance.now() - begin;
+  writeStatistics(env, milliseconds);
   return {
     accepted: errno === undefined && !cancelled,
     errno,
@@ -50,7 +76,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
       totalStates: env.totalStates,
       peakStates: env.peakStates,
       stackDepths: env.subprograms.slice(0, env.subprogramCount).map(({ stackDepth }) => stackDepth),
-      milliseconds: performance.now() - begin,
+      milliseconds,
     },
     cancelled,
   };
@@ -69,3 +95,36 @@ const GPL_COMPATIBLE: ReadonlySet<string> = new Set([
   "Dual MIT/GPL",
   "Dual MPL/GPL",
 ]);
+
+/** Types that may sleep (can_be_sleepable); tracing only where it attaches to functions or iterates. */
+function checkAttachment(env: Environment): void {
+  const { sleepable = false, type, attachType } = env.program;
+  if (type === "syscall") {
+    if (!sleepable) throw env.reject("EINVAL", "Syscall programs can only be sleepable");
+    return;
+  }
+  const mayTrace =
+    attachType === "trace_fentry" ||
+    attachType === "trace_fexit" ||
+    attachType === "modify_return" ||
+    attachType === "trace_iter";
+  const may = type === "tracing" ? mayTrace : type === "lsm" || type === "kprobe" || type === "struct_ops";
+  if (sleepable && !may) {
+    throw env.reject(
+      "EINVAL",
+      "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
+    );
+  }
+}
+
+/** The last lines of the log (print_verification_stats). */
+function writeStatistics(env: Environment, milliseconds: number): void {
+  if ((env.log.level & LEVEL_STATS) !== 0) {
+    const depths = env.subprograms.slice(0, env.subprogramCount).map(({ stackDepth }) => stackDepth);
+    env.verbose(`verification time ${Math.round(milliseconds * 1000)} usec\nstack depth ${depths.join("+")}\n`);
+  }
+  env.verbose(
+    `processed ${env.processed} insns (limit ${INSTRUCTION_LIMIT}) max_states_per_insn ${env.maxStatesPerInstruction} ` +
+      `total_states ${env.totalStates} peak_states ${env.peakStates} mark_read 0\n`,
+  );
+}

@@ -29,6 +29,7 @@ interface ScalarExports {
   branchTaken(op: number, is32: number, a: number, b: number): number;
   refine(op: number, is32: number, negate: number, a: number, b: number): number;
   refinedOther(): number;
+  unbounded(a: number): number;
   pointerKeep(a: number): number;
   pointerAdd(a: number, b: number): number;
   pointerSubtract(a: number, b: number): number;
@@ -140,6 +141,11 @@ export function refine(op: number, is32: boolean, negate: boolean, a: number, b:
 
 export function refinedOther(): number {
   return wasm.refinedOther();
+}
+
+/** The same known bits, every range forgotten. */
+export function unbounded(a: number): number {
+  return wasm.unbounded(a);
 }
 
 /** A pointer's variable offset after arithmetic that went into its fixed offset. */
@@ -300,9 +306,10 @@ export function partsOf(id: number): ScalarParts {
   };
 }
 
-/** "(0x0; 0xff)": value and mask as the kernel prints them (tnum_strn). */
+/** "(0x0; 0xff)": value and mask; of a constant the number alone (tnum_strn). */
 export function tnumText(id: number): string {
   const { value, mask } = partsOf(id);
+  if (mask === 0n) return value <= 65535n ? String(value) : hexText(value);
   return `(${hexText(value)}; ${hexText(mask)})`;
 }
 

@@ -9,6 +9,7 @@ import {
   isConstant32 as isConstant32Record,
   setConstant,
   unbound32,
+  unbound64,
 } from "./record";
 import { at, first, intern, second } from "./table";
 import { outMask, tnumAdd, tnumIn as tnumInValues, tnumSub } from "./tnum";
@@ -90,6 +91,14 @@ export function refine(op: i32, is32: bool, negate: bool, a: i32, b: i32): i32 {
 
 export function refinedOther(): i32 {
   return refinedSecond;
+}
+
+/** The same bits with all ranges forgotten. */
+export function unbounded(a: i32): i32 {
+  copy(first, at(a));
+  unbound64(first);
+  unbound32(first);
+  return intern(first);
 }
 
 /** Offset of a pointer after a constant went into its fixed part. */

@@ -1,0 +1,96 @@
+/** The functions of a program: where they begin, and that jumps stay inside them. */
+import { CLASSES, type Instruction } from "../isa/index.ts";
+import { type Environment, Subprogram } from "./environment.ts";
+import {
+  CALL,
+  EXIT,
+  GOTO,
+  GOTO_LONG,
+  HELPER,
+  isHelperCall,
+  isJump,
+  isKfuncCall,
+  isPseudoCall,
+  isPseudoFunction,
+  jumpDistance,
+} from "./kinds.ts";
+import { LEVEL2 } from "./log.ts";
+
+const MAX_SUBPROGRAMS = 256;
+
+/** Number of the function that holds a slot (bpf_find_containing_subprog). */
+export function containingSubprogram(env: Environment, slot: number): number {
+  let low = 0;
+  let high = env.subprogramCount - 1;
+  while (low < high) {
+    const middle = low + ((high - low + 1) >> 1);
+    if ((env.subprograms[middle] as Subprogram).start <= slot) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** Number of the function that begins at a slot, or -1. */
+export function findSubprogram(env: Environment, slot: number): number {
+  if (slot < 0 || slot >= env.instructions.length || env.subprogramCount === 0) return -1;
+  const found = containingSubprogram(env, slot);
+  return (env.subprograms[found] as Subprogram).start === slot ? found : -1;
+}
+
+function add(env: Environment, slot: number): void {
+  if (slot >= env.instructions.length || slot < 0) throw env.reject("EINVAL", "call to invalid destination");
+  if (findSubprogram(env, slot) >= 0) return;
+  if (env.subprogramCount >= MAX_SUBPROGRAMS) throw env.reject("E2BIG", "too many subprograms");
+  env.subprograms.push(new Subprogram(slot));
+  env.subprograms.sort((a, b) => a.start - b.start);
+  env.subprogramCount++;
+}
+
+/** Every slot that is called or whose address is taken begins a function (add_subprog_and_kfunc). */
+export function addSubprograms(env: Environment): void {
+  const { instructions } = env;
+  add(env, 0);
+  for (let index = 0; index < instructions.length; index++) {
+    const instruction = instructions[index] as Instruction;
+    if (isPseudoFunction(instruction) || isPseudoCall(instruction)) add(env, index + instruction.imm + 1);
+    else if (isKfuncCall(instruction)) throw env.unsupported(`kernel function ${instruction.imm}`);
+  }
+  env.subprograms.push(new Subprogram(instructions.length));
+  if ((env.log.level & LEVEL2) === 0) return;
+  for (let number = 0; number < env.subprogramCount; number++) {
+    env.verbose(`func#${number} @${(env.subprograms[number] as Subprogram).start}\n`);
+  }
+}
+
+/** Jumps stay inside their function, and no function runs into the next (check_subprogs). */
+export function checkSubprograms(env: Environment): void {
+  const { instructions, subprograms } = env;
+  let current = 0;
+  let start = (subprograms[0] as Subprogram).start;
+  let end = (subprograms[1] as Subprogram).start;
+  for (let index = 0; index < instructions.length; index++) {
+    const instruction = instructions[index] as Instruction;
+    const { opcode, imm } = instruction;
+    const subprogram = subprograms[current] as Subprogram;
+    if (isHelperCall(instruction) && imm === HELPER.tail_call) {
+      subprogram.hasTailCall = true;
+      subprogram.tailCallReachable = true;
+    }
+    const mode = opcode & 0xe0;
+    if ((opcode & 7) === CLASSES.ld && (mode === 0x20 || mode === 0x40)) subprogram.hasLoadAbs = true;
+    const operation = opcode & 0xf0;
+    if (isJump(instruction) && operation !== (EXIT & 0xf0) && operation !== (CALL & 0xf0)) {
+      const target = index + jumpDistance(instruction) + 1;
+      if (target < start || target >= end) {
+        throw env.reject("EINVAL", `jump out of range from insn ${index} to ${target}`);
+      }
+    }
+    if (index !== end - 1) continue;
+    if (opcode !== EXIT && opcode !== GOTO && opcode !== GOTO_LONG) {
+      throw env.reject("EINVAL", "last insn is not an exit or jmp");
+    }
+    start = end;
+    current++;
+    if (current < env.subprogramCount) end = (subprograms[current + 1] as Subprogram).start;
+  }
+}
