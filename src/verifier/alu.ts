@@ -9,6 +9,7 @@ import { PTR_TO_ARENA, SCALAR_VALUE } from "./register-types.ts";
 import { checkRegister, markKnown, markUnknown } from "./registers.ts";
 import {
   alu,
+  byteSwap,
   constant,
   constantNumber,
   constantParts,
@@ -66,15 +67,17 @@ function checkUnary(
   }
   checkRegister(env, dst, "source");
   const reg = env.registers[dst] as RegisterState;
-  if (operation !== NEG || reg.type !== SCALAR_VALUE) return checkRegister(env, dst, "destination");
+  if (reg.type !== SCALAR_VALUE) return checkRegister(env, dst, "destination");
   checkRegister(env, dst, "destination_no_mark");
+  if (operation === END) {
+    // Programs are little-endian: bswap and "to big" swap, "to little" only cuts.
+    reg.scalar = byteSwap(reg.scalar, imm >> 3, is64 || (opcode & 8) !== 0);
+    reg.id = 0;
+    return;
+  }
   const value = reg.scalar;
-  markComputed(reg, alu(NEG, is64, value, value));
-}
-
-/** A computed number keeps id and precision unless all is lost about it (adjust_scalar_min_max_vals). */
-function markComputed(reg: RegisterState, scalar: number): void {
-  reg.scalar = scalar;
+  // As in the kernel, by way of the constant 0: links to other numbers end.
+  markKnown(reg, alu(NEG, is64, value, value));
 }
 
 function checkMove(env: Environment, { opcode, dst: dstno, src: srcno, offset, imm }: Instruction): void {
@@ -196,7 +199,7 @@ function adjust(
     }
   }
   if (!isComputable(operation, is64, value)) markUnknown(dst);
-  else markComputed(dst, alu(operation, is64, dst.scalar, value));
+  else dst.scalar = alu(operation, is64, dst.scalar, value);
   linkAfterAddition(dst, operation, is64, value);
 }
 

@@ -33,6 +33,7 @@ import {
   isZero,
   lowBits,
   refine,
+  refineSame,
   refinedOther,
 } from "./scalar/index.ts";
 import {
@@ -139,11 +140,15 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
   if (dst.type === SCALAR_VALUE && src.type === SCALAR_VALUE) {
     const left = dst.scalar;
     const right = src.scalar;
-    // If both operands are the same register, the second refinement of it is what stays.
-    dst.scalar = refine(op, is32, true, left, right);
-    if (fromRegister) src.scalar = refinedOther();
-    otherDst.scalar = refine(op, is32, false, left, right);
-    if (otherSrc !== undefined) otherSrc.scalar = refinedOther();
+    if (src === dst) {
+      dst.scalar = refineSame(op, is32, true, left);
+      otherDst.scalar = refineSame(op, is32, false, left);
+    } else {
+      dst.scalar = refine(op, is32, true, left, right);
+      src.scalar = refinedOther();
+      otherDst.scalar = refine(op, is32, false, left, right);
+      if (otherSrc !== undefined) otherSrc.scalar = refinedOther();
+    }
     checkSanity(env, otherDst, "true_reg1");
     if (otherSrc !== undefined) checkSanity(env, otherSrc, "true_reg2");
     checkSanity(env, dst, "false_reg1");

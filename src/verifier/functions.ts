@@ -1,5 +1,5 @@
 /** Walking the main program, and each global function that is called (do_check_common, do_check_subprogs). */
-import { prepareArguments } from "./calls/prototype.ts";
+import { prepareArguments } from "./calls/function-arguments.ts";
 import type { Environment, Subprogram } from "./environment.ts";
 import { LEVEL2 } from "./log.ts";
 import { PTR_MAYBE_NULL, PTR_TO_CTX, PTR_TO_MEM, SCALAR_VALUE } from "./register-types.ts";

@@ -188,6 +188,12 @@ function isSpecial(slot: StackSlot): boolean {
   return last === STACK_SPILL || last === STACK_DYNPTR || last === STACK_ITER || last === STACK_IRQ_FLAG;
 }
 
+/** Data over part of a spilled register ends it: its other bytes are data too (scrub_special_slot). */
+function scrubSpecial(slot: StackSlot): void {
+  slot.spilled.type = NOT_INIT;
+  if (isSpecial(slot)) scrubSlot(slot);
+}
+
 /** save_register_state. */
 function spill(slot: StackSlot, reg: RegisterState, size: number): void {
   copyRegister(slot.spilled, reg);
@@ -244,8 +250,7 @@ function writeFixed(
     spill(slot, reg, size);
   } else {
     let type = STACK_MISC;
-    slot.spilled.type = NOT_INIT;
-    if (isSpecial(slot)) scrubSlot(slot);
+    scrubSpecial(slot);
     const zero =
       reg === undefined ? isStoreOfConstant(instruction) && instruction.imm === 0 : isNull(reg);
     if (zero) {
@@ -288,7 +293,7 @@ function writeVariable(
       zeroUsed = true;
       continue;
     }
-    slot.spilled.type = NOT_INIT;
+    scrubSpecial(slot);
     if (zero && old === STACK_ZERO) zeroUsed = true;
     else setSlotType(slot, byte, STACK_MISC);
   }

@@ -33,7 +33,7 @@ import {
   eachRegister,
 } from "../state.ts";
 import { findSubprogram } from "../subprograms.ts";
-import { matchArguments } from "./prototype.ts";
+import { matchArguments } from "./function-arguments.ts";
 
 /** r0 to r5 hold nothing after a call (clear_caller_saved_regs). */
 export function clearCallerSaved(env: Environment, frame: FunctionState): void {

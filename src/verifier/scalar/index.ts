@@ -25,9 +25,11 @@ interface ScalarExports {
   signExtend(a: number, size: number): number;
   signExtendTo32(a: number, size: number): number;
   truncate(a: number, size: number): number;
+  byteSwap(a: number, size: number, swap: number): number;
   addDelta(a: number, delta: number): number;
   branchTaken(op: number, is32: number, a: number, b: number): number;
   refine(op: number, is32: number, negate: number, a: number, b: number): number;
+  refineSame(op: number, is32: number, negate: number, a: number): number;
   refinedOther(): number;
   unbounded(a: number): number;
   pointerKeep(a: number): number;
@@ -124,6 +126,11 @@ export function truncate(a: number, size: number): number {
   return wasm.truncate(a, size);
 }
 
+/** The lowest `size` bytes (2, 4, 8), in the other order if `swap`, zero-extended. */
+export function byteSwap(a: number, size: number, swap: boolean): number {
+  return wasm.byteSwap(a, size, swap ? 1 : 0);
+}
+
 /** a + delta, not synchronised: of linked registers. */
 export function addDelta(a: number, delta: number): number {
   return wasm.addDelta(a, delta);
@@ -137,6 +144,11 @@ export function branchTaken(op: number, is32: boolean, a: number, b: number): nu
 /** What a is after `a op b` (or its negation) was found true; b's new value is then {@link refinedOther}. */
 export function refine(op: number, is32: boolean, negate: boolean, a: number, b: number): number {
   return wasm.refine(op, is32 ? 1 : 0, negate ? 1 : 0, a, b);
+}
+
+/** What a is after it was compared with itself: nothing new, but ranges can shift as the kernel's do. */
+export function refineSame(op: number, is32: boolean, negate: boolean, a: number): number {
+  return wasm.refineSame(op, is32 ? 1 : 0, negate ? 1 : 0, a);
 }
 
 export function refinedOther(): number {

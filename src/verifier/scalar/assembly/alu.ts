@@ -408,3 +408,27 @@ export function truncate(r: Scalar, size: i32): void {
   if (size < 4) unbound32(r);
   sync(r);
 }
+
+function swapped(value: u64, bytes: i32): u64 {
+  let result: u64 = 0;
+  for (let index = 0; index < bytes; index++) {
+    result = (result << 8) | (value & 0xff);
+    value >>= 8;
+  }
+  return result;
+}
+
+/**
+ * The lowest `size` bytes, in the other order if `swap`, zero-extended. Known bits move with their bytes; ranges can only be
+ * found again from them.
+ */
+export function byteSwap(r: Scalar, size: i32, swap: bool): void {
+  if (swap) {
+    r.value = swapped(r.value, size);
+    r.mask = swapped(r.mask, size);
+    unbound64(r);
+    unbound32(r);
+  }
+  if (size < 8) truncate(r, size);
+  sync(r);
+}

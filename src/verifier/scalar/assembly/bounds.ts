@@ -2,8 +2,8 @@
  * What the parts of a scalar say about each other (reg_bounds_sync of kernel/bpf/verifier.c, Linux 6.18). The order of the
  * steps and their number is observable, since a further round could find more: three rounds of deduction, as the kernel.
  */
-import { Scalar } from "./record";
-import { outMask, tnumIntersect, tnumRange } from "./tnum";
+import { Scalar, setConstant } from "./record";
+import { outMask, tnumIntersect, tnumRange, tnumStep } from "./tnum";
 
 const LOW: u64 = 0xffffffff;
 
@@ -21,6 +21,16 @@ function fromBits64(r: Scalar): void {
   r.smax = min(r.smax, (r.value | (r.mask & 0x7fffffffffffffff)) as i64);
   r.umin = max(r.umin, r.value);
   r.umax = min(r.umax, r.value | r.mask);
+  // A range that holds one member of the tnum is that member.
+  const next = tnumStep(r.value, r.mask, r.umin);
+  const most = r.value | r.mask;
+  if ((r.umin & ~r.mask) == r.value) {
+    if (next > r.umax) setConstant(r, r.umin);
+  } else if (next == most) {
+    setConstant(r, most);
+  } else if (next <= r.umax && tnumStep(r.value, r.mask, next) > r.umax) {
+    setConstant(r, next);
+  }
 }
 
 /** Ranges from known bits (__update_reg_bounds). */
@@ -70,6 +80,13 @@ function deduce32(r: Scalar): void {
   if ((r.s32min as u32) <= (r.s32max as u32)) {
     r.u32min = max(r.s32min as u32, r.u32min);
     r.u32max = min(r.s32max as u32, r.u32max);
+  } else if (r.u32max < (r.s32min as u32)) {
+    // As in `deduce64`: the signed range is two unsigned ones, and only one of them is met.
+    r.s32min = r.u32min as i32;
+    r.u32max = min(r.u32max, r.s32max as u32);
+  } else if ((r.s32max as u32) < r.u32min) {
+    r.s32max = r.u32max as i32;
+    r.u32min = max(r.u32min, r.s32min as u32);
   }
 }
 

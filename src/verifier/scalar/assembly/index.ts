@@ -1,5 +1,5 @@
 /** What the verifier calls. Values are named by integers: see `table.ts`. */
-import { add, compute, truncate as truncateRecord } from "./alu";
+import { add, byteSwap as swapRecord, compute, truncate as truncateRecord } from "./alu";
 import { sync, zeroExtend } from "./bounds";
 import { negated, refine as refineRecords, taken } from "./branch";
 import { signExtend as signExtendRecord, signExtend32 } from "./extend";
@@ -64,6 +64,12 @@ export function truncate(a: i32, size: i32): i32 {
   return intern(first);
 }
 
+export function byteSwap(a: i32, size: i32, swap: bool): i32 {
+  copy(first, at(a));
+  swapRecord(first, size, swap);
+  return intern(first);
+}
+
 /** A linked value at a constant distance (sync_linked_regs). */
 export function addDelta(a: i32, delta: i32): i32 {
   copy(first, at(a));
@@ -86,6 +92,15 @@ export function refine(op: i32, is32: bool, negate: bool, a: i32, b: i32): i32 {
   sync(first);
   sync(second);
   refinedSecond = intern(second);
+  return intern(first);
+}
+
+/** As `refine`, of a value compared with itself: one record, as in the kernel, not two. */
+export function refineSame(op: i32, is32: bool, negate: bool, a: i32): i32 {
+  copy(first, at(a));
+  refineRecords(negate ? negated(op) : op, is32, first, first);
+  sync(first);
+  sync(first);
   return intern(first);
 }
 

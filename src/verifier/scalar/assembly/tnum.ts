@@ -94,3 +94,15 @@ export function tnumIn(av: u64, am: u64, bv: u64, bm: u64): bool {
   if (bm & ~am) return false;
   return av == (bv & ~am);
 }
+
+/** The smallest member above z, or the largest member if there is none (tnum_step). */
+export function tnumStep(v: u64, m: u64, z: u64): u64 {
+  const most = v | m;
+  if (z >= most) return most;
+  if (z < v) return v;
+  // Members are v plus a subset of the mask's bits. Ones everywhere else let a carry pass to the next such bit.
+  const d = z - v;
+  const outside = d & ~m;
+  const below = outside == 0 ? 0 : u64.MAX_VALUE >> clz(outside);
+  return v | (((d | below | ~m) + 1) & m);
+}
