@@ -55,6 +55,8 @@ export interface VerifierOptions {
   readonly testStateFrequency?: boolean;
   /** BPF_F_TEST_REG_INVARIANTS: contradictory bounds are an error. */
   readonly testRegisterInvariants?: boolean;
+  /** How many CPUs the machine can have: what bpf_get_smp_processor_id returns is below. Default: the most that any can. */
+  readonly cpus?: number;
   /** Asked now and then; true ends the verification with {@link VerifierResult.cancelled}. */
   readonly cancelled?: () => boolean;
   /** Called now and then with the number of instructions processed. */

@@ -1,5 +1,5 @@
 /** Our verifier's answer. */
-import { PROGRAM_FLAGS } from "../../src/kernel/index.ts";
+import { PROGRAM_FLAGS, possibleCpus } from "../../src/kernel/index.ts";
 import { verifierProgram, verify } from "../../src/verifier/index.ts";
 import { type Answer, answerOf } from "./answer.ts";
 import type { Subject } from "./subject.ts";
@@ -32,6 +32,7 @@ export function ourAnswer(
       anyAlignment: (flags & PROGRAM_FLAGS.any_alignment) !== 0,
       testStateFrequency: (flags & PROGRAM_FLAGS.test_state_freq) !== 0,
       testRegisterInvariants: (flags & PROGRAM_FLAGS.test_reg_invariants) !== 0,
+      cpus: possibleCpus(),
       cancelled: () => performance.now() - begin > limit,
     });
     return {

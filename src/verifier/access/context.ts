@@ -1,8 +1,86 @@
-/** Accesses to a program's context: which fields exist, and what they are. */
+/** Accesses to a program's context: which fields exist, and what they are (check_ctx_access). The table is `hooks/`. */
+import { type FieldKind, contextAccess, hookOf } from "../../hooks/index.ts";
 import type { Environment } from "../environment.ts";
+import { lineBefore } from "../lines.ts";
 import type { MemoryAccess } from "../memory.ts";
+import {
+  PTR_MAYBE_NULL,
+  PTR_TO_FLOW_KEYS,
+  PTR_TO_PACKET,
+  PTR_TO_PACKET_END,
+  PTR_TO_PACKET_META,
+  PTR_TO_SOCKET,
+  PTR_TO_SOCK_COMMON,
+  PTR_TO_TP_BUFFER,
+  mayBeNull,
+  typeName,
+} from "../register-types.ts";
+import { markKnownZero, markUnknown } from "../registers.ts";
+import { isZero, tnumText } from "../scalar/index.ts";
+import { DEF_NOT_SUBREG, type RegisterState } from "../state.ts";
+
+const TYPES: Readonly<Partial<Record<FieldKind, number>>> = {
+  packet: PTR_TO_PACKET,
+  packet_meta: PTR_TO_PACKET_META,
+  packet_end: PTR_TO_PACKET_END,
+  socket: PTR_TO_SOCKET,
+  socket_or_null: PTR_TO_SOCKET | PTR_MAYBE_NULL,
+  sock_common_or_null: PTR_TO_SOCK_COMMON | PTR_MAYBE_NULL,
+  flow_keys: PTR_TO_FLOW_KEYS,
+  tp_buffer: PTR_TO_TP_BUFFER,
+};
 
 /** PTR_TO_CTX of check_mem_access. `access.off` includes the register's fixed offset. Sets the register that is loaded. */
-export function checkContextAccess(env: Environment, _access: MemoryAccess): void {
-  throw env.unsupported(`context of ${env.type} programs`);
+export function checkContextAccess(env: Environment, access: MemoryAccess): void {
+  const { index, regno, reg, off, size, write, valueRegno, signExtends } = access;
+  checkFixedOffset(env, reg, regno, false);
+  const hook = hookOf(env.type);
+  if (hook.context.arguments === true) {
+    throw env.unsupported(`context of ${env.type} programs`);
+  }
+  const found = contextAccess(hook, env.program.attachType, {
+    offset: off,
+    size,
+    write,
+    signed: signExtends,
+  });
+  if (found === undefined) {
+    env.verbose(`invalid bpf_context access off=${off} size=${size}\n`);
+    lineBefore(env, index, "; ");
+    throw env.reject("EACCES");
+  }
+  env.maxContextOffset = Math.max(env.maxContextOffset, off + size);
+  const { kind, field } = found;
+  const aux = env.currentAux;
+  aux.contextFieldSize = field?.size ?? 0;
+  if (write || valueRegno < 0) return;
+  const value = env.registers[valueRegno] as RegisterState;
+  if (kind === "scalar") {
+    markUnknown(value);
+    return;
+  }
+  const type = TYPES[kind];
+  if (type === undefined)
+    throw env.unsupported(`context field ${field?.name ?? ""}: pointers to kernel structures`);
+  markKnownZero(value);
+  if (mayBeNull(type)) value.id = env.nextId();
+  value.subregDef = DEF_NOT_SUBREG;
+  value.type = type;
+}
+
+/** Pointers that may not have been moved, or by constants only (__check_ptr_off_reg). */
+export function checkFixedOffset(
+  env: Environment,
+  { type, off, scalar }: RegisterState,
+  regno: number,
+  fixedAllowed: boolean,
+): void {
+  const name = typeName(type);
+  if (off < 0) throw env.reject("EACCES", `negative offset ${name} ptr R${regno} off=${off} disallowed`);
+  if (!fixedAllowed && off !== 0) {
+    throw env.reject("EACCES", `dereference of modified ${name} ptr R${regno} off=${off} disallowed`);
+  }
+  if (!isZero(scalar)) {
+    throw env.reject("EACCES", `variable ${name} access var_off=${tnumText(scalar)} disallowed`);
+  }
 }
