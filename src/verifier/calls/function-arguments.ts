@@ -113,8 +113,65 @@ function findHelper({ program }: Environment, id: number): Prototype | NoHelper 
   return prototypeOfRow(row);
 }
 
+<<<<<<< HEAD
 /** "bpf_map_lookup_elem", or "unknown" (func_id_name). */
 export function helperLabel(id: number): string {
   const name = helperName(id);
   return `${name === undefined ? "unknown" : `bpf_${name}`}#${id}`;
+=======
+/** btf_type_str: the kind in capitals. */
+function kindText({ kind }: BtfType): string {
+  return kind === "void" ? "UNKNOWN" : kind.toUpperCase();
+}
+
+/** Whether an argument has a tag "arg:...". */
+function hasTag(btf: Btf, func: number, index: number): boolean {
+  return tagged(btf).has(`${func}:${index}`);
+}
+
+const tagsOf = new WeakMap<Btf, ReadonlySet<string>>();
+
+function tagged(btf: Btf): ReadonlySet<string> {
+  let tags = tagsOf.get(btf);
+  if (tags === undefined) {
+    const found = new Set<string>();
+    for (let id = btf.firstId; id < btf.count; id++) {
+      if (btf.kind(id) !== "decl_tag") continue;
+      const tag = btf.type(id);
+      if (tag.kind === "decl_tag" && tag.name.startsWith("arg:")) found.add(`${tag.type}:${tag.component}`);
+    }
+    tags = found;
+    tagsOf.set(btf, tags);
+  }
+  return tags;
+}
+
+/** Whether the registers of a call fit what BTF says (btf_check_subprog_call); if not, BTF is not believed any more. */
+export function matchArguments(env: Environment, number: number): Failure | undefined {
+  if ((env.program.functionInfo ?? []).length === 0) return { errno: "EINVAL", message: "" };
+  const subprogram = env.subprograms[number] as Subprogram;
+  if (subprogram.unreliable) return { errno: "EINVAL", message: "" };
+  const failure = prepareArguments(env, number) ?? compareArguments(env, subprogram);
+  if (failure === undefined) return undefined;
+  if (failure.message !== "") env.verbose(`${failure.message}\n`);
+  subprogram.unreliable = true;
+  return failure;
+}
+
+function compareArguments(env: Environment, subprogram: Subprogram): Failure | undefined {
+  for (const [index, { kind, nullable, memSize }] of subprogram.arguments.entries()) {
+    const regno = index + 1;
+    const reg = env.registers[regno] as RegisterState;
+    if (kind === "scalar") {
+      if (reg.type !== SCALAR_VALUE) return { errno: "EINVAL", message: `R${regno} is not a scalar` };
+    } else if (kind === "context") {
+      if (reg.type === PTR_TO_CTX && reg.off !== 0) throw env.unsupported("modified context as an argument");
+      if (reg.type !== PTR_TO_CTX) return { errno: "EINVAL", message: `arg#${index} expects pointer to ctx` };
+    } else {
+      const message = checkGlobalMemoryArgument(env, regno, memSize, nullable);
+      if (message !== undefined) return { errno: "EINVAL", message };
+    }
+  }
+  return undefined;
+>>>>>>> 8737bdf (Verifier: BTF ids end at count)
 }
