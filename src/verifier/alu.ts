@@ -90,10 +90,7 @@ function checkMove(env: Environment, { opcode, dst: dstno, src: srcno, offset, i
       }
     } else if (offset === ADDR_SPACE_CAST) {
       if (imm !== 1 && imm !== 1 << 16) {
-        throw env.reject(
-          "EINVAL",
-          "addr_space_cast insn can only convert between address space 1 and 0",
-        );
+        throw env.reject("EINVAL", "addr_space_cast insn can only convert between address space 1 and 0");
       }
       throw env.reject(
         "EINVAL",
@@ -175,10 +172,7 @@ function adjust(
       if (dst.type !== SCALAR_VALUE) {
         // Root may subtract pointers; the difference is some number.
         if (operation === SUB) return markUnknown(dst);
-        throw env.reject(
-          "EACCES",
-          `R${dstno} pointer ${ALU_OPERATORS[operation >> 4]} pointer prohibited`,
-        );
+        throw env.reject("EACCES", `R${dstno} pointer ${ALU_OPERATORS[operation >> 4]} pointer prohibited`);
       }
       markChainPrecision(env, dstno);
       return adjustPointer(env, instruction, src, dst);

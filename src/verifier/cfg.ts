@@ -3,7 +3,7 @@
  * keeping (check_cfg), each instruction's successors, and the order in which analyses visit them (compute_postorder).
  */
 import { CLASSES, type Instruction, OPCODE_LDDW, isWide } from "../isa/index.ts";
-import { helperChangesPacketData, helperMightSleep } from "./calls/helper.ts";
+import { helperChangesPacketData, helperMightSleep } from "./calls/summary.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
 import {
   callsCallbackAtOnce,

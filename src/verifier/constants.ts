@@ -65,10 +65,7 @@ function resolveOne(
   if (map === undefined) throw env.reject("EBADF", `fd ${imm} is not pointing to valid bpf_map`);
   if (!used.has(map)) {
     if (used.size >= MAX_MAPS) {
-      throw env.reject(
-        "E2BIG",
-        `The total number of maps per program has reached the limit of ${MAX_MAPS}`,
-      );
+      throw env.reject("E2BIG", `The total number of maps per program has reached the limit of ${MAX_MAPS}`);
     }
     env.checkMapAllowed(map);
     used.add(map);

@@ -125,7 +125,8 @@ function storeText({ opcode, dst, src, offset, imm }: Instruction): string {
     }
     if (imm === 0xf1) return `${code(opcode)} r0 = atomic${bits}_cmpxchg(${address}, r0, r${src})`;
     if (imm === 0xe1) return `${code(opcode)} r${src} = atomic${bits}_xchg(${address}, r${src})`;
-    if (imm === 0x100) return `${code(opcode)} r${dst} = load_acquire((${size} *)(r${src} ${signed(offset)}))`;
+    if (imm === 0x100)
+      return `${code(opcode)} r${dst} = load_acquire((${size} *)(r${src} ${signed(offset)}))`;
     if (imm === 0x110) return `${code(opcode)} store_release(${address}, r${src})`;
   }
   return `BUG_${opcode.toString(16).padStart(2, "0")}`;

@@ -7,7 +7,13 @@ import type { LoopVisit } from "./loops.ts";
 import { Backtrack } from "./precision.ts";
 import { StackLiveness } from "./stack-liveness.ts";
 import { Rejection, type RejectionErrno } from "./reject.ts";
-import { type FunctionState, type JumpRecord, type KeptState, RegisterState, VerifierState } from "./state.ts";
+import {
+  type FunctionState,
+  type JumpRecord,
+  type KeptState,
+  RegisterState,
+  VerifierState,
+} from "./state.ts";
 
 /** What is known of one instruction slot besides its state (struct bpf_insn_aux_data). */
 export class InstructionAux {

@@ -4,7 +4,7 @@
  * nothing else, the kernel drops the saving, and the function needs less stack.
  */
 import type { Instruction } from "../isa/index.ts";
-import { type CallSummary, callSummary } from "./calls/helper.ts";
+import { type CallSummary, callSummary } from "./calls/summary.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
 import { CALL, isHelperCall } from "./kinds.ts";
 import { type FunctionState, REG_SIZE } from "./state.ts";

@@ -14,6 +14,8 @@ export interface ProgramTraits {
 }
 
 const PAGE = 4096;
+/** BPF_OBJ_NAME_LEN without its NUL. */
+const NAME_LENGTH = 15;
 
 /**
  * A program with the maps that it refers to. The same map specification becomes the same map, so that registers which
@@ -28,7 +30,7 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
     const seen = known.get(spec);
     if (seen !== undefined) return seen;
     const made: VerifierMap = {
-      name: spec.name,
+      name: spec.name.slice(0, NAME_LENGTH),
       // The kernel refuses to create a map of an unknown type, so no program can refer to one.
       type: spec.type === "unknown" ? "hash" : spec.type,
       keySize: spec.keySize,

@@ -42,7 +42,8 @@ function checkFunction(env: Environment, number: number): void {
       const failure = prepareArguments(env, 0);
       if (failure !== undefined && failure.message !== "") env.verbose(`${failure.message}\n`);
       const [argument, ...more] = subprogram.arguments;
-      if (failure !== undefined || more.length > 0 || argument?.kind !== "context") subprogram.unreliable = true;
+      if (failure !== undefined || more.length > 0 || argument?.kind !== "context")
+        subprogram.unreliable = true;
     }
     first.type = PTR_TO_CTX;
     markKnownZero(first);

@@ -1,6 +1,6 @@
 /** Which registers may be read before they are written, at each instruction (compute_live_registers). */
 import { CLASSES, type Instruction, isWide } from "../isa/index.ts";
-import { callSummary } from "./calls/helper.ts";
+import { callSummary } from "./calls/summary.ts";
 import { instructionText } from "./disassemble.ts";
 import type { Environment, InstructionAux } from "./environment.ts";
 import { isHelperCall } from "./kinds.ts";

@@ -2,11 +2,7 @@
 import type { Instruction } from "../isa/index.ts";
 import { isLegacyLoadAllowed } from "./access/legacy.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
-import {
-  PSEUDO_FUNC,
-  PSEUDO_MAP_FD,
-  PSEUDO_MAP_IDX,
-} from "./kinds.ts";
+import { PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_IDX } from "./kinds.ts";
 import { checkResourceLeak } from "./references.ts";
 import {
   CONST_PTR_TO_MAP,

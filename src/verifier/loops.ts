@@ -84,7 +84,12 @@ export function updatePeak(env: Environment): void {
 }
 
 /** The current state lies in a kept one whose marks are not complete. */
-export function addBackEdge(env: Environment, kept: VerifierState, current: VerifierState, index: number): void {
+export function addBackEdge(
+  env: Environment,
+  kept: VerifierState,
+  current: VerifierState,
+  index: number,
+): void {
   const state = new VerifierState();
   copyState(state, current);
   state.equalState = kept;
@@ -118,7 +123,8 @@ function propagateBackEdges(env: Environment, visit: LoopVisit): void {
       break;
     }
     report.changed = false;
-    for (const state of visit.backEdges) propagatePrecision(env, state.equalState as VerifierState, state, report);
+    for (const state of visit.backEdges)
+      propagatePrecision(env, state.equalState as VerifierState, state, report);
   }
   visit.backEdges = [];
 }

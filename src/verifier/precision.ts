@@ -7,7 +7,14 @@
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import { instructionText } from "./disassemble.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
-import { DST_IS_STACK, SRC_IS_STACK, STACK_ACCESS, accessedFrame, accessedSlot, historyEntry } from "./history.ts";
+import {
+  DST_IS_STACK,
+  SRC_IS_STACK,
+  STACK_ACCESS,
+  accessedFrame,
+  accessedSlot,
+  historyEntry,
+} from "./history.ts";
 import { callsCallbackAtOnce, isKfuncCall, isPseudoCall } from "./kinds.ts";
 import { LEVEL2 } from "./log.ts";
 import { stateText } from "./print.ts";
@@ -198,7 +205,12 @@ function markEntry(env: Environment, state: VerifierState, report: Changed | und
 }
 
 /** Marks what is wanted in a kept state; what is marked already, or no number, is wanted no longer. */
-function markState(env: Environment, state: VerifierState, traced: boolean, report: Changed | undefined): void {
+function markState(
+  env: Environment,
+  state: VerifierState,
+  traced: boolean,
+  report: Changed | undefined,
+): void {
   const bt = env.backtrack;
   for (let frameno = bt.frame; frameno >= 0; frameno--) {
     const frame = state.frames[frameno] as FunctionState;
@@ -240,7 +252,9 @@ function markState(env: Environment, state: VerifierState, traced: boolean, repo
 function syncLinked(bt: Backtrack, record: JumpRecord | undefined): void {
   if (record === undefined || record.linked.length === 0) return;
   const wanted = record.linked.some((entry) =>
-    (entry & 512) !== 0 ? bt.hasRegister(entry & 7, (entry >> 3) & 63) : bt.hasSlot(entry & 7, (entry >> 3) & 63),
+    (entry & 512) !== 0
+      ? bt.hasRegister(entry & 7, (entry >> 3) & 63)
+      : bt.hasSlot(entry & 7, (entry >> 3) & 63),
   );
   if (!wanted) return;
   for (const entry of record.linked) {

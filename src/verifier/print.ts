@@ -81,7 +81,9 @@ function rangeTexts(scalar: number): string[] {
       same.omit = true;
       text += `${same.name}=`;
     }
-    texts.push(text + (end.name.startsWith("s") ? signedText(BigInt.asIntN(64, end.value)) : unsignedText(end.value)));
+    texts.push(
+      text + (end.name.startsWith("s") ? signedText(BigInt.asIntN(64, end.value)) : unsignedText(end.value)),
+    );
   }
   return texts;
 }
@@ -91,7 +93,8 @@ export function registerText(frame: FunctionState, reg: RegisterState): string {
   const { type, scalar } = reg;
   const constant = isConstant(scalar);
   const precise = type === SCALAR_VALUE && reg.precise ? "P" : "";
-  if (type === SCALAR_VALUE && constant) return precise + signedText(BigInt.asIntN(64, partsOf(scalar).value));
+  if (type === SCALAR_VALUE && constant)
+    return precise + signedText(BigInt.asIntN(64, partsOf(scalar).value));
   let text = precise + typeName(type);
   if (type === PTR_TO_ARENA) return text;
   if (type === PTR_TO_STACK) {
@@ -108,7 +111,10 @@ export function registerText(frame: FunctionState, reg: RegisterState): string {
   }
   if (reg.refObjId !== 0) parts.push(`ref_obj_id=${reg.refObjId}`);
   if ((type & NON_OWN_REF) !== 0) parts.push("non_own_ref");
-  if ((base === CONST_PTR_TO_MAP || base === PTR_TO_MAP_KEY || base === PTR_TO_MAP_VALUE) && reg.map !== undefined) {
+  if (
+    (base === CONST_PTR_TO_MAP || base === PTR_TO_MAP_KEY || base === PTR_TO_MAP_VALUE) &&
+    reg.map !== undefined
+  ) {
     if (reg.map.name !== "") parts.push(`map=${reg.map.name}`);
     parts.push(`ks=${reg.map.keySize},vs=${reg.map.valueSize}`);
   }

@@ -14,7 +14,8 @@ export function bucketOf(env: Environment, index: number): number {
 export function sameCallsites(a: VerifierState, b: VerifierState): boolean {
   if (a.frames.length !== b.frames.length) return false;
   for (let frameno = a.frames.length - 1; frameno >= 0; frameno--) {
-    if ((a.frames[frameno] as FunctionState).callsite !== (b.frames[frameno] as FunctionState).callsite) return false;
+    if ((a.frames[frameno] as FunctionState).callsite !== (b.frames[frameno] as FunctionState).callsite)
+      return false;
   }
   return true;
 }

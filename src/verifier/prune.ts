@@ -90,7 +90,8 @@ function maybeLooping(old: VerifierState, current: VerifierState): boolean {
   const a = old.frames[old.frames.length - 1] as FunctionState;
   const b = current.frames[current.frames.length - 1] as FunctionState;
   for (let regno = 0; regno < REGISTERS; regno++) {
-    if (!registersIdentical(a.registers[regno] as RegisterState, b.registers[regno] as RegisterState)) return false;
+    if (!registersIdentical(a.registers[regno] as RegisterState, b.registers[regno] as RegisterState))
+      return false;
   }
   return true;
 }
@@ -146,8 +147,7 @@ function compare(env: Environment, { state: old }: KeptState, index: number): An
 export function isStateVisited(env: Environment, index: number): boolean {
   const { state } = env;
   const aux = env.aux[index] as InstructionAux;
-  const force =
-    env.options.testStateFrequency === true || aux.forceCheckpoint || state.history.length > 40;
+  const force = env.options.testStateFrequency === true || aux.forceCheckpoint || state.history.length > 40;
   let add =
     force || (env.jumpsProcessed - env.previousJumps >= 2 && env.processed - env.previousProcessed >= 8);
   const bucket = bucketOf(env, index);
@@ -166,7 +166,8 @@ export function isStateVisited(env: Environment, index: number): boolean {
         kept.hits++;
         if ((env.aux[env.index] as InstructionAux).jumpPoint) pushHistory(env, 0);
         propagatePrecision(env, kept.state, state);
-        if (answer === "loop" || (answer === "hit_callback" && incomplete)) addBackEdge(env, kept.state, state, index);
+        if (answer === "loop" || (answer === "hit_callback" && incomplete))
+          addBackEdge(env, kept.state, state, index);
         return true;
       }
       if (answer === "miss_incomplete") incomplete = true;

@@ -59,7 +59,9 @@ export function walkPaths(env: Environment): void {
     } else {
       if (aux.jumpPoint) pushHistory(env, 0);
       if ((log.level & LEVEL2) !== 0 && printState) {
-        log.write(`\nfrom ${previous} to ${env.index}:${stateText(env, state, state.frames.length - 1, true)}`);
+        log.write(
+          `\nfrom ${previous} to ${env.index}:${stateText(env, state, state.frames.length - 1, true)}`,
+        );
         printState = false;
       }
       if (log.traces) {

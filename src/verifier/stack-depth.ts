@@ -63,10 +63,7 @@ function walk(env: Environment, root: number, privateStacks: boolean, shared: Se
     }
     depth += own;
     if (depth > MAX_BPF_STACK) {
-      throw env.reject(
-        "EACCES",
-        `combined stack size of ${callers.length + 1} calls is ${depth}. Too large`,
-      );
+      throw env.reject("EACCES", `combined stack size of ${callers.length + 1} calls is ${depth}. Too large`);
     }
   };
   enter();

@@ -78,9 +78,7 @@ export class StackLiveness {
     const callsites: number[] = [];
     const starts: number[] = [];
     for (let index = 0; index <= frameno; index++) {
-      const { start } = this.#env.subprograms[
-        (state.frames[index] as FunctionState).subprogno
-      ] as Subprogram;
+      const { start } = this.#env.subprograms[(state.frames[index] as FunctionState).subprogno] as Subprogram;
       starts.push(start);
       callsites.push(index === frameno ? start : (state.frames[index + 1] as FunctionState).callsite);
     }
@@ -213,7 +211,8 @@ export class StackLiveness {
         const masks = frames[frame];
         if (masks === undefined) continue;
         for (let at = first; at < last; at++) {
-          if (this.#updateInstruction(instance, masks, frame, postorder[at] as number, traced)) changed = true;
+          if (this.#updateInstruction(instance, masks, frame, postorder[at] as number, traced))
+            changed = true;
         }
       }
     }

@@ -76,7 +76,11 @@ export function checkLoad(
   checkSanity(env, env.registers[dst] as RegisterState, where);
 }
 
-export function checkStore(env: Environment, { opcode, dst, src, offset }: Instruction, strictOnce: boolean): void {
+export function checkStore(
+  env: Environment,
+  { opcode, dst, src, offset }: Instruction,
+  strictOnce: boolean,
+): void {
   checkRegister(env, src, "source");
   checkRegister(env, dst, "source");
   const { type } = env.registers[dst] as RegisterState;
@@ -93,9 +97,7 @@ export function checkStoreOfConstant(env: Environment, { opcode, dst, src, offse
 }
 
 function atomicAllowed(type: number): boolean {
-  return (
-    type !== PTR_TO_CTX && !isPacketPointer(type) && type !== PTR_TO_FLOW_KEYS && !isSocketPointer(type)
-  );
+  return type !== PTR_TO_CTX && !isPacketPointer(type) && type !== PTR_TO_FLOW_KEYS && !isSocketPointer(type);
 }
 
 const FETCH = 1;

@@ -121,7 +121,9 @@ function checkAttachment(env: Environment): void {
 function writeStatistics(env: Environment, milliseconds: number): void {
   if ((env.log.level & LEVEL_STATS) !== 0) {
     const depths = env.subprograms.slice(0, env.subprogramCount).map(({ stackDepth }) => stackDepth);
-    env.verbose(`verification time ${Math.round(milliseconds * 1000)} usec\nstack depth ${depths.join("+")}\n`);
+    env.verbose(
+      `verification time ${Math.round(milliseconds * 1000)} usec\nstack depth ${depths.join("+")}\n`,
+    );
   }
   env.verbose(
     `processed ${env.processed} insns (limit ${INSTRUCTION_LIMIT}) max_states_per_insn ${env.maxStatesPerInstruction} ` +

@@ -64,6 +64,7 @@ function parse(text: string): Argument {
   return { base, flags, size, struct };
 }
 
+<<<<<<< HEAD
 const parsed = new Map<PrototypeRow, Prototype>();
 
 function prototypeOfRow(row: PrototypeRow): Prototype {
@@ -79,6 +80,63 @@ function prototypeOfRow(row: PrototypeRow): Prototype {
   };
   parsed.set(row, made);
   return made;
+=======
+/** Fills in a function's arguments, once; what prevents it otherwise. */
+export function prepareArguments(env: Environment, number: number): Failure | undefined {
+  const subprogram = env.subprograms[number] as Subprogram;
+  if (subprogram.argumentsCached) return undefined;
+  const { btf, functionInfo = [] } = env.program;
+  const info = functionInfo[number];
+  if (btf === undefined || info === undefined) return { errno: "EFAULT", message: "Verifier bug" };
+  const isGlobal = subprogram.linkage === "global";
+  const silent = (message: string): Failure => ({ errno: "EINVAL", message: isGlobal ? message : "" });
+  const { name } = subprogram;
+  const func = btf.type(info.type);
+  const prototype = func.kind === "func" ? btf.type(func.type) : undefined;
+  if (prototype === undefined || prototype.kind !== "func_proto") {
+    return { errno: "EFAULT", message: `Invalid type of function ${name}()` };
+  }
+  const { parameters } = prototype;
+  if (parameters.length > 5) {
+    return silent(`Global function ${name}() with ${parameters.length} > 5 args. Buggy compiler.`);
+  }
+  const result = skipModifiers(btf, prototype.type);
+  if (result.kind !== "int" && result.kind !== "enum" && result.kind !== "enum64") {
+    return silent(`Global function ${name}() doesn't return scalar. Only those are supported.`);
+  }
+  const found: ArgumentInfo[] = [];
+  for (const [index, parameter] of parameters.entries()) {
+    if (hasTag(btf, info.type, index)) throw env.unsupported("argument tags of functions");
+    const type = skipModifiers(btf, parameter.type);
+    if (type.kind === "ptr") {
+      if (isContext(env, btf, type.type)) {
+        found.push({ kind: "context", nullable: false, memSize: 0 });
+        continue;
+      }
+      const pointee = skipModifiers(btf, type.type);
+      if (pointee.kind === "struct" && pointee.name === "bpf_dynptr")
+        throw env.unsupported("dynptr arguments");
+      if (!isGlobal) return { errno: "EINVAL", message: "" };
+      const size = knownSize(btf, type.type);
+      if (size === undefined) {
+        return {
+          errno: "EINVAL",
+          message: `arg#${index} reference type('${kindText(pointee)} ${pointee.name}') size cannot be determined: -22`,
+        };
+      }
+      found.push({ kind: "memory", nullable: true, memSize: size });
+      continue;
+    }
+    if (type.kind === "int" || type.kind === "enum" || type.kind === "enum64") {
+      found.push({ kind: "scalar", nullable: false, memSize: 0 });
+      continue;
+    }
+    return silent(`Arg#${index} type ${kindText(type)} in ${name}() is not supported yet.`);
+  }
+  subprogram.arguments = found;
+  subprogram.argumentsCached = true;
+  return undefined;
+>>>>>>> 0801325 (Verifier: helper calls, map values, packets, contexts, sockets, references)
 }
 
 /** Why there is no prototype: no helper has the id, or the program may not call it. */

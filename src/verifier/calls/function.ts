@@ -114,7 +114,10 @@ function callGlobal(
   }
   if (
     subprogram.mightSleep &&
-    (state.activeRcuLocks > 0 || state.activePreemptLocks > 0 || state.activeIrqId !== 0 || !state.inSleepable)
+    (state.activeRcuLocks > 0 ||
+      state.activePreemptLocks > 0 ||
+      state.activeIrqId !== 0 ||
+      !state.inSleepable)
   ) {
     throw env.reject(
       "EINVAL",
@@ -123,10 +126,7 @@ function callGlobal(
     );
   }
   if (failure !== undefined) {
-    throw env.reject(
-      failure.errno,
-      `Caller passes invalid args into func#${number} ('${subprogram.name}')`,
-    );
+    throw env.reject(failure.errno, `Caller passes invalid args into func#${number} ('${subprogram.name}')`);
   }
   env.verbose(`Func#${number} ('${subprogram.name}') is global and assumed valid.\n`);
   if (subprogram.changesPacketData) clearPacketPointers(env);
