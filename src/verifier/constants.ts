@@ -62,7 +62,10 @@ function resolveOne(
   const isMap = (src === PSEUDO_MAP_FD || src === PSEUDO_MAP_IDX) && second.imm === 0;
   if (!isValue && !isMap) throw env.reject("EINVAL", "unrecognized bpf_ld_imm64 insn");
   const map = env.program.maps.get(index);
-  if (map === undefined) throw env.reject("EBADF", `fd ${imm} is not pointing to valid bpf_map`);
+  if (map === undefined) {
+    // Standard input and output are files, though no maps; what other descriptors are nobody knows.
+    throw env.reject(imm >= 0 && imm <= 2 ? "EINVAL" : "EBADF", `fd ${imm} is not pointing to valid bpf_map`);
+  }
   if (!used.has(map)) {
     if (used.size >= MAX_MAPS) {
       throw env.reject("E2BIG", `The total number of maps per program has reached the limit of ${MAX_MAPS}`);

@@ -105,8 +105,8 @@ function aluText({ opcode, dst, src, offset, imm }: Instruction): string {
   const signedDivision = (op === 0x30 || op === 0x90) && offset === 1;
   const operator = signedDivision ? (op === 0x30 ? "s/=" : "s%=") : (ALU_OPERATORS[op >> 4] ?? "(null)");
   if ((opcode & 8) === 0) return `${code(opcode)} ${letter}${dst} ${operator} ${imm}`;
-  const extends_ = op === 0xb0 && (offset === 8 || offset === 16 || offset === 32);
-  return `${code(opcode)} ${letter}${dst} ${operator} ${extends_ ? `(s${offset})` : ""}${letter}${src}`;
+  const extension = op === 0xb0 && (offset === 8 || offset === 16 || offset === 32);
+  return `${code(opcode)} ${letter}${dst} ${operator} ${extension ? `(s${offset})` : ""}${letter}${src}`;
 }
 
 function storeText({ opcode, dst, src, offset, imm }: Instruction): string {

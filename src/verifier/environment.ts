@@ -4,7 +4,7 @@ import type { ProgramType } from "../uapi/index.ts";
 import type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 import { Log } from "./log.ts";
 import type { LoopVisit } from "./loops.ts";
-import { Backtrack } from "./precision.ts";
+import { Backtrack } from "./backtrack.ts";
 import { StackLiveness } from "./stack-liveness.ts";
 import { Rejection, type RejectionErrno } from "./reject.ts";
 import {

@@ -26,11 +26,12 @@ const NAME_LENGTH = 15;
  */
 export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): VerifierProgram {
   const known = new Map<MapSpec, VerifierMap>();
-  const mapOf = (spec: MapSpec): VerifierMap => {
+  const mapOf = (spec: MapSpec, isInner = false): VerifierMap => {
     const seen = known.get(spec);
     if (seen !== undefined) return seen;
     const made: VerifierMap = {
-      name: spec.name.slice(0, NAME_LENGTH),
+      // A map of maps keeps the properties of those that it holds, not their name.
+      name: isInner ? "" : spec.name.slice(0, NAME_LENGTH),
       // The kernel refuses to create a map of an unknown type, so no program can refer to one.
       type: spec.type === "unknown" ? "hash" : spec.type,
       keySize: spec.keySize,
@@ -42,7 +43,7 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
       value: spec.value,
       frozen: spec.frozen && (spec.flags & MAP_FLAGS.rdonly_prog) !== 0,
       contents: spec.contents,
-      inner: spec.innerMap === undefined ? undefined : mapOf(spec.innerMap),
+      inner: spec.innerMap === undefined ? undefined : mapOf(spec.innerMap, true),
     };
     known.set(spec, made);
     return made;

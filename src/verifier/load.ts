@@ -1,6 +1,8 @@
 /** Instructions of class LD: wide constants, and loads from a packet in the old way (check_ld_imm, check_ld_abs). */
 import type { Instruction } from "../isa/index.ts";
+import { checkFixedOffset } from "./access/context.ts";
 import { isLegacyLoadAllowed } from "./access/legacy.ts";
+import { leaveFunction } from "./calls/leave.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
 import { PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_IDX } from "./kinds.ts";
 import { checkResourceLeak } from "./references.ts";
@@ -10,10 +12,9 @@ import {
   PTR_TO_FUNC,
   PTR_TO_MAP_VALUE,
   SCALAR_VALUE,
-  typeName,
 } from "./register-types.ts";
 import { checkRegister, markKnown, markKnownZero, markNotInit, markUnknown } from "./registers.ts";
-import { constantParts, isZero, tnumText } from "./scalar/index.ts";
+import { constantParts } from "./scalar/index.ts";
 import type { RegisterState } from "./state.ts";
 import { findSubprogram } from "./subprograms.ts";
 
@@ -65,7 +66,7 @@ export function checkLegacyLoad(env: Environment, { opcode, dst, src, offset }: 
     throw env.reject("EINVAL", "at the time of BPF_LD_ABS|IND R6 != pointer to skb");
   }
   if (indirect) checkRegister(env, src, "source");
-  checkUnmodified(env, context, 6);
+  checkFixedOffset(env, context, 6, false);
   for (let regno = 0; regno <= 5; regno++) {
     markNotInit(env.registers[regno] as RegisterState);
     checkRegister(env, regno, "destination_no_mark");
@@ -73,26 +74,6 @@ export function checkLegacyLoad(env: Environment, { opcode, dst, src, offset }: 
   const r0 = env.registers[0] as RegisterState;
   markUnknown(r0);
   r0.subregDef = env.index + 1;
-}
-
-/** A pointer that must be as it was given, or may at most have a fixed offset that is not negative (__check_ptr_off_reg). */
-export function checkUnmodified(
-  env: Environment,
-  reg: RegisterState,
-  regno: number,
-  fixedAllowed = false,
-): void {
-  const { type, off, scalar } = reg;
-  if (off < 0) {
-    throw env.reject("EACCES", `negative offset ${typeName(type)} ptr R${regno} off=${off} disallowed`);
-  }
-  if (!fixedAllowed && off !== 0) {
-    throw env.reject(
-      "EACCES",
-      `dereference of modified ${typeName(type)} ptr R${regno} off=${off} disallowed`,
-    );
-  }
-  if (!isZero(scalar)) {
-    throw env.reject("EACCES", `variable ${typeName(type)} access var_off=${tnumText(scalar)} disallowed`);
-  }
+  // Outside of the packet the load ends the function with 0.
+  leaveFunction(env, markKnownZero);
 }

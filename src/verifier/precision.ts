@@ -5,6 +5,7 @@
  * precise. The walk ends when the set is empty: where a number was loaded from memory, or set to a constant.
  */
 import { CLASSES, type Instruction } from "../isa/index.ts";
+import type { Backtrack } from "./backtrack.ts";
 import { instructionText } from "./disassemble.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
 import {
@@ -33,63 +34,6 @@ import { findSubprogram } from "./subprograms.ts";
 
 /** r1 to r5. */
 const ARGUMENTS = 0x3e;
-
-/** The set, for each frame (struct backtrack_state). */
-export class Backtrack {
-  frame = 0;
-  readonly registers: Uint32Array = new Uint32Array(MAX_CALL_FRAMES);
-  readonly low: Uint32Array = new Uint32Array(MAX_CALL_FRAMES);
-  readonly high: Uint32Array = new Uint32Array(MAX_CALL_FRAMES);
-
-  clear(): void {
-    this.frame = 0;
-    this.registers.fill(0);
-    this.low.fill(0);
-    this.high.fill(0);
-  }
-
-  isEmpty(): boolean {
-    for (let frame = 0; frame <= this.frame; frame++) {
-      if (this.registers[frame] !== 0 || this.low[frame] !== 0 || this.high[frame] !== 0) return false;
-    }
-    return true;
-  }
-
-  get mask(): number {
-    return this.registers[this.frame] as number;
-  }
-
-  hasSlots(frame: number): boolean {
-    return this.low[frame] !== 0 || this.high[frame] !== 0;
-  }
-
-  setRegister(frame: number, regno: number): void {
-    this.registers[frame] = (this.registers[frame] as number) | (1 << regno);
-  }
-
-  clearRegister(frame: number, regno: number): void {
-    this.registers[frame] = (this.registers[frame] as number) & ~(1 << regno);
-  }
-
-  hasRegister(frame: number, regno: number): boolean {
-    return (((this.registers[frame] as number) >>> regno) & 1) !== 0;
-  }
-
-  setSlot(frame: number, slot: number): void {
-    const words = slot < 32 ? this.low : this.high;
-    words[frame] = (words[frame] as number) | (1 << (slot & 31));
-  }
-
-  clearSlot(frame: number, slot: number): void {
-    const words = slot < 32 ? this.low : this.high;
-    words[frame] = (words[frame] as number) & ~(1 << (slot & 31));
-  }
-
-  hasSlot(frame: number, slot: number): boolean {
-    const word = (slot < 32 ? this.low : this.high)[frame] as number;
-    return ((word >>> (slot & 31)) & 1) !== 0;
-  }
-}
 
 /** "r0,r2": registers of a mask. */
 function registersText(mask: number): string {

@@ -4,15 +4,7 @@
  */
 import type { Environment } from "./environment.ts";
 import { markUnknown } from "./registers.ts";
-import { type Reference, type RegisterState, type VerifierState, isSpilled } from "./state.ts";
-
-/** Every register of every frame, and every register that lies on a stack (bpf_for_each_reg_in_vstate). */
-export function forEachRegister({ frames }: VerifierState, visit: (reg: RegisterState) => void): void {
-  for (const { registers, stack } of frames) {
-    for (const reg of registers) visit(reg);
-    for (const slot of stack) if (isSpilled(slot)) visit(slot.spilled);
-  }
-}
+import { type Reference, type VerifierState, eachRegister } from "./state.ts";
 
 /** A new reference; its id. */
 export function acquireReference(env: Environment, index: number): number {
@@ -25,7 +17,7 @@ export function acquireReference(env: Environment, index: number): number {
 /** Gives a reference back: what came from it may not be used any more. False if it is not held (release_reference). */
 export function releaseReference(env: Environment, id: number): boolean {
   if (!releaseReferenceNoMark(env.state, id)) return false;
-  forEachRegister(env.state, (reg) => {
+  eachRegister(env.state, (reg) => {
     // Those who may know addresses keep a number.
     if (reg.refObjId === id) markUnknown(reg);
   });

@@ -1,14 +1,12 @@
 /** What a program may return, by its type and attach type (check_return_code of kernel/bpf/verifier.c). */
 import { hookOf, returnRule } from "../hooks/index.ts";
+import { invalidScalarText } from "./calls/function.ts";
 import type { Environment } from "./environment.ts";
 import { markChainPrecision } from "./precision.ts";
 import { SCALAR_VALUE, typeName } from "./register-types.ts";
 import { checkRegister } from "./registers.ts";
-import { partsOf, smax, smin } from "./scalar/index.ts";
+import { smax, smin } from "./scalar/index.ts";
 import type { RegisterState, ReturnRange } from "./state.ts";
-
-const S64_MIN = -(1n << 63n);
-const S64_MAX = (1n << 63n) - 1n;
 
 /** Checks the register that the program or callback returns; `name` is its name in messages ("R0"). */
 export function checkReturnCode(env: Environment, regno: number, name: string): void {
@@ -52,17 +50,4 @@ function enforce(
   markChainPrecision(env, regno);
   if (range.min <= smin(reg.scalar) && smax(reg.scalar) <= range.max) return;
   throw env.reject("EINVAL", invalidScalarText(reg, range, when, name));
-}
-
-/** "At program exit the register R0 has smin=2 smax=2 should have been in [0, 1]" (verbose_invalid_scalar). */
-export function invalidScalarText(
-  reg: RegisterState,
-  range: ReturnRange,
-  when: string,
-  name: string,
-): string {
-  const parts = partsOf(reg.scalar);
-  const known =
-    (parts.smin > S64_MIN ? ` smin=${parts.smin}` : "") + (parts.smax < S64_MAX ? ` smax=${parts.smax}` : "");
-  return `${when} the register ${name} has${known === "" ? " unknown scalar value" : known} should have been in [${range.min}, ${range.max}]`;
 }

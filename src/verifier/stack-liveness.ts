@@ -310,11 +310,11 @@ export class StackLiveness {
     for (let frame = 0; frame < depth; frame++) {
       const masks = frames[frame];
       if (masks === undefined) continue;
-      const at = 0 * WORDS;
-      this.#written[frame * 2] = (this.#written[frame * 2] as number) | (masks[at + WRITTEN] as number);
+      // The masks of the function's first instruction.
+      this.#written[frame * 2] = (this.#written[frame * 2] as number) | (masks[WRITTEN] as number);
       this.#written[frame * 2 + 1] =
-        (this.#written[frame * 2 + 1] as number) | (masks[at + WRITTEN + 1] as number);
-      this.#read(outer, frame, callsite, masks[at + LIVE] as number, masks[at + LIVE + 1] as number);
+        (this.#written[frame * 2 + 1] as number) | (masks[WRITTEN + 1] as number);
+      this.#read(outer, frame, callsite, masks[LIVE] as number, masks[LIVE + 1] as number);
     }
     this.#commit(outer);
     void start;

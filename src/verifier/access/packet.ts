@@ -9,10 +9,9 @@ import { CLASSES, type Instruction } from "../../isa/index.ts";
 import type { HelperName } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
 import type { MemoryAccess } from "../memory.ts";
-import { forEachRegister } from "../references.ts";
 import { PTR_TO_PACKET, PTR_TO_PACKET_END, PTR_TO_PACKET_META } from "../register-types.ts";
 import { isZero, smin, umax } from "../scalar/index.ts";
-import type { RegisterState, VerifierState } from "../state.ts";
+import { type RegisterState, type VerifierState, eachRegister } from "../state.ts";
 import { checkBounds, loadUnknown, negative } from "./map-value.ts";
 
 /** `range` of a pointer that was compared with the end of the packet and did not come before it. */
@@ -137,7 +136,7 @@ function extendRanges(state: VerifierState, pointer: RegisterState, type: number
   const most = umax(scalar);
   if (most > MAX_PACKET_OFFSET || most + off > MAX_PACKET_OFFSET) return;
   const range = open ? off + 1 : off;
-  forEachRegister(state, (reg) => {
+  eachRegister(state, (reg) => {
     if (reg.type === type && reg.id === id) reg.range = Math.max(reg.range, range);
   });
 }

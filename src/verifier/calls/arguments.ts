@@ -53,8 +53,8 @@ export function checkArgument(env: Environment, at: number, meta: CallMeta, prot
   }
   const argument = declared.base === "ptr_to_map_value" ? resolveValue(env, declared, meta) : declared;
   const { base, flags } = argument;
-  if (isNull(reg) && (flags & PTR_MAYBE_NULL) !== 0) markChainPrecision(env, regno);
-  else {
+  // NULL is a number, so its type is not looked at. Linux 6.18 does not mark it as precise, as it should.
+  if (!isNull(reg) || (flags & PTR_MAYBE_NULL) === 0) {
     checkArgumentType(env, regno, argument, meta);
     checkOffset(env, regno, argument);
   }
@@ -160,7 +160,7 @@ function resolveValue(env: Environment, argument: Argument, { map, name }: CallM
   return argument;
 }
 
-/** Pointers that may point inside of what they are for; all others must point to its beginning (check_func_arg_reg_off). */
+/** Pointers that may point inside of what they are for; all others must point to its beginning. */
 const INSIDE: ReadonlySet<number> = new Set([
   PTR_TO_STACK,
   PTR_TO_PACKET,
@@ -184,7 +184,8 @@ const FIXED_INSIDE: ReadonlySet<number> = new Set([
   PTR_TO_BTF_ID | MEM_ALLOC | NON_OWN_REF | MEM_RCU,
 ]);
 
-function checkOffset(env: Environment, regno: number, { base, flags }: Argument): void {
+/** Whether a pointer may point where it does (check_func_arg_reg_off). */
+export function checkOffset(env: Environment, regno: number, { base, flags }: Argument): void {
   const reg = env.registers[regno] as RegisterState;
   if ((flags & OBJ_RELEASE) !== 0) {
     if (base === "ptr_to_dynptr" && reg.type === PTR_TO_STACK) return;

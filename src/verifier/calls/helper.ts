@@ -13,7 +13,7 @@ import type { Environment } from "../environment.ts";
 import { specialFields } from "../map-fields.ts";
 import { checkMemoryAccess } from "../memory.ts";
 import { markChainPrecision } from "../precision.ts";
-import { acquireReference, checkResourceLeak, forEachRegister, releaseReference } from "../references.ts";
+import { acquireReference, checkResourceLeak, releaseReference } from "../references.ts";
 import {
   PTR_MAYBE_NULL,
   PTR_TO_MAP_VALUE,
@@ -22,14 +22,15 @@ import {
   PTR_TO_SOCK_COMMON,
   PTR_TO_TCP_SOCK,
   NOT_INIT,
-  isAnyPacketPointer,
   mayBeNull,
 } from "../register-types.ts";
 import { checkRegister, isNull, markKnownZero, markNotInit, markUnknown } from "../registers.ts";
 import { UNKNOWN, constantNumber, isConstant, withRange, withSignedRange } from "../scalar/index.ts";
 import { DEF_NOT_SUBREG, type RegisterState } from "../state.ts";
 import { checkArgument, constantText } from "./arguments.ts";
+import { clearPacketPointers } from "./function.ts";
 import { isValidFormat } from "./format.ts";
+import { leaveFunction } from "./leave.ts";
 import { type CallMeta, createMeta } from "./meta.ts";
 import { type Prototype, helperLabel, helperOf } from "./prototype.ts";
 import { helperChangesPacketData } from "./summary.ts";
@@ -56,11 +57,13 @@ export function checkHelperCall(env: Environment, { imm: id }: Instruction): voi
   setReturn(env, prototype, meta);
   checkMapType(env, meta);
   if (meta.name === "get_func_ip") throw env.unsupported(helperLabel(id));
-  if (helperChangesPacketData(id)) {
-    forEachRegister(env.state, (reg) => {
-      if (isAnyPacketPointer(reg.type)) markUnknown(reg);
+  if (meta.name === "tail_call") {
+    // A call that succeeds ends the function, and the other program may have done anything to the packet.
+    leaveFunction(env, (result) => {
+      clearPacketPointers(env);
+      markUnknown(result);
     });
-  }
+  } else if (helperChangesPacketData(id)) clearPacketPointers(env);
 }
 
 function findPrototype(env: Environment, id: number): Prototype {
@@ -153,7 +156,6 @@ function checkSpecial(env: Environment, { id, name }: CallMeta): void {
       if (!isNull(env.registers[2] as RegisterState)) {
         throw env.reject("EINVAL", "get_local_storage() doesn't support non-zero flags");
       }
-      markChainPrecision(env, 2);
       return;
     case "snprintf": {
       const length = env.registers[5] as RegisterState;

@@ -1,12 +1,41 @@
-/** Pointers to memory as arguments of global functions. */
+/** Pointers to memory as arguments of global functions (check_mem_reg of kernel/bpf/verifier.c). */
 import type { Environment } from "../environment.ts";
+import { mayBeNull } from "../register-types.ts";
+import { isNull, markPointerNotNull } from "../registers.ts";
+import { type RegisterState, cloneRegister, copyRegister } from "../state.ts";
+import { Rejection } from "../reject.ts";
+import { checkOffset } from "./arguments.ts";
+import { checkHelperMemory } from "./memory.ts";
 
 /** Why a register cannot be passed as a pointer to `size` bytes; undefined if it can; "" if the log has said it. */
 export function checkGlobalMemoryArgument(
   env: Environment,
-  _regno: number,
-  _size: number,
-  _nullable: boolean,
+  regno: number,
+  size: number,
+  nullable: boolean,
 ): string | undefined {
-  throw env.unsupported("pointer arguments of global functions");
+  const reg = env.registers[regno] as RegisterState;
+  try {
+    checkOffset(env, regno, { base: "anything", flags: 0, size: 0, struct: undefined });
+    if (!isNull(reg)) checkReadableAndWritable(env, regno, size);
+  } catch (error) {
+    // What is not implemented is no verdict.
+    if (error instanceof Rejection && error.errno !== "EOPNOTSUPP") return "";
+    throw error;
+  }
+  if (!nullable && mayBeNull(reg.type)) return `arg#${regno - 1} is expected to be non-NULL`;
+  return undefined;
+}
+
+/** As if the pointer were not NULL: whether it may be is asked afterwards. */
+function checkReadableAndWritable(env: Environment, regno: number, size: number): void {
+  const reg = env.registers[regno] as RegisterState;
+  const saved = mayBeNull(reg.type) ? cloneRegister(reg) : undefined;
+  if (saved !== undefined) markPointerNotNull(reg);
+  try {
+    checkHelperMemory(env, regno, size, false, true, undefined);
+    checkHelperMemory(env, regno, size, true, true, undefined);
+  } finally {
+    if (saved !== undefined) copyRegister(reg, saved);
+  }
 }
