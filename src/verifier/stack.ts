@@ -250,15 +250,8 @@ function writeFixed(
     spill(slot, reg, size);
   } else {
     let type = STACK_MISC;
-<<<<<<< HEAD
     scrubSpecial(slot);
-    const zero =
-      reg === undefined ? isStoreOfConstant(instruction) && instruction.imm === 0 : isNull(reg);
-=======
-    slot.spilled.type = NOT_INIT;
-    if (isSpecial(slot)) scrubSlot(slot);
     const zero = reg === undefined ? isStoreOfConstant(instruction) && instruction.imm === 0 : isNull(reg);
->>>>>>> 0801325 (Verifier: helper calls, map values, packets, contexts, sockets, references)
     if (zero) {
       // Bytes of zero are believed later without looking where they came from.
       markChainPrecision(env, valueRegno);

@@ -1,86 +1,39 @@
-/** Prototypes of helpers with the kernel's flags instead of words (struct bpf_func_proto). */
-import { type PrototypeRow, allowedHelpers, helperName, prototypeOf } from "../../uapi/index.ts";
-import type { Environment } from "../environment.ts";
-import {
-  DYNPTR_TYPE_LOCAL,
-  DYNPTR_TYPE_RINGBUF,
-  MEM_ALIGNED,
-  MEM_FIXED_SIZE,
-  MEM_RDONLY,
-  MEM_RINGBUF,
-  MEM_UNINIT,
-  MEM_WRITE,
-  OBJ_RELEASE,
-  PTR_MAYBE_NULL,
-  PTR_TRUSTED,
-} from "../register-types.ts";
+/** What BTF says of a function's arguments (btf_prepare_func_args, btf_check_func_arg_match). */
+import { type Btf, type BtfType, resolve, sizeOf } from "../../btf/index.ts";
+import { hookOf } from "../../hooks/index.ts";
+import type { ArgumentInfo, Environment, Subprogram } from "../environment.ts";
+import { PTR_TO_CTX, SCALAR_VALUE } from "../register-types.ts";
+import type { RegisterState } from "../state.ts";
+import { checkGlobalMemoryArgument } from "./memory-argument.ts";
 
-/** What an argument must be. */
-export interface Argument {
-  /** The kernel's ARG_ name in lower case. */
-  readonly base: string;
-  readonly flags: number;
-  /** Bytes of memory of fixed size. */
-  readonly size: number;
-  /** The kernel's struct that it must point to. */
-  readonly struct: string | undefined;
+/** Why arguments are not known: `message` is empty where the kernel says nothing. */
+interface Failure {
+  readonly errno: "EINVAL" | "EFAULT" | "EOPNOTSUPP";
+  readonly message: string;
 }
 
-/** A helper as a program of one type and attach type has it. */
-export interface Prototype {
-  readonly row: PrototypeRow;
-  readonly args: readonly Argument[];
-  /** The kernel's RET_ name in lower case, and what comes to it. */
-  readonly returns: string;
-  readonly returnFlags: number;
-  readonly returnStruct: string | undefined;
+const MODIFIERS: ReadonlySet<string> = new Set(["typedef", "volatile", "const", "restrict", "type_tag"]);
+
+function skipModifiers(btf: Btf, id: number): BtfType {
+  let type = btf.type(id);
+  while (MODIFIERS.has(type.kind)) type = btf.type((type as unknown as { type: number }).type);
+  return type;
 }
 
-const FLAGS: Readonly<Record<string, number>> = {
-  maybe_null: PTR_MAYBE_NULL,
-  rdonly: MEM_RDONLY,
-  uninit: MEM_UNINIT,
-  write: MEM_WRITE,
-  aligned: MEM_ALIGNED,
-  release: OBJ_RELEASE,
-  ringbuf: MEM_RINGBUF,
-  trusted: PTR_TRUSTED,
-  "dynptr=local": DYNPTR_TYPE_LOCAL,
-  "dynptr=ringbuf": DYNPTR_TYPE_RINGBUF,
-};
-
-function parse(text: string): Argument {
-  const [base = "", ...words] = text.split(" ");
-  let flags = 0;
-  let size = 0;
-  let struct: string | undefined;
-  for (const word of words) {
-    if (word.startsWith("size=")) {
-      size = Number(word.slice(5));
-      flags |= MEM_FIXED_SIZE;
-    } else if (word.startsWith("btf=")) struct = word.slice(4);
-    else flags |= FLAGS[word] ?? 0;
+function isContext(env: Environment, btf: Btf, pointee: number): boolean {
+  if (env.type === "kprobe") {
+    let type = btf.type(pointee);
+    while (MODIFIERS.has(type.kind) && type.kind !== "typedef") {
+      type = btf.type((type as unknown as { type: number }).type);
+    }
+    if (type.kind === "typedef" && type.name === "bpf_user_pt_regs_t") return true;
   }
-  return { base, flags, size, struct };
+  const type = skipModifiers(btf, pointee);
+  if (type.kind !== "struct") return false;
+  const expected = hookOf(env.type).context.struct;
+  return type.name === expected || type.name.startsWith(`${expected}___`);
 }
 
-<<<<<<< HEAD
-const parsed = new Map<PrototypeRow, Prototype>();
-
-function prototypeOfRow(row: PrototypeRow): Prototype {
-  const seen = parsed.get(row);
-  if (seen !== undefined) return seen;
-  const { base, flags, struct } = parse(row.returns);
-  const made: Prototype = {
-    row,
-    args: row.args.map(parse),
-    returns: base,
-    returnFlags: flags,
-    returnStruct: struct,
-  };
-  parsed.set(row, made);
-  return made;
-=======
 /** Fills in a function's arguments, once; what prevents it otherwise. */
 export function prepareArguments(env: Environment, number: number): Failure | undefined {
   const subprogram = env.subprograms[number] as Subprogram;
@@ -136,47 +89,16 @@ export function prepareArguments(env: Environment, number: number): Failure | un
   subprogram.arguments = found;
   subprogram.argumentsCached = true;
   return undefined;
->>>>>>> 0801325 (Verifier: helper calls, map values, packets, contexts, sockets, references)
 }
 
-/** Why there is no prototype: no helper has the id, or the program may not call it. */
-export type NoHelper = "unknown" | "not_allowed";
-
-const contexts = new WeakMap<Environment, Map<number, Prototype | NoHelper>>();
-
-/** The helper with an id, for the program under verification (get_helper_proto). */
-export function helperOf(env: Environment, id: number): Prototype | NoHelper {
-  let known = contexts.get(env);
-  if (known === undefined) {
-    known = new Map();
-    contexts.set(env, known);
+function knownSize(btf: Btf, id: number): number | undefined {
+  const type = skipModifiers(btf, id);
+  if (type.kind === "void" || type.kind === "fwd" || type.kind === "func" || type.kind === "func_proto") {
+    return undefined;
   }
-  let found = known.get(id);
-  if (found === undefined) {
-    found = findHelper(env, id);
-    known.set(id, found);
-  }
-  return found;
+  return sizeOf(btf, resolve(btf, id).id);
 }
 
-function findHelper({ program }: Environment, id: number): Prototype | NoHelper {
-  if (helperName(id) === undefined) return "unknown";
-  const context = {
-    type: program.type,
-    ...(program.attachType === undefined ? {} : { attachType: program.attachType }),
-    sleepable: program.sleepable ?? false,
-  };
-  const row = prototypeOf(id, context);
-  if (row === undefined || !allowedHelpers(context).has(id)) return "not_allowed";
-  return prototypeOfRow(row);
-}
-
-<<<<<<< HEAD
-/** "bpf_map_lookup_elem", or "unknown" (func_id_name). */
-export function helperLabel(id: number): string {
-  const name = helperName(id);
-  return `${name === undefined ? "unknown" : `bpf_${name}`}#${id}`;
-=======
 /** btf_type_str: the kind in capitals. */
 function kindText({ kind }: BtfType): string {
   return kind === "void" ? "UNKNOWN" : kind.toUpperCase();
@@ -231,5 +153,4 @@ function compareArguments(env: Environment, subprogram: Subprogram): Failure | u
     }
   }
   return undefined;
->>>>>>> 8737bdf (Verifier: BTF ids end at count)
 }
