@@ -99,10 +99,12 @@ export function skbContext({ hidden, writable, shown, read = {} }: SkbRights): C
   const fields = FIELDS.map((field): ContextField => {
     const name = field.name as SkbField;
     const visible = shown === undefined ? !hidden.includes(name) : shown.includes(name);
-    const { read: usual, ...rest } = field;
+    const { read: usual, input, ...rest } = field;
     const rule = read[name] ?? (visible ? usual : undefined);
     return {
       ...rest,
+      // Of types that show a few fields only, the others cannot be given either.
+      ...(input === true && shown === undefined ? { input } : {}),
       ...(rule === undefined ? {} : { read: rule }),
       ...(writable.includes(name) ? { write: WRITES[name] ?? WHOLE } : {}),
     };

@@ -59,7 +59,8 @@ export class LoadedProgram {
    * @example
    * const { returnName, packet } = programs.firewall.run({ packet: frame });
    */
-  run({ packet, context, repeat }: KernelRunInput): KernelRunResult {
+  run({ packet, context, repeat, ...event }: KernelRunInput = {}): KernelRunResult {
+    this.#refuse(event);
     const hook = hookOf(this.type);
     const bytes = this.#context(hook, context, packet);
     const result = this.raw.testRun({
@@ -71,6 +72,7 @@ export class LoadedProgram {
     const metadata = this.type === "xdp" ? metadataLength(result) : 0;
     return {
       returnValue: value,
+      r0: BigInt(result.returnValue),
       returnName: hook === undefined ? String(value) : returnName(hook, value),
       packet: this.#restore(packet, result.data.subarray(metadata)),
       metadata: result.data.subarray(0, metadata),
@@ -84,6 +86,24 @@ export class LoadedProgram {
       verified: this.verified,
       safety: "verified",
     };
+  }
+
+  /** What a machine makes a context of must be given to the kernel as a context's bytes. */
+  #refuse({
+    cpu: _cpu,
+    engine: _engine,
+    layer: _layer,
+    ...rest
+  }: Omit<KernelRunInput, "packet" | "context" | "repeat">): void {
+    const [key] = Object.keys(rest);
+    if (key === undefined) return;
+    throw new BpfError(
+      "context",
+      `program '${this.name}': '${key}' is for runs outside of the kernel; give the context as bytes`,
+      {
+        where: { program: this.name },
+      },
+    );
   }
 
   /** The context in the kernel's form: it wants computed fields to be zero, but for an xdp packet's end. */

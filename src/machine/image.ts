@@ -1,8 +1,14 @@
 import { type Instruction, rowOf } from "../isa/index.ts";
-import type { LineInfo } from "../btf/index.ts";
+import { type Btf, type LineInfo, resolve } from "../btf/index.ts";
 import { markPoison } from "./poison.ts";
-import { type LinkedProgram, type LinkedReference, lineAt } from "../object/index.ts";
-import type { ProgramType } from "../uapi/index.ts";
+import {
+  type LinkedProgram,
+  type LinkedReference,
+  type MapSpec,
+  type ObjectSpec,
+  lineAt,
+} from "../object/index.ts";
+import { ATTACH_TYPES, type AttachType, type ProgramType } from "../uapi/index.ts";
 import type { FunctionRange } from "./check.ts";
 
 /** What an instruction waits for, by the name of a map or of a symbol that somebody else defines. */
@@ -12,8 +18,22 @@ export type ImageReference =
   | { readonly kind: "map_value"; readonly map: string; readonly offset: number }
   | { readonly kind: "extern"; readonly extern: string };
 
+/** Where a program goes, as far as its section or its struct_ops map say. */
+export interface ProgramTarget {
+  readonly section?: string;
+  readonly attachType?: AttachType;
+  /** "do_unlinkat" of "kprobe/do_unlinkat". */
+  readonly attachTo?: string;
+  /** The types of the object that it comes from. */
+  readonly ownTypes?: Btf;
+  /** Where names in its input are looked up: the types that it is fitted to, then its own. */
+  readonly types?: readonly Btf[];
+  /** Of a struct_ops program: the type of the member that it is for, in `ownTypes`. */
+  readonly method?: number;
+}
+
 /** A program as a machine takes it: what engines need of a linked one, or bare instructions. */
-export interface ProgramImage {
+export interface ProgramImage extends ProgramTarget {
   readonly name: string;
   readonly type: ProgramType | undefined;
   readonly instructions: readonly Instruction[];
@@ -26,12 +46,50 @@ export interface ProgramImage {
   readonly poisoned: ReadonlyMap<number, string>;
 }
 
-export function linkedImage(linked: LinkedProgram): ProgramImage {
+export function linkedImage(linked: LinkedProgram, spec: ObjectSpec, types: Btf | undefined): ProgramImage {
   const { name, program, lines, poisoned } = linked;
   const instructions = markPoison(linked.instructions, poisoned);
   const functions = functionRanges(instructions, linked.functions);
   const references = new Map([...linked.references].map(([slot, reference]) => [slot, byName(reference)]));
-  return { name, type: program?.type, instructions, functions, references, lines, poisoned };
+  const target = targetOf(spec, name);
+  const sources = new Set([types, spec.btf].filter((btf) => btf !== undefined));
+  return {
+    name,
+    type: program?.type,
+    instructions,
+    functions,
+    references,
+    lines,
+    poisoned,
+    ...target,
+    types: [...sources],
+  };
+}
+
+function targetOf({ programs, maps, btf }: ObjectSpec, name: string): ProgramTarget {
+  const { section, attachType, attachTo } = programs[name] ?? {};
+  const known = ATTACH_TYPES.find((row) => row.name === attachType)?.name;
+  const method = methodOf(btf, Object.values(maps), name);
+  return {
+    ...(section === undefined ? {} : { section }),
+    ...(known === undefined ? {} : { attachType: known }),
+    ...(attachTo === undefined ? {} : { attachTo }),
+    ...(btf === undefined ? {} : { ownTypes: btf }),
+    ...(method === undefined ? {} : { method }),
+  };
+}
+
+/** The type of the member that a program is put into, of the first struct_ops map that holds it. */
+function methodOf(btf: Btf | undefined, maps: readonly MapSpec[], name: string): number | undefined {
+  if (btf === undefined) return undefined;
+  for (const { type, value, values } of maps) {
+    if (type !== "struct_ops" || value === undefined) continue;
+    const entry = values.find((row) => row.kind === "program" && row.name === name);
+    const struct = resolve(btf, value);
+    if (entry === undefined || struct.kind !== "struct") continue;
+    return struct.members.find(({ bitOffset }) => bitOffset === entry.index * 8)?.type;
+  }
+  return undefined;
 }
 
 function byName(reference: LinkedReference): ImageReference {
@@ -47,9 +105,10 @@ export function bareImage(
   type: ProgramType | undefined,
   instructions: readonly Instruction[],
   references: ReadonlyMap<number, ImageReference>,
+  target: ProgramTarget = {},
 ): ProgramImage {
   const functions = functionRanges(instructions, [{ name, start: 0 }]);
-  return { name, type, instructions, functions, references, lines: [], poisoned: new Map() };
+  return { name, type, instructions, functions, references, lines: [], poisoned: new Map(), ...target };
 }
 
 /**

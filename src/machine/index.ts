@@ -34,5 +34,7 @@ export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";
 export type { HelperCall, HelperMock, HelperRecord, HelperSpy } from "./helpers/mock.ts";
 export * from "./world/index.ts";
+export { KernelObject, type ObjectValue, type PlacedObject, UserMemory } from "./objects/index.ts";
+export type * from "./run/input.ts";
 export { type Engine, ENGINES } from "./engine.ts";
 export { type CheckInput, checkStructure } from "./check.ts";

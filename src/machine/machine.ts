@@ -24,7 +24,7 @@ import {
   relocate,
   resolveExterns,
 } from "../object/index.ts";
-import { MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
+import { type AttachType, MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
 import { type Clock, RealClock, VirtualClock } from "./clock.ts";
 import { CodeSpace } from "./code.ts";
@@ -38,9 +38,11 @@ import { Waiters } from "./maps/wait.ts";
 import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
 import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
+import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
 import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Regions, type Window } from "./regions.ts";
+import { EventRunner } from "./run/runner.ts";
 import { Runner } from "./runner.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { World } from "./world/world.ts";
@@ -68,6 +70,11 @@ export interface MachineOptions {
   readonly optimize?: boolean;
   /** What becomes of programs that no verifier has proved, unless a load says otherwise. Default "trusted". */
   readonly unverified?: Unverified;
+  /**
+   * The kernel's types, such as a parsed `/sys/kernel/btf/vmlinux`: programs are fitted to them, arguments of functions have
+   * their names from them, and {@link Machine.alloc} makes structures of them. Default: what loaded objects bring.
+   */
+  readonly btf?: Btf;
   /** Told of each line that bpf_trace_printk prints. */
   readonly onTrace?: (line: string) => void;
   /** What helpers find outside: interfaces, routes, sockets, processes. */
@@ -84,6 +91,7 @@ const OPTION_NAMES: readonly string[] = [
   "optimize",
   "onTrace",
   "world",
+  "btf",
 ];
 const DEFAULT_FUEL = 2e8;
 /** The most that the interpreter can count. */
@@ -120,6 +128,9 @@ export interface LoadInstructionsOptions {
   readonly unverified?: Unverified;
   /** By slot: which `lddw` takes the address of which map. */
   readonly references?: ReadonlyMap<number, ImageReference>;
+  readonly attachType?: AttachType;
+  /** The function, tracepoint or hook that the program is for. */
+  readonly attachTo?: string;
 }
 
 /** What {@link Machine.load} returns, by name. */
@@ -153,6 +164,11 @@ export class Machine {
   readonly #code: CodeSpace;
   readonly #host: ProgramHost;
   readonly #fuel: bigint;
+  /** Memory of the process that programs watch. */
+  readonly user: UserMemory;
+  readonly #btf: Btf | undefined;
+  /** Where names of types are looked up: the machine's own, then those of loaded objects. */
+  readonly #types = new Set<Btf>();
   readonly #maps = new Map<number, BpfMap>();
   readonly #waiters: Waiters;
   readonly #programs = new Map<number, Program>();
@@ -161,6 +177,8 @@ export class Machine {
     this.cpus = options.cpus ?? 1;
     this.engine = options.engine ?? "jit";
     const fuel = options.fuel ?? DEFAULT_FUEL;
+    this.#btf = options.btf;
+    if (options.btf !== undefined) this.#types.add(options.btf);
     this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
     this.#unverified = options.unverified ?? DEFAULT_UNVERIFIED;
     const { clock = "real", onTrace } = options;
@@ -208,6 +226,8 @@ export class Machine {
     linear = new LinearMemory(memory, this.#core);
     this.memory = linear;
     this.#waiters = new Waiters(linear);
+    this.user = new UserMemory(linear);
+    const events = new EventRunner(linear);
     this.#core.init(this.cpus, options.seed ?? 1);
     this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);
     this.#code = new CodeSpace({
@@ -230,6 +250,7 @@ export class Machine {
         },
         Math.max(...PACKET_HOOKS.map(({ context }) => context.size)),
       ),
+      events,
       cpus: this.cpus,
       engine: this.engine,
       fuel: this.#fuel,
@@ -299,14 +320,15 @@ export class Machine {
       );
     }
     // All that can fail without a map fails before the first map takes memory.
-    const target = options.btf ?? spec.btf;
+    const target = options.btf ?? this.#btf ?? spec.btf;
+    for (const btf of [target, spec.btf]) if (btf !== undefined) this.#types.add(btf);
     const images: ProgramImage[] = [];
     const used = new Set<string>();
     const wanted = new Set(names);
     // The set grows while it is walked: by the programs that a program array of the object holds.
     for (const name of wanted) {
       const linked = linkProgram(spec, name);
-      const image = linkedImage(target === undefined ? linked : relocate(linked, { target }));
+      const image = linkedImage(target === undefined ? linked : relocate(linked, { target }), spec, target);
       this.#check(image);
       images.push(image);
       for (const reference of image.references.values()) {
@@ -352,11 +374,30 @@ export class Machine {
       maps = {},
       unverified = this.#unverified,
       references = new Map(),
+      attachType,
+      attachTo,
     }: LoadInstructionsOptions = {},
   ): Program {
-    const image = bareImage(name, type, instructions, references);
+    const image = bareImage(name, type, instructions, references, {
+      ...(attachType === undefined ? {} : { attachType }),
+      ...(attachTo === undefined ? {} : { attachTo }),
+      ...(this.#btf === undefined ? {} : { types: [this.#btf] }),
+    });
     this.#check(image);
     return this.#install(image, maps, safetyOf(false, unverified));
+  }
+
+  /**
+   * Lays out a structure of the kernel in the machine's memory. Members that are left out are zero; pointers take other
+   * objects, texts, bytes, or the members of what they point to.
+   *
+   * @throws BpfError code "btf" if the machine knows no such type or the value does not fit it.
+   * @example
+   * const init = machine.alloc("task_struct", { pid: 1, comm: "init" });
+   * const task = machine.alloc("task_struct", { pid: 42, comm: "sh", real_parent: init });
+   */
+  alloc(type: string, value: ObjectValue = {}): KernelObject {
+    return allocateObject(this.memory, [...this.#types], type, value);
   }
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety): Program {

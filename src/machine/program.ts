@@ -15,11 +15,17 @@ import type { ProgramImage } from "./image.ts";
 import type { PreparedCall } from "./prepared.ts";
 import type { Safety } from "./safety.ts";
 import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner } from "./runner.ts";
+import type { EventInput, EventResult } from "./run/input.ts";
+import type { EventRunner } from "./run/runner.ts";
+import type { Subject } from "./run/types.ts";
 
-/** What a run is given. */
-export interface RunInput {
-  /** The frame from its link header on. */
-  readonly packet: Uint8Array;
+/**
+ * What a run is given: a packet, for the types that packets go through; for the others the parts of {@link EventInput} that
+ * their type takes.
+ */
+export interface RunInput extends EventInput {
+  /** The frame from its link header on; of netfilter from its network header on. */
+  readonly packet?: Uint8Array;
   /** Context fields that do not follow from the packet, by their uapi names: `{ ingress_ifindex: 3 }`. */
   readonly context?: ContextValues;
   /** How often to run; packet and context are the same for each run, maps go on. Default 1. */
@@ -37,7 +43,9 @@ export interface RunInput {
 export type Layer = "network" | "link";
 
 /** What a run leaves; of the last one when there were several. */
-export interface RunResult {
+export interface RunResult extends EventResult {
+  /** All of r0. */
+  readonly r0: bigint;
   /** r0 as the program type reads it: unsigned 32 bits, signed for sched_cls. */
   readonly returnValue: number;
   /** "XDP_DROP", "TC_ACT_OK", ... */
@@ -74,6 +82,7 @@ export interface PacketsOptions {
 /** What a program needs of the machine that it lives in. */
 export interface ProgramHost {
   readonly runner: Runner<Program>;
+  readonly events: EventRunner;
   readonly cpus: number;
   readonly engine: Engine;
   readonly fuel: bigint;
@@ -104,6 +113,7 @@ export class Program {
   readonly safety: Safety;
   readonly #hook: Hook | undefined;
   readonly #host: ProgramHost;
+  #subject: Subject | undefined;
 
   constructor(
     host: ProgramHost,
@@ -126,18 +136,25 @@ export class Program {
     return this.safety === "verified";
   }
 
-  /** What its return values and context mean; throws if it does not run over packets. */
-  get hook(): PacketHook {
-    if (this.#hook === undefined || !takesPackets(this.#hook)) {
-      throw new BpfError(
-        "unsupported",
-        `program '${this.name}': programs of type ${this.type ?? "unknown"} cannot be run yet`,
-        {
-          where: { program: this.name },
-        },
-      );
-    }
-    return this.#hook;
+  /** What its return values and context mean. */
+  get hook(): Hook {
+    if (this.#hook !== undefined) return this.#hook;
+    throw new BpfError("usage", `program '${this.name}': it has no type: use call()`, {
+      where: { program: this.name },
+    });
+  }
+
+  /** The same, of a type that packets go through. */
+  get packetHook(): PacketHook {
+    const { hook } = this;
+    if (takesPackets(hook)) return hook;
+    throw new BpfError(
+      "unsupported",
+      `program '${this.name}': ${hook.type} programs do not run over packets`,
+      {
+        where: { program: this.name },
+      },
+    );
   }
 
   /**
@@ -147,12 +164,25 @@ export class Program {
    * @example
    * const { returnName, packet } = programs.firewall.run({ packet: frame, context: { ingress_ifindex: 2 } });
    */
-  run({ packet, context, repeat = 1, cpu = 0, engine = this.#host.engine, layer }: RunInput): RunResult {
+  run(input: RunInput = {}): RunResult {
+    const { packet, repeat = 1, cpu = 0, engine = this.#host.engine, layer, ...event } = input;
     const { hook } = this;
     if (!Number.isInteger(repeat) || repeat < 1 || repeat > 0xffffffff) {
       throw new BpfError(
         "usage",
         `program '${this.name}': repeat must be a whole number from 1 on, not ${repeat}`,
+      );
+    }
+    if (!takesPackets(hook)) return this.#runEvent(hook, packet, event, repeat, cpu, engine);
+    if (packet === undefined) {
+      throw new BpfError("context", `program '${this.name}': ${hook.type} programs are run over a packet`);
+    }
+    const { context, ...rest } = event;
+    const [foreign] = Object.keys(rest);
+    if (foreign !== undefined) {
+      throw new BpfError(
+        "context",
+        `program '${this.name}': ${hook.type} programs take no '${foreign}'; they take packet, context`,
       );
     }
     let kept: { bytes: Uint8Array; metaLength: number } | undefined;
@@ -170,7 +200,8 @@ export class Program {
     const { bytes, metaLength } = kept ?? { bytes: new Uint8Array(0), metaLength: 0 };
     return {
       returnValue: value,
-      returnName: returnName(hook, value),
+      r0: BigInt(results[0] as number),
+      returnName: returnName(hook, value, this.image.attachType),
       packet: bytes.subarray(metaLength),
       metadata: bytes.subarray(0, metaLength),
       context: decodeContext(hook, this.#host.readMemory(this.#host.runner.context, hook.context.size)),
@@ -181,13 +212,58 @@ export class Program {
     };
   }
 
+  #runEvent(
+    hook: Hook,
+    packet: Uint8Array | undefined,
+    event: EventInput,
+    repeat: number,
+    cpu: number,
+    engine: Engine,
+  ): RunResult {
+    this.#checkCpu(cpu);
+    if (engine === "jit") this.compile();
+    const { image } = this;
+    this.#subject ??= {
+      name: this.name,
+      type: hook.type,
+      hook,
+      attach: image.attachType,
+      image,
+      types: image.types ?? [],
+      ...this.#host.events.means,
+    };
+    const input = packet === undefined ? event : { ...event, data: packet };
+    const { r0, context, durationNs, extra } = this.#host.events.run(this.#subject, input, repeat, (r1) =>
+      this.#host.call(this, engine, cpu, r1, 0),
+    );
+    let fields: RunResult["context"] | undefined;
+    const value = hook.signed ? Number(BigInt.asIntN(32, r0)) : Number(BigInt.asUintN(32, r0));
+    return {
+      returnValue: value,
+      r0,
+      returnName: returnName(hook, value, image.attachType),
+      packet: packet ?? NOTHING,
+      metadata: NOTHING,
+      // Decoded when it is asked for: of a probe's registers that takes longer than the run.
+      get context() {
+        fields ??= decodeContext(hook, context());
+        return fields;
+      },
+      redirect: undefined,
+      durationNs,
+      safety: this.safety,
+      verified: this.verified,
+      ...extra,
+    };
+  }
+
   /**
    * Runs the program over many packets inside WebAssembly, without a JavaScript call for each.
    *
    * @returns r0 of each run, its low 32 bits (see {@link readResult}).
    */
   runPackets(batch: Packets, options: PacketsOptions = {}): BatchResult {
-    const { hook } = this;
+    const { packetHook: hook } = this;
     return this.#runner(batch, options.engine ?? this.#host.engine, options.cpu ?? 0, {
       kind: this.#kind(options.layer),
       template: contextTemplate(hook, options.context),
@@ -200,7 +276,7 @@ export class Program {
 
   /** The KIND_ constant of the context. */
   #kind(layer: Layer | undefined): number {
-    const { hook } = this;
+    const { packetHook: hook } = this;
     if (layer === undefined) return hook.packet.kind;
     if (hook.type !== "socket_filter") {
       throw new BpfError(
@@ -271,6 +347,7 @@ export class Program {
   }
 }
 
+const NOTHING = new Uint8Array(0);
 const ETHERNET_HEADER = 14;
 
 /**

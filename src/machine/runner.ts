@@ -97,7 +97,7 @@ export interface BatchResult {
 /** What the runner needs to know of a program. */
 export interface Runnable {
   readonly descriptor: number;
-  readonly hook: PacketHook;
+  readonly packetHook: PacketHook;
 }
 
 /** Where a program sent its packet. */
@@ -151,7 +151,7 @@ export class Runner<P extends Runnable> {
 
   run(program: P, batch: Packets, options: BatchOptions): BatchResult {
     const { memory } = this.#world;
-    const { hook } = program;
+    const { packetHook: hook } = program;
     const results = new Uint32Array(batch.count);
     if (batch.count === 0) return { results, durationNs: 0 };
     const last = batch.count - 1;

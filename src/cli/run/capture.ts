@@ -41,7 +41,7 @@ export async function runCapture({
   terminal,
   kernel,
 }: CaptureRun): Promise<CaptureResult> {
-  const { hook } = program;
+  const { packetHook: hook } = program;
   const { chunks, size } = await streamInput(input);
   const capture = await openCapture(chunks, input);
   const sink = output === undefined ? undefined : await CaptureOutput.create(output);

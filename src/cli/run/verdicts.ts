@@ -47,7 +47,7 @@ export class Verdicts {
 
   /** By value. */
   rows(): Tally[] {
-    const { hook } = this.#program;
+    const { packetHook: hook } = this.#program;
     return [...this.#tallies]
       .map(([name, row]) => ({ name, fate: hook.packet.fate(row.value), ...row }))
       .sort((a, b) => a.value - b.value);

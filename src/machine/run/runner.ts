@@ -1,0 +1,112 @@
+/** Runs of the types that no packets go through: an input is laid out, the program is called once, the rest is read back. */
+import {
+  CTX_END,
+  CTX_HEAD,
+  CTX_HEADER,
+  CTX_KIND,
+  CTX_LOW,
+  CTX_MAC,
+  CTX_NET,
+  KIND_NONE,
+  KIND_SKB_LINK,
+} from "../../core/layout.ts";
+import type { LinearMemory } from "../memory.ts";
+import type { SysctlState } from "./cgroup.ts";
+import type { EventInput, EventResult } from "./input.ts";
+import { Scratch } from "./scratch.ts";
+import { arrange } from "./table.ts";
+import type { Arrangement, Subject } from "./types.ts";
+
+/** What the run under way is about, for helpers that ask. */
+export interface RunState {
+  sysctl?: SysctlState | undefined;
+}
+
+export interface EventRun {
+  readonly r0: bigint;
+  /** The context's bytes after the run. */
+  readonly context: () => Uint8Array;
+  readonly durationNs: number;
+  readonly extra: EventResult | undefined;
+}
+
+/** Larger contexts are copied. */
+const WORDS_LIMIT = 512;
+
+/** Contexts of events in one machine's memory: the buffer grows as contexts ask for it and is used again. */
+export class EventRunner {
+  /** What inputs of this machine are laid out with. */
+  readonly means: Pick<Subject, "scratch" | "state">;
+  readonly #memory: LinearMemory;
+  #view: DataView | undefined;
+  #viewBytes: Uint8Array = new Uint8Array(0);
+  #buffer = 0;
+  #room = 0;
+
+  constructor(memory: LinearMemory) {
+    this.#memory = memory;
+    this.means = { scratch: new Scratch(memory), state: {} };
+  }
+
+  /** `call` runs the program with an address in r1; each of `repeat` runs begins with the same context. */
+  run(subject: Subject, input: EventInput, repeat: number, call: (r1: number) => bigint): EventRun {
+    const { scratch, state } = this.means;
+    try {
+      const arrangement = arrange(subject, input);
+      const { context } = arrangement;
+      const size = context.byteLength;
+      const bytes = context instanceof Uint8Array ? context : this.#bytesOf(context);
+      const address = this.#contextRoom(size, arrangement.buffer);
+      let r0 = 0n;
+      let spent = 0;
+      for (let round = 0; round < repeat; round++) {
+        this.#memory.write(address, bytes);
+        const start = performance.now();
+        r0 = call(address);
+        spent += performance.now() - start;
+      }
+      const extra = arrangement.result?.(this.#memory.read(address, size), r0);
+      return { r0, context: this.#snapshot(address, size), durationNs: (spent * 1e6) / repeat, extra };
+    } finally {
+      scratch.free();
+      state.sysctl = undefined;
+    }
+  }
+
+  /** Small contexts as an array of words, which costs a tenth of a buffer of bytes. */
+  #snapshot(address: number, size: number): () => Uint8Array {
+    if (size > WORDS_LIMIT) {
+      const bytes = this.#memory.read(address, size);
+      return () => bytes;
+    }
+    const { view } = this.#memory;
+    const words: number[] = [];
+    for (let at = 0; at < size; at += 4) words.push(view.getUint32(address + at, true));
+    return () => new Uint8Array(Uint32Array.from(words).buffer, 0, size);
+  }
+
+  #bytesOf(view: DataView): Uint8Array {
+    if (this.#view !== view) {
+      this.#view = view;
+      this.#viewBytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    }
+    return this.#viewBytes;
+  }
+
+  #contextRoom(size: number, buffer: Arrangement["buffer"]): number {
+    if (this.#room < size) {
+      if (this.#buffer !== 0) this.#memory.free(this.#buffer);
+      this.#buffer = this.#memory.alloc(CTX_HEADER + size + 4, "context", 64);
+      this.#room = size;
+    }
+    const address = this.#buffer + CTX_HEADER;
+    const set = (field: number, value: number): void => this.#memory.setU32(address + field, value);
+    set(CTX_KIND, buffer === undefined ? KIND_NONE : KIND_SKB_LINK);
+    set(CTX_HEAD, buffer?.start ?? 0);
+    set(CTX_END, buffer?.end ?? 0);
+    set(CTX_MAC, buffer?.data ?? 0);
+    set(CTX_NET, buffer?.data ?? 0);
+    set(CTX_LOW, buffer?.data ?? 0);
+    return address;
+  }
+}

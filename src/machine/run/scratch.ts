@@ -1,0 +1,71 @@
+/** Memory that lives for one run: texts, bytes, stacks, objects that arguments refer to. */
+import { BpfError } from "../../errors.ts";
+import { isPlaced } from "../objects/index.ts";
+import type { LinearMemory } from "../memory.ts";
+import type { Word } from "./input.ts";
+
+export class Scratch {
+  readonly memory: LinearMemory;
+  readonly parts: number[] = [];
+  readonly #buffers = new Map<number, DataView<ArrayBuffer>>();
+  readonly #objects: { free(): void }[] = [];
+
+  constructor(memory: LinearMemory) {
+    this.memory = memory;
+  }
+
+  /**
+   * Zero bytes of the host to build a context in, the same for each run: making a buffer of more than 64 bytes takes V8 longer
+   * than most programs run. They hold until the next run.
+   */
+  buffer(size: number): DataView<ArrayBuffer> {
+    let view = this.#buffers.get(size);
+    if (view === undefined) {
+      view = new DataView(new ArrayBuffer(size));
+      this.#buffers.set(size, view);
+      return view;
+    }
+    for (let at = 0; at < size; at += 8) view.setFloat64(at, 0);
+    return view;
+  }
+
+  /** Zeroed memory. */
+  room(size: number): number {
+    const address = this.memory.alloc(Math.max(8, size), "input of a run", 8);
+    this.parts.push(address);
+    return address;
+  }
+
+  place(bytes: Uint8Array): number {
+    const address = this.room(bytes.length);
+    this.memory.write(address, bytes);
+    return address;
+  }
+
+  /** A value of up to 64 bits, or the address of what is laid out for it. */
+  word(value: Word, program: string, what: string): bigint {
+    if (typeof value === "bigint") return value;
+    if (typeof value === "number" && Number.isInteger(value)) return BigInt(value);
+    if (typeof value === "boolean") return value ? 1n : 0n;
+    if (value === null) return 0n;
+    if (isPlaced(value)) return BigInt(value.address);
+    if (typeof value === "string") return BigInt(this.place(new TextEncoder().encode(`${value}\0`)));
+    if (value instanceof Uint8Array) return BigInt(this.place(value));
+    throw new BpfError(
+      "context",
+      `program '${program}': ${what}: needs a whole number, an object of the machine, a text or bytes, not ${typeof value}`,
+    );
+  }
+
+  /** Frees an object with the rest. */
+  adopt(object: { free(): void }): void {
+    this.#objects.push(object);
+  }
+
+  free(): void {
+    for (const object of this.#objects) object.free();
+    this.#objects.length = 0;
+    for (const address of this.parts) this.memory.free(address);
+    this.parts.length = 0;
+  }
+}
