@@ -294,7 +294,7 @@ export const PERF_DATA = 64;
 
 // Before each context lies a header that programs cannot see: what kind of buffer the context describes.
 // Addresses of the first and one past the last byte of the packet's buffer; of the link and the network header.
-export const CTX_HEADER = 32;
+export const CTX_HEADER = 48;
 export const CTX_KIND = -4;
 export const CTX_HEAD = -8;
 export const CTX_END = -12;
@@ -305,6 +305,24 @@ export const CTX_LOW = -24;
 // Bytes of the context; address of one byte of RIGHT_ constants for each of them, or 0 where all may be read and none written.
 export const CTX_SIZE = -28;
 export const CTX_RIGHTS = -32;
+// What a socket buffer knows of itself beside struct __sk_buff, as bits.
+export const CTX_SKB = -36;
+// The hash is valid (also 0); the packet got an outer header; checksums have been checked, so many levels beyond the first;
+// it is to be sent through a tunnel.
+export const SKB_HASH_SET = 1;
+export const SKB_ENCAPSULATED = 2;
+export const SKB_CSUM_UNNECESSARY = 4;
+export const SKB_TUNNEL = 8;
+export const SKB_CSUM_LEVEL = 0x30;
+export const SKB_CSUM_LEVEL_SHIFT = 4;
+// The upper half is the length of the link header (mac_len), 0 as long as no helper has set it.
+export const SKB_MAC_LEN_SHIFT = 16;
+// Where the kernel's buffer would stand, which decides whether it moves, and with it the transport header: upper half the
+// bytes before the data, lower half the transport header from the start of the buffer, 0xffff if it is not set.
+export const CTX_SKB_HEAD = -40;
+export const SKB_NO_TRANSPORT = 0xffff;
+// linux/skbuff.h NET_SKB_PAD on x86-64.
+export const SKB_PAD = 64;
 
 export const KIND_NONE = 0;
 // struct xdp_md.
@@ -326,11 +344,17 @@ export const XDP_MD_SIZE = 24;
 export const SKB_LEN = 0;
 export const SKB_PKT_TYPE = 4;
 export const SKB_PROTOCOL = 16;
+export const SKB_VLAN_PRESENT = 20;
+export const SKB_VLAN_TCI = 24;
+export const SKB_VLAN_PROTO = 28;
 export const SKB_INGRESS_IFINDEX = 36;
 export const SKB_IFINDEX = 40;
+export const SKB_HASH = 68;
 export const SKB_DATA = 76;
 export const SKB_DATA_END = 80;
 export const SKB_DATA_META = 140;
+export const SKB_GSO_SEGS = 164;
+export const SKB_GSO_SIZE = 176;
 export const SKB_SIZE = 192;
 
 // linux/bpf.h XDP_PACKET_HEADROOM.

@@ -8,7 +8,6 @@ import { ROOT } from "../helpers.ts";
 
 /** What no engine has yet, and the issue that brings it. */
 const LATER: Partial<Record<FixtureNeed, string>> = {
-  "tc writes": "bpf_skb_store_bytes and its kin come with the helpers' issue",
   externs: "kernel symbols come with the linking issue",
   arena: "arenas come with the linking and map issues",
 };

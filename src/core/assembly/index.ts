@@ -57,9 +57,33 @@ export {
 } from "./maps/syscall";
 export { get_prandom_u32, get_smp_processor_id } from "./helpers/cpu";
 export { csum_diff } from "./helpers/checksum";
-export { redirect } from "./helpers/redirect";
-export { skb_load_bytes } from "./helpers/skb";
-export { xdp_adjust_head, xdp_adjust_meta, xdp_adjust_tail } from "./helpers/xdp";
+export { redirect, redirect_neigh, redirect_peer } from "./helpers/redirect";
+export {
+  set_hash,
+  set_hash_invalid,
+  skb_change_type,
+  skb_load_bytes,
+  skb_load_bytes_relative,
+  skb_pull_data,
+  skb_store_bytes,
+} from "./helpers/skb";
+export { csum_level, csum_update, l3_csum_replace, l4_csum_replace } from "./helpers/skb-checksum";
+export {
+  skb_adjust_room,
+  skb_change_head,
+  skb_change_proto,
+  skb_change_tail,
+  skb_vlan_pop,
+  skb_vlan_push,
+} from "./helpers/skb-room";
+export {
+  xdp_adjust_head,
+  xdp_adjust_meta,
+  xdp_adjust_tail,
+  xdp_get_buff_len,
+  xdp_load_bytes,
+  xdp_store_bytes,
+} from "./helpers/xdp";
 export { check_access, window_room } from "./sandbox/access";
 export { grant } from "./sandbox/grants";
 export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";

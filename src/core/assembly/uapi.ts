@@ -16,6 +16,7 @@ export const EINVAL = 22;
 export const ENOSPC = 28;
 export const EOVERFLOW = 75;
 export const EOPNOTSUPP = 95;
+export const EALREADY = 114;
 export const ENOTSUPP = 524;
 
 export const MAP_TYPE_HASH = 1;
@@ -87,3 +88,37 @@ export const XDP_REDIRECT = 4;
 export const TC_ACT_SHOT = 2;
 export const TC_ACT_REDIRECT = 7;
 export const BPF_F_INGRESS = 1;
+
+// Headers that bpf_skb_load_bytes_relative starts from.
+export const BPF_HDR_START_MAC = 0;
+export const BPF_HDR_START_NET = 1;
+// Flags of bpf_skb_store_bytes.
+export const BPF_F_RECOMPUTE_CSUM = 1;
+export const BPF_F_INVALIDATE_HASH = 2;
+// Flags of bpf_l3_csum_replace and bpf_l4_csum_replace.
+export const BPF_F_HDR_FIELD_MASK = 0xf;
+export const BPF_F_PSEUDO_HDR = 1 << 4;
+export const BPF_F_MARK_MANGLED_0 = 1 << 5;
+export const BPF_F_MARK_ENFORCE = 1 << 6;
+export const BPF_F_IPV6 = 1 << 7;
+// What bpf_csum_level does.
+export const BPF_CSUM_LEVEL_QUERY = 0;
+export const BPF_CSUM_LEVEL_INC = 1;
+export const BPF_CSUM_LEVEL_DEC = 2;
+export const BPF_CSUM_LEVEL_RESET = 3;
+// Modes and flags of bpf_skb_adjust_room; an inner link header's length is in the flags' top byte.
+export const BPF_ADJ_ROOM_NET = 0;
+export const BPF_ADJ_ROOM_MAC = 1;
+export const BPF_F_ADJ_ROOM_FIXED_GSO = 1 << 0;
+export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 1 << 1;
+export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 = 1 << 2;
+export const BPF_F_ADJ_ROOM_ENCAP_L4_GRE = 1 << 3;
+export const BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 1 << 4;
+export const BPF_F_ADJ_ROOM_NO_CSUM_RESET = 1 << 5;
+export const BPF_F_ADJ_ROOM_ENCAP_L2_ETH = 1 << 6;
+export const BPF_F_ADJ_ROOM_DECAP_L3_IPV4 = 1 << 7;
+export const BPF_F_ADJ_ROOM_DECAP_L3_IPV6 = 1 << 8;
+export const BPF_F_ADJ_ROOM_DECAP_L3_MASK = 0x180;
+export const BPF_ADJ_ROOM_ENCAP_L2_SHIFT = 56;
+// All flags but that length.
+export const BPF_F_ADJ_ROOM_MASK = 0x1ff;

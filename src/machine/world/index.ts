@@ -11,5 +11,5 @@ export type {
   VmaOptions,
   WorldOptions,
 } from "./options.ts";
-export type { Interface, Network, Route } from "./network.ts";
+export type { Interface, Network, Route, SentPacket } from "./network.ts";
 export type { Cgroup, Cgroups, Task, Tasks } from "./tasks.ts";

@@ -30,7 +30,17 @@ const LOOPBACK = 1;
 const MAIN_TABLE = 254;
 const LOCAL_TABLE = 255;
 
+/** A packet that a helper has sent while the program went on. */
+export interface SentPacket {
+  readonly ifindex: number;
+  /** It arrives at the interface instead of leaving from it. */
+  readonly ingress: boolean;
+  readonly packet: Uint8Array;
+}
+
 export class Network {
+  /** What bpf_clone_redirect has sent, oldest first. */
+  readonly sent: SentPacket[] = [];
   readonly #interfaces = new Map<number, Interface>();
   readonly #routes: Route[] = [];
   readonly #neighbours: { ifindex: number; address: Uint8Array; mac: Uint8Array }[] = [];

@@ -8,6 +8,8 @@ import {
   CTX_MAC,
   CTX_NET,
   CTX_SIZE,
+  CTX_SKB,
+  CTX_SKB_HEAD,
   ETH_HEADER,
   KIND_SKB_NETWORK,
   KIND_XDP,
@@ -27,6 +29,8 @@ import {
   SKB_IFINDEX,
   SKB_INGRESS_IFINDEX,
   SKB_LEN,
+  SKB_NO_TRANSPORT,
+  SKB_PAD,
   SKB_PKT_TYPE,
   SKB_PROTOCOL,
   XDP_DATA,
@@ -36,6 +40,7 @@ import {
   XDP_INGRESS_IFINDEX,
 } from "../../layout";
 import { copyBytes, zeroBytes } from "../bytes";
+import { releaseMoved } from "../helpers/skb-buffer";
 
 // uapi/linux/if_packet.h.
 const PACKET_HOST = 0;
@@ -48,6 +53,7 @@ const ETH_P_802_3_MIN: u32 = 0x0600;
 
 /** False if the packet does not fit in the buffer. */
 export function preparePacket(run: u32, record: u32): bool {
+  releaseMoved();
   const context = load<u32>(run, RUN_CTX);
   const header = context - CTX_HEADER;
   const buffer = load<u32>(run, RUN_BUFFER);
@@ -73,6 +79,9 @@ export function preparePacket(run: u32, record: u32): bool {
   store<u32>(header, data + min<u32>(length, ETH_HEADER), CTX_HEADER + CTX_NET);
   store<u32>(header, data, CTX_HEADER + CTX_LOW);
   store<u32>(header, load<u32>(run, RUN_CTX_SIZE), CTX_HEADER + CTX_SIZE);
+  store<u32>(header, 0, CTX_HEADER + CTX_SKB);
+  const skipped = kind == KIND_SKB_NETWORK ? min<u32>(length, ETH_HEADER) : 0;
+  store<u32>(header, ((SKB_PAD + skipped) << 16) | SKB_NO_TRANSPORT, CTX_HEADER + CTX_SKB_HEAD);
   if (kind == KIND_XDP) describeXdp(context, record, data, dataEnd);
   else describeSkb(context, record, data, dataEnd, kind == KIND_SKB_NETWORK);
   return true;

@@ -39,6 +39,7 @@ import {
   XDP_DATA_END,
   XDP_DATA_META,
 } from "../../layout";
+import { LARGEST } from "../helpers/skb-buffer";
 import { begin } from "../interpreter/frames";
 import { interpret } from "../interpreter/run";
 import { setFault, setFuel } from "../state";
@@ -52,7 +53,7 @@ import { preparePacket } from "./packet";
 export function run_batch(state: u32, run: u32): i32 {
   const count = load<u32>(run, RUN_COUNT);
   const keep = load<u32>(run, RUN_KEEP);
-  const mayTake: u32 = keep == 0 ? 0 : load<u32>(run, RUN_BUFFER_SIZE);
+  const mayTake: u32 = keep == 0 ? 0 : max<u32>(load<u32>(run, RUN_BUFFER_SIZE), LARGEST);
   for (let index = load<u32>(run, RUN_NEXT); index < count; index++) {
     store<u32>(run, index, RUN_NEXT);
     if (load<u32>(run, RUN_OUT_END) - load<u32>(run, RUN_OUT) < mayTake) return STATUS_PAUSED;

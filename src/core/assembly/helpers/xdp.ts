@@ -1,6 +1,7 @@
 /** Moving the ends of a packet. The context's hidden header says how far its buffer reaches. */
 import { CTX_END, CTX_HEAD, CTX_HEADER, CTX_LOW, XDP_DATA, XDP_DATA_END, XDP_DATA_META } from "../../layout";
-import { EACCES, EINVAL } from "../uapi";
+import { copyBytes } from "../bytes";
+import { EACCES, EFAULT, EINVAL } from "../uapi";
 
 // A packet keeps at least an Ethernet header.
 const ETH_HLEN: i64 = 14;
@@ -54,4 +55,26 @@ export function xdp_adjust_meta(context: u32, delta: i32): i32 {
   store<u32>(context, u32(moved), XDP_DATA_META);
   exposes(context, u32(moved));
   return 0;
+}
+
+export function xdp_get_buff_len(context: u32): u64 {
+  return load<u32>(context, XDP_DATA_END) - load<u32>(context, XDP_DATA);
+}
+
+/** net/core/filter.c bpf_xdp_pointer: 0 if the range lies in the packet. */
+function checkRange(context: u32, offset: u32, size: u32): i32 {
+  if (offset > 0xffff || size > 0xffff) return -EFAULT;
+  return u64(offset) + size > xdp_get_buff_len(context) ? -EINVAL : 0;
+}
+
+export function xdp_load_bytes(context: u32, offset: u32, to: u32, size: u32): i32 {
+  const bad = checkRange(context, offset, size);
+  if (bad == 0) copyBytes(to, load<u32>(context, XDP_DATA) + offset, size);
+  return bad;
+}
+
+export function xdp_store_bytes(context: u32, offset: u32, from: u32, size: u32): i32 {
+  const bad = checkRange(context, offset, size);
+  if (bad == 0) copyBytes(load<u32>(context, XDP_DATA) + offset, from, size);
+  return bad;
 }
