@@ -83,7 +83,7 @@ export default {
     "import/no-cycle": "error",
     "import/no-default-export": "error",
     // What is imported for its effect: matchers for vitest.
-    "import/no-unassigned-import": ["error", { allow: ["**/testing/vitest.ts"] }],
+    "import/no-unassigned-import": ["error", { allow: ["**/testing/vitest.ts", "skep/testing/vitest"] }],
     "typescript/no-explicit-any": "error",
     "no-console": "off",
     // fast-check's `fc` is used as its documentation uses it.
