@@ -1,4 +1,4 @@
-import type { Engine, MachineOptions } from "../machine/index.ts";
+import type { Engine, MachineOptions, Unverified } from "../machine/index.ts";
 import { type Options, type Values, choice, integer } from "./command.ts";
 
 /** How programs are run: the options that commands share. */
@@ -9,11 +9,21 @@ export const ENGINE_OPTIONS: Options = {
     value: "N",
     help: "stop a run after N instructions (interp) or loop rounds and calls (jit)",
   },
+  unverified: {
+    type: "string",
+    value: "sandbox|trusted",
+    help: "check every access of programs that no verifier has proved, or nothing (default)",
+  },
 };
 
-export function machineOptions(values: Values): Pick<MachineOptions, "engine" | "fuel"> {
+export function machineOptions(values: Values): Pick<MachineOptions, "engine" | "fuel" | "unverified"> {
   const fuel = integer(values, "fuel", 1, Number.MAX_SAFE_INTEGER);
-  return { engine: engineOf(values), ...(fuel === undefined ? {} : { fuel }) };
+  const unverified = choice(values, "unverified", ["sandbox", "trusted"]) as Unverified | undefined;
+  return {
+    engine: engineOf(values),
+    ...(fuel === undefined ? {} : { fuel }),
+    ...(unverified === undefined ? {} : { unverified }),
+  };
 }
 
 /** The engine that `--engine` names; the JIT without it. */

@@ -16,10 +16,13 @@ import {
   FUNC_PROG,
   FUNC_SIZE,
   FUNC_TABLE,
+  PROG_FUNCS_END,
+  PROG_SIZE,
 } from "../core/layout.ts";
 import { SLOT_SIZE } from "../isa/index.ts";
 import type { Demand } from "./demand.ts";
 import type { Registers } from "./registers.ts";
+import { type Sandbox, emitStoredCheck } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
 import type { ArrayMap, CoreLowering, HostLowering } from "./types.ts";
 import { type ByteWriter, TYPE_I64 } from "./wasm.ts";
@@ -30,6 +33,9 @@ export interface Linkage {
   coreFunction(name: string): number;
   hostFunction(name: string): number;
   readonly execGlobal: number;
+  /** What the core says of the window that it found last. */
+  readonly roomGlobal: number;
+  readonly sandbox: Sandbox | undefined;
   readonly fuelGlobal: number;
   /** Index of the type that all functions of the program have. */
   readonly functionType: number;
@@ -254,6 +260,10 @@ export function emitRegisterCall(registers: Registers, step: Step, link: Linkage
   code.opIndex("global.get", link.execGlobal);
   code.opIndex("local.set", exec);
   storeArguments(registers, exec, 5, step, link);
+  if (link.sandbox !== undefined) {
+    registers.pushLow(step.dst);
+    emitStoredCheck(registers, step.slot, link);
+  }
   registers.pushLow(step.dst);
   code.opIndex("local.get", exec);
   code.opIndex("call", link.hostFunction("call_helper"));
@@ -296,13 +306,40 @@ export function writeResolver(code: ByteWriter, link: Linkage): void {
   code.op("i64.sub");
   code.op("i64.gt_u");
   fail();
-  code.opIndex("local.get", 0);
-  code.op("i32.wrap_i64");
-  code.memory("i32.load", 2, FUNC_PROG);
-  code.opIndex("global.get", link.execGlobal);
-  code.memory("i32.load", 2, EXEC_PROG);
-  code.op("i32.ne");
-  fail();
+  if (link.sandbox === undefined) {
+    code.opIndex("local.get", 0);
+    code.op("i32.wrap_i64");
+    code.memory("i32.load", 2, FUNC_PROG);
+    code.opIndex("global.get", link.execGlobal);
+    code.memory("i32.load", 2, EXEC_PROG);
+    code.op("i32.ne");
+    fail();
+  } else {
+    // What lies at the address may be the program's own work: descriptors are where the loader has put them.
+    const pushDistance = (): void => {
+      code.opIndex("local.get", 0);
+      code.op("i32.wrap_i64");
+      code.i32Const(link.programAddress);
+      code.op("i32.sub");
+    };
+    pushDistance();
+    code.i32Const(FUNC_SIZE - 1);
+    code.op("i32.and");
+    fail();
+    pushDistance();
+    code.op("i32.eqz");
+    code.op("i32.eqz");
+    pushDistance();
+    code.i32Const(PROG_SIZE);
+    code.op("i32.sub");
+    code.i32Const(link.programAddress);
+    code.memory("i32.load", 2, PROG_FUNCS_END);
+    code.i32Const(link.programAddress + PROG_SIZE);
+    code.op("i32.sub");
+    code.op("i32.ge_u");
+    code.op("i32.and");
+    fail();
+  }
   code.opIndex("local.get", 0);
   code.op("i32.wrap_i64");
   code.memory("i32.load", 2, FUNC_TABLE);

@@ -52,6 +52,7 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     checkDepth: functions.checkDepth,
     usesRegisterCalls,
     usesTable,
+    sandbox: input.sandbox !== undefined,
   });
   const resolverType = usesRegisterCalls
     ? types.index({ params: [TYPE_I64, TYPE_I32], results: [TYPE_I32] })
@@ -63,6 +64,8 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     hostFunction: (name) => imports.functionIndex("host", name),
     execGlobal: 0,
     fuelGlobal: 1,
+    roomGlobal: input.fuel === true ? 2 : 1,
+    sandbox: input.sandbox,
     functionType,
     resolver: imports.functionCount + count,
     codeAddress: input.codeAddress ?? 0,
@@ -168,7 +171,7 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
     let shape: Shape = shapeOf(blocks);
     if (!shape.reducible) shape = shapeOf(makeReducible(blocks));
     const facts = analyseFacts(shape, steps, context);
-    const demand = analyseDemand(shape, steps, argumentsOf, optimize);
+    const demand = analyseDemand(shape, steps, argumentsOf, optimize, input.sandbox !== undefined);
     // Of a function that ends in a tail call the result is another program's.
     const leaves = steps.some(({ lowering }) => lowering?.kind === "core" && lowering.calls === "tail");
     results.set(index, leaves ? 64 : facts.resultBits);

@@ -35,10 +35,11 @@ export function analyseDemand(
   steps: readonly Step[],
   argumentsOf: (functionIndex: number) => Demand,
   optimize: boolean,
+  sandboxed: boolean,
 ): DemandResult {
   const { blocks, predecessors } = shape;
   const result = { live: new Uint16Array(blocks.length), upper: new Uint16Array(blocks.length) };
-  const walker = new Walker(argumentsOf);
+  const walker = new Walker(argumentsOf, sandboxed);
   const pending = new Uint8Array(blocks.length).fill(1);
   if (!optimize) {
     // One round in which everything is asked for at the end of every block.
@@ -86,8 +87,12 @@ class Walker {
   upper = 0;
   readonly #argumentsOf: (functionIndex: number) => Demand;
 
-  constructor(argumentsOf: (functionIndex: number) => Demand) {
+  /** The core looks at all of r1 to r5 before helpers are called. */
+  readonly #sandboxed: boolean;
+
+  constructor(argumentsOf: (functionIndex: number) => Demand, sandboxed: boolean) {
     this.#argumentsOf = argumentsOf;
+    this.#sandboxed = sandboxed;
   }
 
   start(result: DemandResult, successors: readonly number[], everything: boolean): void {
@@ -157,7 +162,7 @@ class Walker {
         if (step.op === "cmpxchg") this.#use(step, 0, step.bytes === 8);
         return;
       case "packet":
-        this.#use(step, 6, false);
+        this.#use(step, 6, this.#sandboxed);
         if (step.op === "ind") this.#use(step, step.src, false);
         return;
       case "exit":
@@ -192,7 +197,7 @@ class Walker {
   #useHelperArguments(step: Step): void {
     const { lowering } = step;
     if (lowering?.kind === "core") {
-      lowering.args.forEach((type, index) => this.#use(step, index + 1, type === "u64"));
+      lowering.args.forEach((type, index) => this.#use(step, index + 1, type === "u64" || this.#sandboxed));
     } else if (lowering?.kind === "host") {
       for (let register = 1; register <= lowering.args; register++) this.#use(step, register, true);
     } else if (lowering?.kind === "array") {

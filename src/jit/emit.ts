@@ -1,5 +1,5 @@
 /** Emission of one function: the structured walk over its blocks, and the steps within them. */
-import { MAY_GOTO_LIMIT } from "../core/layout.ts";
+import { MAY_GOTO_LIMIT, RIGHT_READ } from "../core/layout.ts";
 import { emitAlu, emitByteOrder, emitCondition, emitSelect } from "./arithmetic.ts";
 import {
   type Linkage,
@@ -19,6 +19,7 @@ import { ANY, type FactsContext, type FactsResult, entryFacts, transfer } from "
 import { emitAtomic, emitLoad, emitStore, pushAddress, pushFetched } from "./memory.ts";
 import { type Placement, placeBlocks } from "./placement.ts";
 import { Registers } from "./registers.ts";
+import { Windows, emitArgumentCheck, emitPacketCheck } from "./sandbox.ts";
 import { type Step, clobbersArguments, definedRegister } from "./steps.ts";
 import { ByteWriter } from "./wasm.ts";
 
@@ -86,6 +87,7 @@ class FunctionEmitter {
       }
       if (countsEntry) emitFuelUse(registers, link, start);
     }
+    if (link.sandbox !== undefined) registers.windows = new Windows(this.#prepared.steps, registers);
     registers.beginFunction(entryFacts(this.#context.facts.optimize));
     registers.settle(0);
     this.#tasks.push({ kind: "node", node: 0 });
@@ -105,6 +107,7 @@ class FunctionEmitter {
     const { locals } = this.#registers;
     const head = new ByteWriter(128);
     if (locals.uses("base")) this.#registers.writeFrameStart(head);
+    this.#registers.windows?.forget(head);
     if (locals.uses("mayGoto")) {
       head.i32Const(MAY_GOTO_LIMIT);
       head.opIndex("local.set", locals.scratch("mayGoto"));
@@ -284,6 +287,7 @@ class FunctionEmitter {
       case "alu":
         emitAlu(registers, step);
         this.#finish(step, step.narrow ? "low" : "whole");
+        if (step.op === "mov" && step.register) registers.windows?.copy(code, step.dst, step.src);
         return;
       case "constant":
         // Of code that is not optimised; the facts imply it otherwise.
@@ -299,13 +303,13 @@ class FunctionEmitter {
         this.#finish(step, step.bytes === 8 ? "whole" : "low");
         return;
       case "load":
-        this.#finish(step, emitLoad(registers, step) ? "low" : "whole");
+        this.#finish(step, emitLoad(registers, step, this.#context.link) ? "low" : "whole");
         return;
       case "store":
-        emitStore(registers, step);
+        emitStore(registers, step, this.#context.link);
         return;
       case "atomic":
-        emitAtomic(registers, step);
+        emitAtomic(registers, step, this.#context.link);
         if (definedRegister(step) < 0) return;
         pushFetched(registers, step.wide);
         this.#finish(step, step.wide ? "whole" : "low");
@@ -342,6 +346,8 @@ class FunctionEmitter {
     if (clobbersArguments(step)) {
       for (let register = 1; register <= 5; register++) registers.forget(register);
     }
+    if (registers.windows !== undefined && clobbersArguments(step) && !this.#keepsWindows(step))
+      registers.windows.forget(this.#code);
     const defined = definedRegister(step);
     if (result === "none") {
       registers.forget(defined);
@@ -358,10 +364,26 @@ class FunctionEmitter {
     }
   }
 
+  /** Whether memory that the program could touch before a call lies there after it. */
+  #keepsWindows(step: Step): boolean {
+    if (step.kind === "packet") return true;
+    if (step.kind !== "helper") return false;
+    const { lowering } = step;
+    return (
+      lowering?.kind === "array" ||
+      lowering?.kind === "cpu" ||
+      this.#context.link.sandbox?.keeps(step.imm) === true
+    );
+  }
+
   #emitHelper(step: Step): void {
     const registers = this.#registers;
     const { link } = this.#context;
     const { lowering } = step;
+    if (link.sandbox?.checks(step.imm) === true && (lowering?.kind === "core" || lowering?.kind === "host")) {
+      const count = lowering.kind === "core" ? lowering.args.length : lowering.args;
+      emitArgumentCheck(registers, step.imm, count, step.slot, link);
+    }
     switch (lowering?.kind) {
       case "core":
         this.#finish(step, emitCoreCall(registers, step, lowering, link) ? "low" : "whole");
@@ -372,7 +394,8 @@ class FunctionEmitter {
         return;
       case "array":
         emitArrayLookup(registers, lowering.map, link, () => {
-          const offset = pushAddress(registers, 2, 0);
+          const access = { bytes: 4, right: RIGHT_READ, slot: step.slot, argument: 2 };
+          const offset = pushAddress(registers, 2, 0, access, link);
           this.#code.memory("i32.load", 2, offset);
         });
         this.#finish(step, "low");
@@ -391,6 +414,7 @@ class FunctionEmitter {
     const code = this.#code;
     const { link } = this.#context;
     const value = registers.locals.scratch("old64");
+    if (link.sandbox !== undefined) emitPacketCheck(registers, step.slot, link);
     registers.pushLow(6);
     if (step.op === "ind") {
       registers.pushLow(step.src);

@@ -39,12 +39,17 @@ const LD_ABS: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32], results: [TYP
 const HOST_HELPER: WasmType = { params: [TYPE_I32], results: [] };
 const CALL_HELPER: WasmType = { params: [TYPE_I32, TYPE_I32], results: [] };
 
+const CHECK_ACCESS: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
+const CHECK_CALL: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32], results: [] };
+const CHECK_PACKET_CONTEXT: WasmType = { params: [TYPE_I64, TYPE_I32], results: [] };
+
 export interface ImportNeeds {
   readonly stepsOf: readonly (readonly Step[])[];
   readonly fuel: boolean;
   readonly checkDepth: boolean;
   readonly usesRegisterCalls: boolean;
   readonly usesTable: boolean;
+  readonly sandbox: boolean;
 }
 
 /** Imports in a fixed order: memory, table, globals `exec` and `fuel`, then functions as the code first needs them. */
@@ -53,12 +58,21 @@ export class Imports {
   readonly #functions = new Map<string, number>();
   readonly #types: ModuleTypes;
 
-  constructor(types: ModuleTypes, { stepsOf, fuel, checkDepth, usesRegisterCalls, usesTable }: ImportNeeds) {
+  constructor(
+    types: ModuleTypes,
+    { stepsOf, fuel, checkDepth, usesRegisterCalls, usesTable, sandbox }: ImportNeeds,
+  ) {
     this.#types = types;
     this.#items.push({ kind: "memory", module: "env", name: "memory" });
     if (usesTable) this.#items.push({ kind: "table", module: "env", name: "table" });
     this.#items.push({ kind: "global", module: "core", name: "exec", valueType: TYPE_I32 });
     if (fuel) this.#items.push({ kind: "global", module: "core", name: "fuel", valueType: TYPE_I64 });
+    if (sandbox) {
+      this.#items.push({ kind: "global", module: "core", name: "window_room", valueType: TYPE_I32 });
+      this.#add("core", "check_access", CHECK_ACCESS);
+      this.#add("core", "check_call", CHECK_CALL);
+      this.#add("core", "check_packet_context", CHECK_PACKET_CONTEXT);
+    }
     if (fuel || checkDepth || usesRegisterCalls) this.#add("core", "fault", FAULT);
     if (usesRegisterCalls) this.#add("host", "call_helper", CALL_HELPER);
     for (const steps of stepsOf) {

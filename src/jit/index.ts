@@ -9,3 +9,4 @@ export type {
   HelperLowering,
   HostLowering,
 } from "./types.ts";
+export type { Sandbox } from "./sandbox.ts";

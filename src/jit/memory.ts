@@ -1,10 +1,12 @@
 /**
  * Emission of loads, stores and atomic operations. An address is the low half of a register plus the offset; that is
- * all: programs are verified, or live with reaching anything within their linear memory.
+ * all where programs are verified or trusted. Sandboxed ones are checked first (sandbox.ts).
  */
 import { FRAME_SIZE } from "../core/layout.ts";
 import { ANY, EXACT } from "./facts.ts";
+import type { Linkage } from "./calls.ts";
 import type { Registers } from "./registers.ts";
+import { type Access, isInFrame, pushChecked, rightOf } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
 import type { Opcode } from "./wasm.ts";
 
@@ -24,8 +26,18 @@ const STORES: Readonly<Record<number, Opcode>> = { 1: "i32.store8", 2: "i32.stor
  * at 2^32, unlike the interpreter, but only accesses that fail either way can tell: below FIRST_ADDRESS, where a sum
  * that wraps would lie, there is nothing.
  */
-export function pushAddress(registers: Registers, register: number, offset: number): number {
+export function pushAddress(
+  registers: Registers,
+  register: number,
+  offset: number,
+  access: Access,
+  link: Linkage,
+): number {
   const { facts, code } = registers;
+  if (link.sandbox !== undefined && !isInFrame(registers, register, offset, access.bytes)) {
+    pushChecked(registers, register, offset, access, link);
+    return 0;
+  }
   if (facts.kind[register] === EXACT) {
     code.i32Const((facts.low[register] as number) + offset);
     return 0;
@@ -44,6 +56,10 @@ export function pushAddress(registers: Registers, register: number, offset: numb
   return 0;
 }
 
+function accessOf(step: Step): Access {
+  return { bytes: step.bytes, right: rightOf(step), slot: step.slot };
+}
+
 function pushValue(registers: Registers, step: Step): void {
   const { code } = registers;
   if (step.bytes === 8) {
@@ -57,9 +73,9 @@ function pushValue(registers: Registers, step: Step): void {
 }
 
 /** Leaves an i32 for values of up to 32 bits and where the upper half is of no interest, else an i64. True for i32. */
-export function emitLoad(registers: Registers, step: Step): boolean {
+export function emitLoad(registers: Registers, step: Step, link: Linkage): boolean {
   const { code } = registers;
-  const offset = pushAddress(registers, step.src, step.offset);
+  const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);
   const align = ALIGNMENTS[step.bytes] as number;
   const names = LOADS[step.bytes];
   if (names === undefined) {
@@ -72,8 +88,8 @@ export function emitLoad(registers: Registers, step: Step): boolean {
   return low;
 }
 
-export function emitStore(registers: Registers, step: Step): void {
-  const offset = pushAddress(registers, step.dst, step.offset);
+export function emitStore(registers: Registers, step: Step, link: Linkage): void {
+  const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
   pushValue(registers, step);
   registers.code.memory(STORES[step.bytes] ?? "i64.store", ALIGNMENTS[step.bytes] as number, offset);
 }
@@ -85,7 +101,7 @@ export function emitStore(registers: Registers, step: Step): void {
  *
  * An operation that fetches leaves the old value in the local "old32" or "old64".
  */
-export function emitAtomic(registers: Registers, step: Step): void {
+export function emitAtomic(registers: Registers, step: Step, link: Linkage): void {
   const { code, locals } = registers;
   const { wide } = step;
   const load: Opcode = wide ? "i64.load" : "i32.load";
@@ -98,7 +114,7 @@ export function emitAtomic(registers: Registers, step: Step): void {
     else registers.pushLow(register);
   };
 
-  const offset = pushAddress(registers, step.dst, step.offset);
+  const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
   code.opIndex("local.tee", address);
   code.opIndex("local.get", address);
   code.memory(load, align, offset);

@@ -11,6 +11,7 @@ import { FRAME_POINTER, REGISTER_COUNT } from "../isa/index.ts";
 import { FRAME_SIZE } from "../core/layout.ts";
 import type { DemandResult } from "./demand.ts";
 import { ANY, type BlockFacts, EXACT, Facts } from "./facts.ts";
+import type { Windows } from "./sandbox.ts";
 import { type ByteWriter, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 /** Locals that hold no register. */
@@ -22,6 +23,7 @@ export type Scratch =
   | "exec"
   | "stack"
   | "address"
+  | "checked"
   | "old32"
   | "old64";
 
@@ -33,6 +35,7 @@ const SCRATCH_TYPES: Readonly<Record<Scratch, number>> = {
   exec: TYPE_I32,
   stack: TYPE_I32,
   address: TYPE_I32,
+  checked: TYPE_I32,
   old32: TYPE_I32,
   old64: TYPE_I64,
 };
@@ -67,6 +70,13 @@ export class Locals {
     return this.#low[register] as number;
   }
 
+  /** Two i32 locals, one after the other; the index of the first. */
+  pair(): number {
+    const first = this.#add(TYPE_I32);
+    this.#add(TYPE_I32);
+    return first;
+  }
+
   scratch(name: Scratch): number {
     let index = this.#scratch.get(name);
     if (index === undefined) {
@@ -85,6 +95,8 @@ export class Registers {
   readonly facts: Facts = new Facts();
   readonly locals: Locals = new Locals();
   readonly code: ByteWriter;
+  /** Of sandboxed programs. */
+  windows: Windows | undefined;
   readonly #entries: BlockFacts;
   readonly #demand: DemandResult;
   /** Masks of the registers whose i64 and i32 locals are up to date. */

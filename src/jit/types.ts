@@ -1,6 +1,7 @@
 /** What goes into the compiler and what comes out. */
 import type { CoreHelper } from "../core/helpers.ts";
 import type { Instruction } from "../isa/index.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 /** A helper of core.wasm: a row of CORE_HELPERS. */
 export interface CoreLowering extends CoreHelper {
@@ -54,6 +55,8 @@ export interface CompileInput {
   readonly optimize?: boolean;
   /** Count rounds of loops and calls, and stop the program when `core.fuel` is used up. Default false. */
   readonly fuel?: boolean;
+  /** Check every access and every helper's arguments: the program is not verified. It should count fuel too. */
+  readonly sandbox?: Sandbox;
   /** Address of the first instruction in linear memory: faults name the instruction by it. Default 0. */
   readonly codeAddress?: number;
   /** Address of the program's descriptor, for programs that make tail calls. Default 0. */

@@ -1,6 +1,7 @@
 /** Programs in a machine's memory: their instructions for the interpreter, their functions in the table for the JIT. */
 import type { CoreExports } from "../core/index.ts";
 import {
+  CONTRACT_KEEPS_BIT,
   FUNC_CODE,
   FUNC_PROG,
   FUNC_SIZE,
@@ -9,6 +10,7 @@ import {
   PROG_CODE_END,
   PROG_CONTRACTS,
   PROG_CONTRACTS_COUNT,
+  PROG_FUNCS_END,
   PROG_ID,
   PROG_SAFETY,
   PROG_SIZE,
@@ -17,7 +19,7 @@ import {
 import { BpfError } from "../errors.ts";
 import { type Instruction, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
-import { compileProgram } from "../jit/index.ts";
+import { type Sandbox, compileProgram } from "../jit/index.ts";
 import { PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
 import { helperContracts } from "./helpers/contracts.ts";
@@ -36,6 +38,8 @@ interface Installed {
   /** Address of its first instruction. */
   readonly code: number;
   readonly safety: Safety;
+  /** Addresses of the maps that its instructions name. */
+  readonly held: ReadonlySet<number>;
   /** Descriptors of functions whose address is taken, by first slot; the program's own for slot 0. */
   readonly functions: ReadonlyMap<number, number>;
   compilation?: Compilation;
@@ -70,19 +74,19 @@ export class CodeSpace {
   install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety): number {
     const { memory, core } = this.#host;
     const what = `program '${image.name}'`;
-    const descriptor = memory.alloc(PROG_SIZE, what);
+    // Descriptors of functions follow the program's without gaps, so that pointers to them can be told from others.
+    const targets = functionTargets(image);
+    const descriptor = memory.alloc(PROG_SIZE + FUNC_SIZE * targets.length, what, FUNC_SIZE);
+    memory.setU32(descriptor + PROG_FUNCS_END, descriptor + PROG_SIZE + FUNC_SIZE * targets.length);
     const size = image.instructions.length * SLOT_SIZE;
     const code = memory.alloc(size, what);
     const functions = new Map([[0, descriptor]]);
-    const functionAt = (slot: number): number => {
-      const known = functions.get(slot);
-      if (known !== undefined) return known;
-      const address = memory.alloc(FUNC_SIZE, what);
+    targets.forEach((slot, index) => {
+      const address = descriptor + PROG_SIZE + FUNC_SIZE * index;
       this.#describe(address, code + slot * SLOT_SIZE, descriptor);
       functions.set(slot, address);
-      return address;
-    };
-    const instructions = resolve(image, maps, functionAt);
+    });
+    const instructions = resolve(image, maps, (slot) => functions.get(slot) as number);
     memory.write(code, encodeInstructions(instructions));
     this.#describe(descriptor, code, descriptor);
     memory.setU32(descriptor + PROG_TYPE, PROGRAM_TYPES.find(({ name }) => name === image.type)?.id ?? 0);
@@ -93,11 +97,14 @@ export class CodeSpace {
     const contracts = this.#contractsOf(image.type);
     memory.setU32(descriptor + PROG_CONTRACTS, contracts.address);
     memory.setU32(descriptor + PROG_CONTRACTS_COUNT, contracts.table.length);
+    const held = new Set<number>();
     for (const reference of image.references.values()) {
       const map = reference.kind === "extern" ? undefined : maps[reference.map];
-      if (map !== undefined) core.grant(descriptor, map.address);
+      if (map === undefined) continue;
+      core.grant(descriptor, map.address);
+      held.add(map.address);
     }
-    this.#programs.set(descriptor, { image, instructions, code, functions, safety });
+    this.#programs.set(descriptor, { image, instructions, code, functions, safety, held });
     return descriptor;
   }
 
@@ -140,18 +147,22 @@ export class CodeSpace {
     }
   }
 
-  #compile(descriptor: number, { image, instructions, functions, code, safety }: Installed): Compilation {
+  #compile(
+    descriptor: number,
+    { image, instructions, functions, code, safety, held }: Installed,
+  ): Compilation {
     const { memory, core, table, helpers } = this.#host;
-    if (safety === "sandbox")
-      throw new BpfError("unsupported", `program '${image.name}': sandboxed programs need the interpreter`);
     const start = performance.now();
     const compiled = compileProgram({
       instructions,
       functions: image.functions,
       helper: (id) =>
         poisonedSlot(id) === undefined ? helpers.lower(id) : { kind: "host", name: `poison_${id}`, args: 0 },
-      arrayMap: (address) => this.#host.mapAt(address)?.arrayLayout,
-      fuel: this.#host.fuel,
+      // A sandboxed program may name any number: only maps that it holds are looked up in place.
+      arrayMap: (address) =>
+        safety !== "sandbox" || held.has(address) ? this.#host.mapAt(address)?.arrayLayout : undefined,
+      fuel: safety === "sandbox" || this.#host.fuel,
+      ...(safety === "sandbox" ? { sandbox: sandboxOf(this.#contractsOf(image.type).table) } : {}),
       optimize: this.#host.optimize,
       codeAddress: code,
       programAddress: descriptor,
@@ -206,6 +217,26 @@ export class CodeSpace {
     const slot = (address - installed.code) / SLOT_SIZE;
     return Number.isInteger(slot) && slot >= 0 && slot < installed.instructions.length ? slot : undefined;
   }
+}
+
+/** What the compiler checks for, from the contracts of helpers. */
+function sandboxOf(contracts: BigUint64Array): Sandbox {
+  const keeps = 1n << BigInt(CONTRACT_KEEPS_BIT);
+  return {
+    checks: (helper) => ((contracts[helper] ?? 0n) & (keeps - 1n)) !== 0n,
+    keeps: (helper) => ((contracts[helper] ?? 0n) & keeps) !== 0n,
+  };
+}
+
+/** First slots of the functions whose address the program takes, but for the main function's. */
+function functionTargets(image: ProgramImage): number[] {
+  const slots = new Set<number>();
+  image.instructions.forEach((instruction, slot) => {
+    const semantics = rowOf(instruction)?.semantics;
+    if (semantics?.kind === "lddw" && semantics.value === "func") slots.add(slot + 1 + instruction.imm);
+  });
+  slots.delete(0);
+  return [...slots];
 }
 
 /** The instructions with the addresses of maps, map values and functions in their `lddw` pairs. */

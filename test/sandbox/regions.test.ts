@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { assemble } from "../../src/asm/index.ts";
 import { Machine, type Program } from "../../src/machine/index.ts";
 
-const ENGINES = ["interpreter"] as const;
+const ENGINES = ["interpreter", "jit"] as const;
 
 interface World {
   readonly machine: Machine;

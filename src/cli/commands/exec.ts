@@ -45,6 +45,7 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
   if (memory.length > 0) {
     address = machine.memory.alloc(memory.length, "memory");
     machine.memory.write(address, memory);
+    machine.regions.add({ kind: "memory", label: "memory", address, size: memory.length });
   }
   const result = program.call(address, memory.length);
   terminal.line(

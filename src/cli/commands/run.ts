@@ -118,6 +118,7 @@ async function run(invocation: Invocation): Promise<number> {
       program: { name: chosen.name, type: chosen.type, section: chosen.section },
       engine,
       verified: program.verified,
+      safety: program.safety,
       ...(compilation === undefined
         ? {}
         : { compile: { ms: compilation.ms, bytes: compilation.module.length } }),

@@ -1,6 +1,6 @@
 /** What `skep run` found, as text. */
 import { type Hook, returnName } from "../../hooks/index.ts";
-import type { Engine } from "../../machine/index.ts";
+import type { Engine, Safety } from "../../machine/index.ts";
 import type { Invocation } from "../command.ts";
 import { type MapReport, renderMaps } from "../maps.ts";
 import { type Terminal, count, duration, table } from "../terminal.ts";
@@ -18,6 +18,7 @@ export interface RunReport {
   readonly program: { readonly name: string; readonly section: string };
   readonly engine: Engine;
   readonly verified: boolean;
+  readonly safety: Safety;
   readonly compile?: { readonly ms: number; readonly bytes: number };
   readonly packets: number;
   readonly bytes: number;
@@ -46,7 +47,9 @@ export function showRun(
       ? ""
       : `, compiled in ${duration(report.compile.ms)} to ${count(report.compile.bytes)}B of WebAssembly`;
   line(`engine: ${report.engine}${compiled}`);
-  if (!report.verified)
+  if (report.safety === "sandbox")
+    line("sandboxed: no verifier has proved this program safe; every access is checked");
+  else if (!report.verified)
     line(
       style("yellow", "unverified: no verifier has proved this program safe; only its structure is checked"),
     );

@@ -31,7 +31,9 @@ import {
   MAY_GOTO_LIMIT,
   PROG_CODE,
   PROG_CODE_END,
+  PROG_FUNCS_END,
   PROG_SAFETY,
+  PROG_SIZE,
   SAFETY_SANDBOX,
   STACK_SIZE,
 } from "../../layout";
@@ -107,6 +109,11 @@ export function handOverStack(state: u32, prog: u32, frame: u32): void {
   forgetWindows(state);
 }
 
+/** Calls leave nothing in r1 to r5 (RFC 9669, section 2.2). No verified program would see it. */
+export function forgetArguments(state: u32): void {
+  memory.fill(state + R1, 0, R6 - R1);
+}
+
 /** The record of a caller whose frame ends at an address. */
 export function recordOf(state: u32, frame: u32): u32 {
   return state + EXEC_FRAMES + ((load<u32>(state, EXEC_STACK_END) - frame) / FRAME_SIZE) * FRAME_RECORD;
@@ -140,7 +147,12 @@ export function enter(state: u32, returnTo: u32): bool {
   store<u32>(state, depth + 1, EXEC_DEPTH);
   store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
   store<u64>(state, frame - FRAME_SIZE, R10);
-  if (isSandboxed(state)) forgetWindows(state);
+  if (isSandboxed(state)) {
+    forgetWindows(state);
+    // As in compiled code, where registers are locals: a function does not see what its caller had in them.
+    store<u64>(state, 0);
+    memory.fill(state + R6, 0, R10 - R6);
+  }
   return true;
 }
 
@@ -152,7 +164,10 @@ export function leave(state: u32): u32 {
   store<u32>(state, load<u32>(record, FRAME_RECORD_PROG), EXEC_PROG);
   store<u32>(state, load<u32>(record, FRAME_RECORD_STACK), EXEC_STACK);
   const callback = load<u32>(record, FRAME_RECORD_CALLBACK);
-  if (isSandboxed(state)) forgetWindows(state);
+  if (isSandboxed(state)) {
+    forgetWindows(state);
+    forgetArguments(state);
+  }
   if (callback != 0 && nextRound(state, record)) return callback;
   copyRegisters(state + R6, record);
   store<u32>(state, load<u32>(record, FRAME_RECORD_MAY_GOTO), EXEC_MAY_GOTO);
@@ -168,6 +183,11 @@ export function leave(state: u32): u32 {
 export function functionAt(value: u64, state: u32): u32 {
   if (value > (u64(memory.size()) << 16) - FUNC_SIZE) return 0;
   const prog = load<u32>(state, EXEC_PROG);
+  // What lies at the address may be a sandboxed program's own work: descriptors are where the loader has put them.
+  if (isSandboxed(state) && u32(value) != prog) {
+    const at = u32(value) - prog - PROG_SIZE;
+    if (at >= load<u32>(prog, PROG_FUNCS_END) - prog - PROG_SIZE || at % FUNC_SIZE != 0) return 0;
+  }
   if (load<u32>(u32(value), FUNC_PROG) != prog) return 0;
   const code = load<u32>(u32(value), FUNC_CODE);
   return code >= load<u32>(prog, PROG_CODE) && code < load<u32>(prog, PROG_CODE_END) && (code & 7) == 0

@@ -40,7 +40,7 @@ import {
 } from "./arithmetic";
 import { atomic16, atomic32, atomic64, atomic8 } from "./atomics";
 import { callHelper, isReplaced, runsCoreHelpers } from "./calls";
-import { enter, functionAt, isSandboxed, leave } from "./frames";
+import { enter, forgetArguments, functionAt, isSandboxed, leave } from "./frames";
 import { move32, move64 } from "./moves";
 import { ld_abs } from "./packet";
 import { isTransfer, transfer } from "./transfers";
@@ -101,6 +101,7 @@ function call<S>(id: i32, state: u32, pc: u32, count: u64): void {
     check_call(id, load<u32>(state, R10), pc);
     callHelper(id, state, count, pc);
     if (!keepsWindows(state, id)) forgetWindows(state);
+    forgetArguments(state);
   } else {
     callHelper(id, state, count, pc);
   }
@@ -541,6 +542,7 @@ function slice<S>(state: u32, budget: u64): i32 {
         const base = opcode >= op.LDINDW ? load<i32>(src(state, word)) : 0;
         const size = (opcode & 0x18) == 0 ? 4 : (opcode & 0x18) == 8 ? 2 : 1;
         const value = ld_abs(load<u32>(state, R6), base + imm32(pc), size);
+        if (sizeof<S>() == SANDBOXED) forgetArguments(state);
         if (value >= 0) {
           store<i64>(state, value);
           break;
@@ -576,6 +578,8 @@ function slice<S>(state: u32, budget: u64): i32 {
             if (next == 0) return pause(state, pc, total - left, STATUS_FAULT);
             if (isSandboxed(state) != (sizeof<S>() == SANDBOXED))
               return pause(state, next, total - left + 1, STATUS_OTHER_SAFETY);
+            // A call that failed goes on behind itself.
+            if (sizeof<S>() == SANDBOXED && next == pc + 8) forgetArguments(state);
             pc = next - 8;
           } else {
             call<S>(id, state, pc, total - left);
@@ -587,7 +591,10 @@ function slice<S>(state: u32, budget: u64): i32 {
           store<u64>(state, total - left, EXEC_COUNT);
           store<u32>(state, pc, EXEC_PC);
           call_kfunc(imm32(pc), state);
-          if (sizeof<S>() == SANDBOXED) forgetWindows(state);
+          if (sizeof<S>() == SANDBOXED) {
+            forgetWindows(state);
+            forgetArguments(state);
+          }
         } else {
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         }

@@ -43,13 +43,14 @@ export function refuse(state: u32, frame: u32, address: u32, size: u32, right: i
 
 /**
  * For compiled code: `shape` holds the bytes of the access, the right in bits 8 to 15, the bytes of the function's widest
- * access in bits 16 to 23. Gives the first byte of the window, for later accesses, and sets `window_room`.
+ * access in bits 16 to 23, above them the register of a helper's argument or 0. Gives the first byte of the window, for later accesses, and sets `window_room`.
  */
 export function check_access(address: u32, shape: u32, frame: u32, pc: u32): u32 {
   const size = shape & 0xff;
   const right = (shape >> 8) & 0xff;
-  const widest = shape >> 16;
-  if (!isAllowed(exec, frame, address, size, right)) refuse(exec, frame, address, size, right, pc);
+  const widest = (shape >> 16) & 0xff;
+  if (!isAllowed(exec, frame, address, size, right))
+    refuse(exec, frame, address, size, right | ((shape >> 24) << 8), pc);
   if (windowSize < widest || !isShareable(right)) {
     window_room = 0;
     return NOWHERE;
