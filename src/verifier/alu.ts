@@ -15,13 +15,22 @@ import {
   constantParts,
   fits,
   isConstant,
+  isConstant32,
+  lowBits,
   move32,
   signExtend,
   signExtendTo32,
   width,
 } from "./scalar/index.ts";
 import { assignScalarId } from "./stack.ts";
-import { BPF_ADD_CONST64, DEF_NOT_SUBREG, type RegisterState, copyRegister } from "./state.ts";
+import {
+  BPF_ADD_CONST,
+  BPF_ADD_CONST32,
+  BPF_ADD_CONST64,
+  DEF_NOT_SUBREG,
+  type RegisterState,
+  copyRegister,
+} from "./state.ts";
 
 const ADD = 0x00;
 const SUB = 0x10;
@@ -192,9 +201,10 @@ function adjust(
       return adjustPointer(env, instruction, dst, immediate);
     }
   }
+  const is32Wide = fits(dst.scalar, 32);
   if (!isComputable(operation, is64, value)) markUnknown(dst);
   else dst.scalar = alu(operation, is64, dst.scalar, value);
-  linkAfterAddition(dst, operation, is64, value);
+  linkAfterAddition(dst, operation, is64, value, is32Wide);
 }
 
 /** Divisions, and shifts by what is no constant in range, give an unknown number: all marks of the register go too. */
@@ -210,17 +220,29 @@ function isShiftConstant(is64: boolean, value: number): boolean {
 }
 
 /**
- * A copy of a number plus a constant stays linked to the number: what a comparison tells of one holds for the other, shifted.
- * Only the first addition can be remembered.
+ * A copy of a number plus or minus a constant stays linked to the number: what a comparison tells of one holds for the other,
+ * shifted. Only the first addition can be remembered, and a 32-bit one only of a number that had no upper half.
  */
-function linkAfterAddition(dst: RegisterState, operation: number, is64: boolean, value: number): void {
-  if (operation === ADD && is64 && dst.id !== 0 && isConstant(value)) {
-    const delta = constantNumber(value);
-    if ((dst.id & BPF_ADD_CONST64) !== 0 || delta < 0 || delta > 0x7fffffff) {
+function linkAfterAddition(
+  dst: RegisterState,
+  operation: number,
+  is64: boolean,
+  value: number,
+  wasNarrow: boolean,
+): void {
+  const constantOperand = is64 ? isConstant(value) : isConstant32(value);
+  if ((operation === ADD || operation === SUB) && dst.id !== 0 && constantOperand) {
+    const number = is64 ? constantNumber(value) : lowBits(value);
+    const delta = operation === SUB ? -number : number;
+    if (
+      (is64 ? number < -0x80000000 || number > 0x7fffffff : !wasNarrow) ||
+      (operation === SUB && number === -0x80000000) ||
+      (dst.id & BPF_ADD_CONST) !== 0
+    ) {
       dst.off = 0;
       dst.id = 0;
     } else {
-      dst.id = (dst.id | BPF_ADD_CONST64) >>> 0;
+      dst.id = (dst.id | (is64 ? BPF_ADD_CONST64 : BPF_ADD_CONST32)) >>> 0;
       dst.off = delta;
     }
     return;

@@ -6,7 +6,8 @@
 import { matchPacketPointers, packetBranchTaken } from "./access/packet.ts";
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import { checkSanity } from "./bounds.ts";
-import type { Environment } from "./environment.ts";
+import type { Environment, InstructionAux } from "./environment.ts";
+import { frameIndex } from "./equal.ts";
 import { DST_IS_STACK, LINKED_MAX, SRC_IS_STACK, linkedEntry, pushHistory } from "./history.ts";
 import { findPreviousEntry, widenImpreciseScalars } from "./loops.ts";
 import { pushPath } from "./paths.ts";
@@ -37,7 +38,8 @@ import {
   refinedOther,
 } from "./scalar/index.ts";
 import {
-  BPF_ADD_CONST64,
+  BPF_ADD_CONST,
+  BPF_ADD_CONST32,
   type FunctionState,
   type RegisterState,
   type VerifierState,
@@ -130,10 +132,10 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
     return;
   }
   const linked: number[] = [];
-  if (fromRegister && src.type === SCALAR_VALUE && src.id !== 0) collectLinked(state, src.id, linked);
-  if (dst.type === SCALAR_VALUE && dst.id !== 0) collectLinked(state, dst.id, linked);
+  if (fromRegister && src.type === SCALAR_VALUE && src.id !== 0) collectLinked(env, state, src.id, linked);
+  if (dst.type === SCALAR_VALUE && dst.id !== 0) collectLinked(env, state, dst.id, linked);
   if (linked.length > 1) pushHistory(env, 0, linked);
-  const other = pushPath(env, env.index + offset + 1, env.index);
+  const other = pushPath(env, env.index + offset + 1, env.index, "EFAULT");
   const otherRegisters = (other.frames[other.frames.length - 1] as FunctionState).registers;
   const otherDst = otherRegisters[dstno] as RegisterState;
   const otherSrc = fromRegister ? (otherRegisters[srcno] as RegisterState) : undefined;
@@ -179,23 +181,25 @@ function checkMayGoto(env: Environment, { opcode, src, dst, imm, offset }: Instr
   }
   const { index, state } = env;
   const previous = findPreviousEntry(env, state.parent, index);
-  const queued = pushPath(env, index + 1, index);
+  const queued = pushPath(env, index + 1, index, "ENOMEM");
   queued.mayGotoDepth++;
   if (previous !== undefined) widenImpreciseScalars(env, previous, queued);
   env.index += offset;
 }
 
-/** All numbers that share an id; those beyond the limit lose it (collect_linked_regs). */
-function collectLinked(state: VerifierState, linkedId: number, linked: number[]): void {
-  const id = (linkedId & ~BPF_ADD_CONST64) >>> 0;
+/** All numbers that share an id and may still be read; those beyond the limit lose it (collect_linked_regs). */
+function collectLinked(env: Environment, state: VerifierState, linkedId: number, linked: number[]): void {
+  const id = linkedId & ~BPF_ADD_CONST;
   const add = (reg: RegisterState, entry: number): void => {
-    if (reg.type !== SCALAR_VALUE || (reg.id & ~BPF_ADD_CONST64) >>> 0 !== id) return;
+    if (reg.type !== SCALAR_VALUE || (reg.id & ~BPF_ADD_CONST) !== id) return;
     if (linked.length < LINKED_MAX) linked.push(entry);
     else reg.id = 0;
   };
   for (let frameno = state.frames.length - 1; frameno >= 0; frameno--) {
     const frame = state.frames[frameno] as FunctionState;
+    const { liveRegisters } = env.aux[frameIndex(state, frameno)] as InstructionAux;
     for (let regno = 0; regno < 10; regno++) {
+      if (((liveRegisters >> regno) & 1) === 0) continue;
       add(frame.registers[regno] as RegisterState, linkedEntry(frameno, regno, true));
     }
     for (let number = 0; number < frame.stack.length; number++) {
@@ -212,21 +216,22 @@ function syncLinked(state: VerifierState, known: RegisterState, linked: readonly
     const number = (entry >> 3) & 63;
     const reg = (entry & 512) !== 0 ? frame.registers[number] : frame.stack[number]?.spilled;
     if (reg === undefined || reg.type !== SCALAR_VALUE || reg === known) continue;
-    if ((reg.id & ~BPF_ADD_CONST64) >>> 0 !== (known.id & ~BPF_ADD_CONST64) >>> 0) continue;
-    const { subregDef } = reg;
-    if (((reg.id | known.id) & BPF_ADD_CONST64) === 0 || reg.off === known.off) {
+    if ((reg.id & ~BPF_ADD_CONST) !== (known.id & ~BPF_ADD_CONST)) continue;
+    // A 32-bit distance says nothing of a 64-bit one.
+    if (((reg.id ^ known.id) & BPF_ADD_CONST) === (BPF_ADD_CONST | 0)) continue;
+    const { subregDef, off, id } = reg;
+    if (((reg.id | known.id) & BPF_ADD_CONST) === 0 || off === known.off) {
       copyRegister(reg, known);
       reg.subregDef = subregDef;
-      continue;
+    } else {
+      const narrow = ((id | known.id) & BPF_ADD_CONST32) !== 0;
+      const delta = off - known.off;
+      copyRegister(reg, known);
+      reg.off = off;
+      reg.id = id;
+      reg.subregDef = subregDef;
+      reg.scalar = addDelta(reg.scalar, delta, narrow);
     }
-    const { off, id } = reg;
-    const delta = (off - known.off) | 0;
-    copyRegister(reg, known);
-    reg.off = off;
-    reg.id = known.id;
-    void id;
-    reg.subregDef = subregDef;
-    reg.scalar = addDelta(reg.scalar, delta);
   }
 }
 

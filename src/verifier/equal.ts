@@ -21,7 +21,7 @@ import {
 } from "./register-types.ts";
 import { within } from "./scalar/index.ts";
 import {
-  BPF_ADD_CONST64,
+  BPF_ADD_CONST,
   type FunctionState,
   REGISTERS,
   REG_SIZE,
@@ -56,9 +56,9 @@ function checkIds(env: Environment, old: number, current: number): boolean {
   return true;
 }
 
-/** As {@link checkIds}; a number without an id is linked with nothing, which is as good as an id of its own. */
+/** An old number that was linked with nothing asks nothing; a current one without id is linked with nothing else. */
 function checkScalarIds(env: Environment, old: number, current: number): boolean {
-  return checkIds(env, old === 0 ? ++env.temporaryId : old, current === 0 ? ++env.temporaryId : current);
+  return old === 0 || checkIds(env, old, current === 0 ? ++env.temporaryId : current);
 }
 
 export function resetIds(env: Environment): void {
@@ -107,9 +107,9 @@ function registerSafe(env: Environment, old: RegisterState, current: RegisterSta
   switch (baseType(old.type)) {
     case SCALAR_VALUE:
       if (!old.precise && exact === NOT_EXACT) return true;
-      if (((old.id ^ current.id) & BPF_ADD_CONST64) !== 0) return false;
-      if ((old.id & BPF_ADD_CONST64) !== 0 && old.off !== current.off) return false;
-      return within(old.scalar, current.scalar) && checkScalarIds(env, old.id, current.id);
+      if (old.id !== 0 && ((old.id ^ current.id) & BPF_ADD_CONST) !== 0) return false;
+      if ((old.id & BPF_ADD_CONST) !== 0 && old.off !== current.off) return false;
+      return checkScalarIds(env, old.id, current.id) && within(old.scalar, current.scalar);
     case PTR_TO_MAP_KEY:
     case PTR_TO_MAP_VALUE:
     case PTR_TO_MEM:

@@ -5,13 +5,21 @@ import { VerifierState, copyState } from "./state.ts";
 /** BPF_COMPLEXITY_LIMIT_JMP_SEQ. */
 const MAX_PENDING = 8192;
 
-/** Keeps a copy of the current state for later; `index` is where it goes on, `previous` where it came from. */
-export function pushPath(env: Environment, index: number, previous: number): VerifierState {
+/**
+ * Keeps a copy of the current state for later; `index` is where it goes on, `previous` where it came from. `errno` is the
+ * kernel's answer if too many wait.
+ */
+export function pushPath(
+  env: Environment,
+  index: number,
+  previous: number,
+  errno: "EFAULT" | "ENOMEM",
+): VerifierState {
   const state = new VerifierState();
   copyState(state, env.state);
   env.pending.push({ state, index, previous, logPosition: env.log.position });
   if (env.pending.length > MAX_PENDING) {
-    throw env.reject("E2BIG", `The sequence of ${env.pending.length} jumps is too complex.`);
+    throw env.reject(errno, `The sequence of ${env.pending.length} jumps is too complex.`);
   }
   if (state.parent !== undefined) state.parent.branches++;
   return state;

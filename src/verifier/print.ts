@@ -20,8 +20,7 @@ import {
 } from "./register-types.ts";
 import { hexText, isConstant, isUnknownBits, partsOf, tnumText } from "./scalar/index.ts";
 import {
-  BPF_ADD_CONST32,
-  BPF_ADD_CONST64,
+  BPF_ADD_CONST,
   type FunctionState,
   REG_SIZE,
   type RegisterState,
@@ -104,10 +103,9 @@ export function registerText(frame: FunctionState, reg: RegisterState): string {
   const base = baseType(type);
   if (base === PTR_TO_BTF_ID && reg.btf !== undefined) text += typeNameOf(reg);
   const parts: string[] = [];
-  const linked = BPF_ADD_CONST64 | BPF_ADD_CONST32;
   if (reg.id !== 0) {
-    const delta = (reg.id & linked) === 0 ? "" : reg.off < 0 ? String(reg.off) : `+${reg.off}`;
-    parts.push(`id=${reg.id & ~linked}${delta}`);
+    const delta = (reg.id & BPF_ADD_CONST) === 0 ? "" : reg.off < 0 ? String(reg.off) : `+${reg.off}`;
+    parts.push(`id=${reg.id & ~BPF_ADD_CONST}${delta}`);
   }
   if (reg.refObjId !== 0) parts.push(`ref_obj_id=${reg.refObjId}`);
   if ((type & NON_OWN_REF) !== 0) parts.push("non_own_ref");

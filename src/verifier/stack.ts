@@ -36,7 +36,7 @@ import {
 import { isNull, markConstantZero, markUnknown, scratchSlot } from "./registers.ts";
 import { constant, constantNumber, isConstant, isZero, smax, smin, tnumText, width } from "./scalar/index.ts";
 import {
-  BPF_ADD_CONST64,
+  BPF_ADD_CONST,
   type FunctionState,
   MAX_BPF_STACK,
   REG_SIZE,
@@ -165,7 +165,7 @@ export function checkStackAccess(env: Environment, access: MemoryAccess): void {
 /** A number that will be copied gets an id, so that what is learnt of one copy holds for all (assign_scalar_id_before_mov). */
 export function assignScalarId(env: Environment, reg: RegisterState): void {
   if (reg.type !== SCALAR_VALUE) return;
-  if ((reg.id & BPF_ADD_CONST64) !== 0) {
+  if ((reg.id & BPF_ADD_CONST) !== 0) {
     reg.id = 0;
     reg.off = 0;
   }

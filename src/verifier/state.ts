@@ -16,9 +16,10 @@ export const MAX_BPF_STACK = 512;
 export const REG_SIZE = 8;
 export const REGISTERS = 11;
 
-/** Set in `id` of a scalar that is a linked one plus the constant `off`. */
+/** Set in `id` of a scalar that is a linked one plus the constant `off`, by a 64-bit or a 32-bit addition. */
 export const BPF_ADD_CONST64 = 0x80000000;
 export const BPF_ADD_CONST32 = 0x40000000;
+export const BPF_ADD_CONST: number = BPF_ADD_CONST64 + BPF_ADD_CONST32;
 
 /** `subregDef` of a register whose upper half nobody defined by a 32-bit instruction. */
 export const DEF_NOT_SUBREG = 0;

@@ -205,7 +205,7 @@ export function pushCallback(env: Environment, number: number, set: SetCalleeSta
   if (failure?.errno === "EFAULT") throw env.reject("EFAULT");
   subprogram.isCallback = true;
   const caller = env.frame;
-  const state = pushPath(env, subprogram.start, env.index);
+  const state = pushPath(env, subprogram.start, env.index, "ENOMEM");
   enterFrame(env, state, number, env.index, set);
   state.callbackUnrollDepth++;
   (state.frames[state.frames.length - 2] as FunctionState).callbackDepth++;

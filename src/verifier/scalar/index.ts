@@ -26,7 +26,7 @@ interface ScalarExports {
   signExtendTo32(a: number, size: number): number;
   truncate(a: number, size: number): number;
   byteSwap(a: number, size: number, swap: number): number;
-  addDelta(a: number, delta: number): number;
+  addDelta(a: number, delta: number, narrow: number): number;
   branchTaken(op: number, is32: number, a: number, b: number): number;
   refine(op: number, is32: number, negate: number, a: number, b: number): number;
   refineSame(op: number, is32: number, negate: number, a: number): number;
@@ -131,9 +131,9 @@ export function byteSwap(a: number, size: number, swap: boolean): number {
   return wasm.byteSwap(a, size, swap ? 1 : 0);
 }
 
-/** a + delta, not synchronised: of linked registers. */
-export function addDelta(a: number, delta: number): number {
-  return wasm.addDelta(a, delta);
+/** a + delta, of linked registers; `narrow`: a 32-bit sum. */
+export function addDelta(a: number, delta: number, narrow: boolean): number {
+  return wasm.addDelta(a, delta, narrow ? 1 : 0);
 }
 
 /** Whether `a op b` holds: 1 always, 0 never, -1 not known. */

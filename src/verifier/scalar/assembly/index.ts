@@ -71,10 +71,12 @@ export function byteSwap(a: i32, size: i32, swap: bool): i32 {
 }
 
 /** A linked value at a constant distance (sync_linked_regs). */
-export function addDelta(a: i32, delta: i32): i32 {
+export function addDelta(a: i32, delta: f64, narrow: bool): i32 {
   copy(first, at(a));
   setConstant(second, delta as i64 as u64);
   add(first, second);
+  if (narrow) zeroExtend(first);
+  sync(first);
   return intern(first);
 }
 
