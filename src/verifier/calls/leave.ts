@@ -12,7 +12,7 @@ import { returnFromFunction } from "./function.ts";
 export function leaveFunction(env: Environment, set: (result: RegisterState) => void): boolean {
   if (env.state.frames.length === 1) return false;
   scratchRegister(env, 0);
-  pushPath(env, env.index + 1, env.index);
+  pushPath(env, env.index + 1, env.index, "EFAULT");
   set(env.registers[0] as RegisterState);
   returnFromFunction(env);
   // The walk goes on behind the current instruction.
