@@ -142,6 +142,25 @@ describe.each(ENGINES)("%s", (engine) => {
     else expect(() => program.call(0, 0, { engine })).toThrow(fault);
   });
 
+  it.each([
+    { name: "copies", body: "r4 = *(u8 *)(r1 + 0)\n*(u8 *)(r2 + 0) = r4" },
+    { name: "fills", body: "*(u8 *)(r2 + 0) = 0" },
+  ])("stops a loop that $name past the end", async ({ body }) => {
+    const { load, machine } = await world();
+    const at = machine.memory.alloc(64, "block");
+    machine.memory.write(at, new Uint8Array(64).fill(7));
+    machine.regions.add({ kind: "memory", label: "from", address: at, size: 16 });
+    machine.regions.add({ kind: "memory", label: "to", address: at + 32, size: 12 });
+    const program = load(
+      `r2 = r1\nr2 += 32\nr3 = 16\n${body}\nr1 += 1\nr2 += 1\nr3 += -1\nif r3 != 0 goto -${body.includes("r4") ? 6 : 5}\nr0 = 0\nexit`,
+    );
+    machine.memory.u8.fill(9, at, at + 16);
+    expect(() => program.call(at, 0, { engine })).toThrow(
+      /write of 1 byte at 0x[0-9a-f]+: at the end of to \(12 bytes\)$/,
+    );
+    expect([...machine.memory.read(at + 44, 20)]).toEqual(new Array(20).fill(7));
+  });
+
   it("refuses a map that another program holds", async () => {
     const { load, address } = await world();
     const text = `*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\nr1 = ${address("other")}\ncall 1\nexit`;
