@@ -18,6 +18,8 @@ export const ERRNO = {
   EINVAL: 22,
   ENOSPC: 28,
   ERANGE: 34,
+  EDEADLK: 35,
+  ENAMETOOLONG: 36,
   EPROTO: 71,
   EBADMSG: 74,
   EOVERFLOW: 75,

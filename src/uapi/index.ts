@@ -2,6 +2,7 @@
 export * from "./types.ts";
 export * from "./helpers.ts";
 export * from "./errno.ts";
+export * from "./kfuncs.ts";
 export * from "./maps.ts";
 export { HELPER_ACCESS } from "./helper-access.ts";
 export * from "./prototypes.ts";

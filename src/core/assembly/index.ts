@@ -88,3 +88,13 @@ export { check_access, window_room } from "./sandbox/access";
 export { grant } from "./sandbox/grants";
 export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";
 export { check_call, check_packet_context } from "./sandbox/arguments";
+export {
+  copy_from_user,
+  probe_read,
+  probe_read_kernel,
+  probe_read_kernel_str,
+  probe_read_str,
+  probe_read_user,
+  probe_read_user_str,
+  probe_write_user,
+} from "./helpers/probe";

@@ -1,37 +1,44 @@
 /**
  * The format language of bpf_trace_printk and its kin, by the rules of the kernel (kernel/bpf/helpers.c,
- * bpf_bprintf_prepare): `%[flags][width]` with d i u x X (each also l and ll), c, s, p, pks, pus, pB, px, pK, ps, pS,
- * pi4 pI4 pi6 pI6, and `%%`. Anything else makes the whole call fail with -EINVAL and print nothing.
+ * bpf_bprintf_prepare; lib/vsprintf.c): `%[flags][width]` with d i u x X (each also l and ll), c, s, p, pks, pus, pB, px, pK,
+ * ps, pS, pi4 pI4 pi6 pI6, and `%%`. Anything else makes the whole call fail with -EINVAL and print nothing.
+ *
+ * `%p` and `%pK` print the address itself: the kernel hides it behind a random number.
  */
+import { ERRNO } from "../../uapi/index.ts";
 
 /** What the formatter reads: 64-bit arguments in order, and strings and bytes at addresses. */
 export interface FormatSource {
   readonly arguments: readonly bigint[];
-  /** Bytes at an address up to, not including, a NUL; at most `limit`. */
-  string(address: bigint, limit: number): Uint8Array;
-  bytes(address: bigint, length: number): Uint8Array;
+  /** Bytes at an address up to, not including, a NUL, less than `limit`; undefined if they cannot be read. */
+  string(address: bigint, limit: number): Uint8Array | undefined;
+  /** undefined if they cannot be read. */
+  bytes(address: bigint, length: number): Uint8Array | undefined;
+  /** `name`, or `name+0x10/0x40` with the offset; undefined for addresses that no symbol covers. */
+  symbol?(address: bigint, withOffset: boolean): string | undefined;
 }
 
 const SPECIFIER =
-  /^(?<flags>[0+\- ]*)(?<width>[1-9][0-9]*)?(?:(?<pointer>p)(?<kind>[ku]s|[iI][46]|[KxsSB](?=[^A-Za-z0-9]|$)|(?=[^A-Za-z0-9]|$))|(?<string>s)(?=[^A-Za-z0-9]|$)|(?<char>c)|(?<long>l{0,2})(?<integer>[diuxX]))/;
+  /^(?<flags>[0+\- ]*)(?<width>[1-9][0-9]*)?(?:(?<pointer>p)(?<kind>[ku]s(?=[^A-Za-z0-9]|$)|[iI][46]|[KxsSB]|(?=[^A-Za-z0-9]|$))|(?<string>s)(?=[^A-Za-z0-9]|$)|(?<char>c)|(?<long>l{0,2})(?<integer>[diuxX]))/;
 
-/** MAX_BPRINTF_BUF of the kernel bounds a string argument. */
-const STRING_LIMIT = 512;
+/** linux/bpf.h MAX_BPRINTF_BIN_ARGS: what all copied arguments of a call may take. */
+const ARGUMENT_BYTES = 512;
 
 const latin1 = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
 
 /**
- * The text, or undefined where the kernel answers -EINVAL.
+ * The text, each byte as a character, or -EINVAL or -ENOSPC.
  *
  * @example
  * formatTrace("pid %d\n", { arguments: [42n], ... }); // "pid 42\n"
  */
-export function formatTrace(format: string, source: FormatSource): string | undefined {
+export function formatTrace(format: string, source: FormatSource): string | number {
   let out = "";
   let argument = 0;
+  let room = ARGUMENT_BYTES;
   for (let at = 0; at < format.length; at++) {
     const char = format[at] as string;
-    if (!/[\t-\r -~]/.test(char)) return undefined;
+    if (!/[\t-\r -~\u0080-\u00ff]/.test(char)) return -ERRNO.EINVAL;
     if (char !== "%") {
       out += char;
       continue;
@@ -43,25 +50,32 @@ export function formatTrace(format: string, source: FormatSource): string | unde
     }
     const match = SPECIFIER.exec(format.slice(at + 1));
     const value = source.arguments[argument++];
-    if (match === null || value === undefined) return undefined;
-    const {
-      flags = "",
-      width = "0",
-      pointer,
-      kind = "",
-      string,
-      char: one,
-      long = "",
-      integer,
-    } = match.groups ?? {};
+    if (match === null || value === undefined) return -ERRNO.EINVAL;
+    const { flags = "", width = "0", kind = "", string, char: one, long = "", integer } = match.groups ?? {};
     let text: string;
-    if (integer !== undefined) text = formatInteger(value, integer, long === "" ? 32 : 64, flags);
-    else if (one !== undefined) text = latin1(Uint8Array.of(Number(value & 0xffn)));
-    else if (string !== undefined || (kind.endsWith("s") && kind.length === 2))
-      text = latin1(source.string(value, STRING_LIMIT));
-    else if (pointer !== undefined && /^[iI]/.test(kind))
-      text = formatAddress(source.bytes(value, kind.endsWith("4") ? 4 : 16), kind);
-    else text = value.toString(16).padStart(16, "0");
+    if (integer !== undefined) {
+      room = (room & ~3) - (long === "" ? 4 : 8);
+      text = formatInteger(value, integer, long === "" ? 32 : 64, flags);
+    } else if (one !== undefined) {
+      room -= 1;
+      text = latin1(Uint8Array.of(Number(value & 0xffn)));
+    } else if (string !== undefined || kind === "ks" || kind === "us") {
+      if (room <= 0) return -ERRNO.ENOSPC;
+      const bytes = source.string(value, room) ?? new Uint8Array(0);
+      room -= bytes.length + 1;
+      text = latin1(bytes);
+    } else if (/^[iI]/.test(kind)) {
+      const length = kind.endsWith("4") ? 4 : 16;
+      text = formatAddress(source.bytes(value, length) ?? new Uint8Array(length), kind);
+      room -= text.length + 1;
+    } else if (kind === "s" || kind === "S" || kind === "B") {
+      text = source.symbol?.(value, kind !== "s") ?? `0x${value.toString(16)}`;
+      room = kind === "B" ? room - text.length - 1 : (room & ~3) - 8;
+    } else {
+      room = (room & ~3) - 8;
+      text = value.toString(16).padStart(16, "0");
+    }
+    if (room < 0) return -ERRNO.ENOSPC;
     out += pad(text, flags, Number(width), integer !== undefined);
     at += match[0].length;
   }

@@ -1,40 +1,136 @@
-/** What programs print. */
+/** What programs print, and formats they fill in. */
+import { BpfError } from "../../errors.ts";
 import { ERRNO } from "../../uapi/index.ts";
+import { inMemory } from "./memory.ts";
 import { formatTrace } from "./printf.ts";
-import type { HostHelper } from "./types.ts";
+import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
 
 /** A program may pass three values to bpf_trace_printk: that is all the registers there are. */
 const TRACE_ARGUMENTS = [3, 4, 5] as const;
+/** linux/bpf.h MAX_BPRINTF_VARARGS. */
+const MAX_VARARGS = 12;
+/** No format is that long; one that has no NUL by then is none. */
+const MAX_FORMAT = 1 << 16;
+
+function fill(helperWorld: HelperWorld, format: string, values: readonly bigint[]): string | number {
+  const { memory, world } = helperWorld;
+  return formatTrace(format, {
+    arguments: values,
+    string(address, limit) {
+      if (!inMemory(memory, address, 1)) return undefined;
+      const from = Number(address);
+      const bytes = memory.u8.subarray(from, from + limit - 1);
+      const stop = bytes.indexOf(0);
+      return bytes.slice(0, stop < 0 ? bytes.length : stop);
+    },
+    bytes: (address, length) =>
+      inMemory(memory, address, length) ? memory.read(Number(address), length) : undefined,
+    symbol: (address, withOffset) => world.symbolAt(address, withOffset),
+  });
+}
+
+/** The text up to a NUL, each byte as a character; undefined if there is none within `limit` bytes. */
+function textAt({ memory }: HelperWorld, start: number, limit: number): string | undefined {
+  const bytes = memory.u8.subarray(start, Math.min(start + limit, memory.u8.length));
+  const nul = bytes.indexOf(0);
+  if (nul < 0) return undefined;
+  let text = "";
+  for (const byte of bytes.subarray(0, nul)) text += String.fromCharCode(byte);
+  return text;
+}
+
+/** The values of a call that hands over an array of them; undefined for lengths that the kernel refuses. */
+function valuesAt({ memory }: HelperWorld, start: number, length: number): bigint[] | undefined {
+  if ((length & 7) !== 0 || length > MAX_VARARGS * 8 || (length !== 0 && start === 0)) return undefined;
+  return Array.from({ length: length / 8 }, (_, index) => memory.u64(start + 8 * index));
+}
+
+const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, (char) => char.charCodeAt(0));
+const decode = (text: string): string => new TextDecoder().decode(bytesOf(text));
+
+function print(
+  world: HelperWorld,
+  format: string | undefined,
+  values: readonly bigint[] | undefined,
+): number {
+  if (format === undefined || values === undefined) return -ERRNO.EINVAL;
+  const text = fill(world, format, values);
+  if (typeof text === "number") return text;
+  world.trace(decode(text).replace(/\n$/, ""));
+  return text.length;
+}
+
+/** The output of the iterator whose struct seq_file it is. */
+function seqWrite(world: HelperWorld, args: HelperArguments, bytes: Uint8Array): number {
+  world.world.writeSeq(args.u32(1), bytes);
+  return 0;
+}
 
 export const TRACE: readonly HostHelper[] = [
   {
     name: "trace_printk",
     args: 5,
-    call({ memory, trace }, args) {
-      const { u8 } = memory;
-      const start = args.u32(1);
-      const end = Math.min(start + args.u32(2), u8.length);
-      const nul = u8.subarray(start, end).indexOf(0);
-      if (nul < 0) return -ERRNO.EINVAL;
-      const format = String.fromCharCode(...u8.subarray(start, Math.min(start + nul, start + 4096)));
-      const text = formatTrace(format, {
-        arguments: TRACE_ARGUMENTS.map((register) => args.u64(register)),
-        string(address, limit) {
-          const from = Number(BigInt.asUintN(32, address));
-          const bytes = u8.subarray(from, from + limit - 1);
-          const stop = bytes.indexOf(0);
-          return stop < 0 ? bytes : bytes.subarray(0, stop);
-        },
-        bytes(address, length) {
-          const from = Number(BigInt.asUintN(32, address));
-          const bytes = new Uint8Array(length);
-          bytes.set(u8.subarray(from, from + length));
-          return bytes;
-        },
-      });
-      if (text === undefined) return -ERRNO.EINVAL;
-      trace(text.replace(/\n$/, ""));
-      return text.length;
+    call: (world, args) =>
+      print(
+        world,
+        textAt(world, args.u32(1), args.u32(2)),
+        TRACE_ARGUMENTS.map((register) => args.u64(register)),
+      ),
+  },
+  {
+    name: "trace_vprintk",
+    args: 4,
+    call: (world, args) =>
+      print(world, textAt(world, args.u32(1), args.u32(2)), valuesAt(world, args.u32(3), args.u32(4))),
+  },
+  {
+    // The result counts the NUL and what did not fit.
+    name: "snprintf",
+    args: 5,
+    call(world, args) {
+      const [to, size] = [args.u32(1), args.u32(2)];
+      const values = valuesAt(world, args.u32(4), args.u32(5));
+      const format = textAt(world, args.u32(3), MAX_FORMAT);
+      if (values === undefined || format === undefined) return -ERRNO.EINVAL;
+      const text = fill(world, format, values);
+      if (typeof text === "number") return text;
+      if (size > 0) world.memory.write(to, bytesOf(`${text.slice(0, size - 1)}\0`));
+      return text.length + 1;
+    },
+  },
+  {
+    name: "seq_printf",
+    args: 5,
+    call(world, args) {
+      const values = valuesAt(world, args.u32(4), args.u32(5));
+      const format = textAt(world, args.u32(2), args.u32(3));
+      if (values === undefined || format === undefined) return -ERRNO.EINVAL;
+      const text = fill(world, format, values);
+      return typeof text === "number" ? text : seqWrite(world, args, bytesOf(text));
+    },
+  },
+  {
+    name: "seq_write",
+    args: 3,
+    call: (world, args) => seqWrite(world, args, world.memory.read(args.u32(2), args.u32(3))),
+  },
+  {
+    name: "d_path",
+    args: 3,
+    call({ memory, world }, args) {
+      const [path, to, size] = [args.u32(1), args.u32(2), args.u32(3)];
+      if (size === 0) return 0;
+      const text = world.paths.get(path);
+      if (text === undefined) {
+        throw new BpfError(
+          "helper",
+          `helper bpf_d_path: nothing is known of the struct path at 0x${path.toString(16)}; name it: machine.world.paths.set(ADDRESS, "/etc/passwd")`,
+        );
+      }
+      const bytes = new TextEncoder().encode(`${text}\0`);
+      if (bytes.length > size) return -ERRNO.ENAMETOOLONG;
+      memory.write(to, bytes);
+      return bytes.length;
     },
   },
 ];

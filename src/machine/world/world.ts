@@ -74,6 +74,39 @@ export class World {
     throw new BpfError("usage", `world: no task ${task}; give it in 'tasks' or as an object`);
   }
 
+  /** What iterators have written, by the address of their struct seq_file. */
+  readonly #outputs = new Map<number, Uint8Array[]>();
+
+  writeSeq(address: number, bytes: Uint8Array): void {
+    const output = this.#outputs.get(address);
+    if (output === undefined) this.#outputs.set(address, [bytes]);
+    else output.push(bytes);
+  }
+
+  /** What has been written with bpf_seq_write and bpf_seq_printf, and forgets it. All iterators' if no address is given. */
+  takeSeq(address?: number): string {
+    const parts =
+      address === undefined ? [...this.#outputs.values()].flat() : (this.#outputs.get(address) ?? []);
+    if (address === undefined) this.#outputs.clear();
+    else this.#outputs.delete(address);
+    return parts.map((bytes) => new TextDecoder().decode(bytes)).join("");
+  }
+
+  /** The symbol that covers an address: the last one at or below it, of which the next one says how long it is. */
+  symbolAt(address: bigint, withOffset: boolean): string | undefined {
+    let found: { name: string; start: bigint } | undefined;
+    let end: bigint | undefined;
+    for (const [name, start] of this.symbols) {
+      if (start <= address && (found === undefined || start > found.start)) found = { name, start };
+      if (start > address && (end === undefined || start < end)) end = start;
+    }
+    if (found === undefined) return undefined;
+    const size = end === undefined ? 0n : end - found.start;
+    return withOffset
+      ? `${found.name}+0x${(address - found.start).toString(16)}/0x${size.toString(16)}`
+      : found.name;
+  }
+
   numaNode(cpu: number): number {
     return this.numaNodes[cpu] ?? 0;
   }

@@ -1,0 +1,227 @@
+/**
+ * Dynptrs, as helpers and as kernel functions (kernel/bpf/helpers.c). Struct bpf_dynptr_kern: the address of memory or of a
+ * context, the size with the kind in its upper bits, an offset.
+ */
+import {
+  CTX_KIND,
+  EXEC_PROG,
+  KIND_XDP,
+  PROG_TYPE,
+  SKB_DATA,
+  SKB_LEN,
+  XDP_DATA,
+  XDP_DATA_END,
+} from "../../core/layout.ts";
+import { ERRNO, PROGRAM_TYPES } from "../../uapi/index.ts";
+import type { HostKfunc } from "../kfuncs/types.ts";
+import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
+
+const DATA = 0;
+const SIZE = 8;
+const OFFSET = 12;
+const BYTES = 16;
+
+const MAX_SIZE = 0xffffff;
+const KIND_SHIFT = 28;
+const KIND = { local: 1, ringbuf: 2, skb: 3, xdp: 4 } as const;
+const READ_ONLY = 0x80000000;
+
+/** Program types whose packets may be written. */
+const WRITERS: readonly string[] = ["sched_cls", "sched_act", "lwt_xmit", "sk_skb", "netfilter"];
+
+interface Dynptr {
+  readonly data: number;
+  readonly kind: number;
+  readonly size: number;
+  readonly offset: number;
+  readonly readOnly: boolean;
+}
+
+function read({ memory }: HelperWorld, address: number): Dynptr | undefined {
+  const data = memory.u32(address + DATA);
+  if (data === 0) return undefined;
+  const size = memory.u32(address + SIZE);
+  return {
+    data,
+    kind: (size >>> KIND_SHIFT) & 7,
+    size: size & MAX_SIZE,
+    offset: memory.u32(address + OFFSET),
+    readOnly: size >= READ_ONLY,
+  };
+}
+
+function write({ memory }: HelperWorld, address: number, dynptr: Dynptr | undefined): void {
+  memory.u8.fill(0, address, address + BYTES);
+  if (dynptr === undefined) return;
+  const { data, kind, size, offset, readOnly } = dynptr;
+  memory.setU32(address + DATA, data);
+  memory.setU32(address + SIZE, (((kind << KIND_SHIFT) | size) >>> 0) + (readOnly ? READ_ONLY : 0));
+  memory.setU32(address + OFFSET, offset);
+}
+
+/** Where the bytes of a range lie; an errno, negated, if it is not within the dynptr or, since the packet has changed, the packet. */
+function locate({ memory }: HelperWorld, dynptr: Dynptr, offset: number, length: number): number {
+  if (length > dynptr.size || offset > dynptr.size - length) return -ERRNO.E2BIG;
+  const at = dynptr.offset + offset;
+  if (dynptr.kind === KIND.skb) {
+    if (at + length > memory.u32(dynptr.data + SKB_LEN)) return -ERRNO.EFAULT;
+    return memory.u32(dynptr.data + SKB_DATA) + at;
+  }
+  if (dynptr.kind === KIND.xdp) {
+    const start = memory.u32(dynptr.data + XDP_DATA);
+    if (at + length > memory.u32(dynptr.data + XDP_DATA_END) - start) return -ERRNO.EINVAL;
+    return start + at;
+  }
+  return dynptr.data + at;
+}
+
+function copyOut(world: HelperWorld, args: HelperArguments): number {
+  const [to, length, from, offset] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
+  const dynptr = read(world, from);
+  if (dynptr === undefined || args.u64(5) !== 0n) return -ERRNO.EINVAL;
+  const address = locate(world, dynptr, offset, length);
+  if (address < 0) {
+    // bpf_skb_load_bytes clears what it cannot fill.
+    if (dynptr.kind === KIND.skb && address === -ERRNO.EFAULT) world.memory.u8.fill(0, to, to + length);
+    return address;
+  }
+  world.memory.u8.copyWithin(to, address, address + length);
+  return 0;
+}
+
+const STORE_FLAGS = 3n;
+
+function copyIn(world: HelperWorld, args: HelperArguments): number {
+  const [to, offset, from, length] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
+  const flags = args.u64(5);
+  const dynptr = read(world, to);
+  if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
+  const address = locate(world, dynptr, offset, length);
+  if (address === -ERRNO.E2BIG) return address;
+  if ((flags & ~(dynptr.kind === KIND.skb ? STORE_FLAGS : 0n)) !== 0n) return -ERRNO.EINVAL;
+  if (address < 0) return address;
+  world.memory.u8.copyWithin(address, from, from + length);
+  return 0;
+}
+
+function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): number {
+  const { memory } = world;
+  const [context, to] = [args.u32(1), args.u32(3)];
+  if (args.u64(2) !== 0n || (memory.u32(context + CTX_KIND) === KIND_XDP) !== xdp) {
+    write(world, to, undefined);
+    return -ERRNO.EINVAL;
+  }
+  const id = memory.u32(memory.u32(args.exec + EXEC_PROG) + PROG_TYPE);
+  const type = PROGRAM_TYPES.find((row) => row.id === id)?.name ?? "";
+  const size = xdp
+    ? memory.u32(context + XDP_DATA_END) - memory.u32(context + XDP_DATA)
+    : memory.u32(context + SKB_LEN);
+  write(world, to, {
+    data: context,
+    kind: xdp ? KIND.xdp : KIND.skb,
+    size,
+    offset: 0,
+    readOnly: !xdp && !WRITERS.includes(type),
+  });
+  return 0;
+}
+
+/** Packets here lie in one piece, so a slice is always the bytes themselves. */
+function slice(world: HelperWorld, args: HelperArguments, writes: boolean): bigint {
+  const dynptr = read(world, args.u32(1));
+  if (dynptr === undefined || (writes && dynptr.readOnly)) return 0n;
+  const address = locate(world, dynptr, args.u32(2), args.u32(4));
+  return address < 0 ? 0n : BigInt(address);
+}
+
+export const DYNPTRS: readonly HostHelper[] = [
+  {
+    name: "dynptr_from_mem",
+    args: 4,
+    call(world, args) {
+      const [data, size, to] = [args.u32(1), args.u32(2), args.u32(4)];
+      const errno = size > MAX_SIZE ? ERRNO.E2BIG : args.u64(3) === 0n ? 0 : ERRNO.EINVAL;
+      write(
+        world,
+        to,
+        errno === 0 ? { data, kind: KIND.local, size, offset: 0, readOnly: false } : undefined,
+      );
+      return -errno;
+    },
+  },
+  { name: "dynptr_read", args: 5, call: copyOut },
+  { name: "dynptr_write", args: 5, call: copyIn },
+  {
+    name: "dynptr_data",
+    args: 3,
+    call(world, args) {
+      const dynptr = read(world, args.u32(1));
+      if (dynptr === undefined || dynptr.readOnly || dynptr.kind >= KIND.skb) return 0n;
+      const address = locate(world, dynptr, args.u32(2), args.u32(3));
+      return address < 0 ? 0n : BigInt(address);
+    },
+  },
+];
+
+export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
+  { name: "bpf_dynptr_from_skb", call: (world, args) => fromContext(world, args, false) },
+  { name: "bpf_dynptr_from_xdp", call: (world, args) => fromContext(world, args, true) },
+  { name: "bpf_dynptr_slice", call: (world, args) => slice(world, args, false) },
+  { name: "bpf_dynptr_slice_rdwr", call: (world, args) => slice(world, args, true) },
+  { name: "bpf_dynptr_is_null", call: (world, args) => (read(world, args.u32(1)) === undefined ? 1 : 0) },
+  {
+    name: "bpf_dynptr_is_rdonly",
+    call: (world, args) => (read(world, args.u32(1))?.readOnly === true ? 1 : 0),
+  },
+  // The kernel's function returns a u32.
+  {
+    name: "bpf_dynptr_size",
+    call: (world, args) => BigInt((read(world, args.u32(1))?.size ?? -ERRNO.EINVAL) >>> 0),
+  },
+  {
+    name: "bpf_dynptr_adjust",
+    call(world, args) {
+      const [address, start, end] = [args.u32(1), args.u32(2), args.u32(3)];
+      const dynptr = read(world, address);
+      if (dynptr === undefined || start > end) return -ERRNO.EINVAL;
+      if (start > dynptr.size || end > dynptr.size) return -ERRNO.ERANGE;
+      write(world, address, { ...dynptr, offset: dynptr.offset + start, size: end - start });
+      return 0;
+    },
+  },
+  {
+    name: "bpf_dynptr_clone",
+    call(world, args) {
+      const dynptr = read(world, args.u32(1));
+      write(world, args.u32(2), dynptr);
+      return dynptr === undefined ? -ERRNO.EINVAL : 0;
+    },
+  },
+  {
+    name: "bpf_dynptr_copy",
+    call(world, args) {
+      const [to, toOffset, from, fromOffset] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
+      const length = args.u32(5);
+      const [target, source] = [read(world, to), read(world, from)];
+      if (target === undefined || source === undefined || target.readOnly) return -ERRNO.EINVAL;
+      const writeTo = locate(world, target, toOffset, length);
+      const readFrom = locate(world, source, fromOffset, length);
+      if (writeTo < 0) return writeTo;
+      if (readFrom < 0) return readFrom;
+      world.memory.u8.copyWithin(writeTo, readFrom, readFrom + length);
+      return 0;
+    },
+  },
+  {
+    name: "bpf_dynptr_memset",
+    call(world, args) {
+      const dynptr = read(world, args.u32(1));
+      const [offset, length] = [args.u32(2), args.u32(3)];
+      if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
+      const address = locate(world, dynptr, offset, length);
+      if (address < 0) return address;
+      world.memory.u8.fill(args.u32(4) & 255, address, address + length);
+      return 0;
+    },
+  },
+];

@@ -1,0 +1,109 @@
+/** Guards, locks, casts, tasks and control groups. */
+import { MAP_COUNT } from "../../core/layout.ts";
+import { ERRNO } from "../../uapi/index.ts";
+import { inMemory } from "../helpers/memory.ts";
+import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
+import { ancestorOf, type Cgroup, type Task } from "../world/tasks.ts";
+import { objectOf } from "./iterators.ts";
+import type { HostKfunc } from "./types.ts";
+
+/** A program runs to its end before anything else does: there is nothing that a guard must keep away. */
+const guard = (name: string): HostKfunc => ({ name, call: () => 0 });
+
+const same = (name: string): HostKfunc => ({ name, call: (_world, args) => args.u64(1) });
+
+function lock({ memory }: HelperWorld, args: HelperArguments): number {
+  const address = args.u32(1);
+  // Whoever holds it waits for us: the same program does.
+  if (memory.u32(address) !== 0) return -ERRNO.EDEADLK;
+  memory.setU32(address, 1);
+  return 0;
+}
+
+const unlock = ({ memory }: HelperWorld, args: HelperArguments): void => memory.setU32(args.u32(1), 0);
+
+const taskObject = (name: string, task: Task | undefined): bigint =>
+  task === undefined ? 0n : BigInt(objectOf(name, `task ${task.pid}`, "task_struct", task));
+
+const cgroupObject = (name: string, cgroup: Cgroup | undefined): bigint =>
+  cgroup === undefined ? 0n : BigInt(objectOf(name, `cgroup '${cgroup.path}'`, "cgroup", cgroup));
+
+/** Without hints from a driver the kernel's own functions answer so. */
+const noHint = (name: string): HostKfunc => ({ name, call: () => -ERRNO.EOPNOTSUPP });
+
+const PAD_ZEROS = 1n;
+
+export const KERNEL: readonly HostKfunc[] = [
+  guard("bpf_rcu_read_lock"),
+  guard("bpf_rcu_read_unlock"),
+  guard("bpf_preempt_disable"),
+  guard("bpf_preempt_enable"),
+  { name: "bpf_local_irq_save", call: ({ memory }, args) => memory.setU64(args.u32(1), 0x200n) },
+  guard("bpf_local_irq_restore"),
+  { name: "bpf_res_spin_lock", call: lock },
+  { name: "bpf_res_spin_unlock", call: unlock },
+  { name: "bpf_res_spin_lock_irqsave", call: lock },
+  { name: "bpf_res_spin_unlock_irqrestore", call: unlock },
+  same("bpf_rdonly_cast"),
+  same("bpf_task_acquire"),
+  guard("bpf_task_release"),
+  same("bpf_cgroup_acquire"),
+  guard("bpf_cgroup_release"),
+  {
+    name: "bpf_task_from_pid",
+    call: ({ world }, args) => taskObject("bpf_task_from_pid", world.tasks.byPid(args.i32(1))),
+  },
+  {
+    name: "bpf_task_from_vpid",
+    call: ({ world }, args) => taskObject("bpf_task_from_vpid", world.tasks.byPid(args.i32(1))),
+  },
+  {
+    name: "bpf_task_under_cgroup",
+    call({ world }, args) {
+      const task = world.tasks.byObject(args.u32(1));
+      const ancestor = world.cgroups.byObject(args.u32(2));
+      if (task === undefined || ancestor === undefined) return 0;
+      return ancestorOf(task.cgroup, ancestor.level) === ancestor ? 1 : 0;
+    },
+  },
+  // No process here is in a hierarchy of the first version.
+  { name: "bpf_task_get_cgroup1", call: () => 0n },
+  {
+    name: "bpf_cgroup_from_id",
+    call: ({ world }, args) => cgroupObject("bpf_cgroup_from_id", world.cgroups.byId(args.u64(1))),
+  },
+  {
+    name: "bpf_cgroup_ancestor",
+    call({ world }, args) {
+      const cgroup = world.cgroups.byObject(args.u32(1));
+      return cgroup === undefined ? 0n : cgroupObject("bpf_cgroup_ancestor", ancestorOf(cgroup, args.i32(2)));
+    },
+  },
+  noHint("bpf_xdp_metadata_rx_hash"),
+  noHint("bpf_xdp_metadata_rx_timestamp"),
+  noHint("bpf_xdp_metadata_rx_vlan_tag"),
+  {
+    name: "bpf_map_sum_elem_count",
+    call: ({ memory }, args) => BigInt(memory.u32(args.u32(1) + MAP_COUNT)),
+  },
+  {
+    name: "bpf_copy_from_user_str",
+    call({ memory }, args) {
+      const [to, size] = [args.u32(1), args.u32(2)];
+      const [from, flags] = [args.u64(3), args.u64(4)];
+      if ((flags & ~PAD_ZEROS) !== 0n) return -ERRNO.EINVAL;
+      if (size === 0) return 0;
+      const nul = inMemory(memory, from, 1)
+        ? memory.u8.subarray(Number(from), Number(from) + size - 1).indexOf(0)
+        : -1;
+      if (nul < 0 && !inMemory(memory, from, size - 1)) {
+        memory.u8.fill(0, to, to + size);
+        return -ERRNO.EFAULT;
+      }
+      const length = nul < 0 ? size - 1 : nul;
+      memory.u8.copyWithin(to, Number(from), Number(from) + length);
+      memory.u8.fill(0, to + length, flags === 0n ? to + length + 1 : to + size);
+      return length + 1;
+    },
+  },
+];

@@ -1,0 +1,862 @@
+/**
+ * Kernel functions that programs may call (kfuncs) of Linux 6.18, by name: programs name them in their BTF, and the loader finds
+ * them. Prototypes are those of the kernel's own BTF; the suffixes of arguments mean something to its verifier
+ * (Documentation/bpf/kfuncs.rst): `__sz` and `__szk` the size of the memory before, `__k` a constant, `__ign` not
+ * checked, `__uninit` need not be initialised, `__nullable` and `__opt` may be NULL, `__str` a constant string,
+ * `__map`, `__prog`, `__alloc`, `__irq_flag` what they say.
+ */
+
+/** KF_ flags of linux/btf.h in lower case. */
+export type KfuncFlag =
+  | "acquire"
+  | "release"
+  | "ret_null"
+  | "trusted_args"
+  | "sleepable"
+  | "destructive"
+  | "rcu"
+  | "iter_new"
+  | "iter_next"
+  | "iter_destroy"
+  | "rcu_protected"
+  | "fastcall";
+
+export interface KfuncRow {
+  readonly name: string;
+  /** C types, as in the kernel's BTF. */
+  readonly returns: string;
+  readonly args: readonly string[];
+  readonly flags?: readonly KfuncFlag[];
+}
+
+export const KFUNCS: readonly KfuncRow[] = [
+  {
+    name: "bpf_arena_alloc_pages",
+    returns: "void *",
+    args: ["void *p__map", "void *addr__ign", "u32 page_cnt", "int node_id", "u64 flags"],
+    flags: ["trusted_args", "sleepable"],
+  },
+  {
+    name: "bpf_arena_free_pages",
+    returns: "void",
+    args: ["void *p__map", "void *ptr__ign", "u32 page_cnt"],
+    flags: ["trusted_args", "sleepable"],
+  },
+  {
+    name: "bpf_arena_reserve_pages",
+    returns: "int",
+    args: ["void *p__map", "void *ptr__ign", "u32 page_cnt"],
+    flags: ["trusted_args"],
+  },
+  { name: "bpf_cast_to_kern_ctx", returns: "void *", args: ["void *obj"] },
+  {
+    name: "bpf_cgroup_acquire",
+    returns: "struct cgroup *",
+    args: ["struct cgroup *cgrp"],
+    flags: ["acquire", "rcu", "ret_null"],
+  },
+  {
+    name: "bpf_cgroup_ancestor",
+    returns: "struct cgroup *",
+    args: ["struct cgroup *cgrp", "int level"],
+    flags: ["acquire", "rcu", "ret_null"],
+  },
+  {
+    name: "bpf_cgroup_from_id",
+    returns: "struct cgroup *",
+    args: ["u64 cgid"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_cgroup_read_xattr",
+    returns: "int",
+    args: ["struct cgroup *cgroup", "const char *name__str", "struct bpf_dynptr *value_p"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cgroup_release", returns: "void", args: ["struct cgroup *cgrp"], flags: ["release"] },
+  {
+    name: "bpf_copy_from_user_dynptr",
+    returns: "int",
+    args: ["struct bpf_dynptr *dptr", "u32 off", "u32 size", "const void *unsafe_ptr__ign"],
+    flags: ["sleepable"],
+  },
+  {
+    name: "bpf_copy_from_user_str",
+    returns: "int",
+    args: ["void *dst", "u32 dst__sz", "const void *unsafe_ptr__ign", "u64 flags"],
+    flags: ["sleepable"],
+  },
+  {
+    name: "bpf_copy_from_user_str_dynptr",
+    returns: "int",
+    args: ["struct bpf_dynptr *dptr", "u32 off", "u32 size", "const void *unsafe_ptr__ign"],
+    flags: ["sleepable"],
+  },
+  {
+    name: "bpf_copy_from_user_task_dynptr",
+    returns: "int",
+    args: [
+      "struct bpf_dynptr *dptr",
+      "u32 off",
+      "u32 size",
+      "const void *unsafe_ptr__ign",
+      "struct task_struct *tsk",
+    ],
+    flags: ["trusted_args", "sleepable"],
+  },
+  {
+    name: "bpf_copy_from_user_task_str",
+    returns: "int",
+    args: ["void *dst", "u32 dst__sz", "const void *unsafe_ptr__ign", "struct task_struct *tsk", "u64 flags"],
+    flags: ["sleepable"],
+  },
+  {
+    name: "bpf_copy_from_user_task_str_dynptr",
+    returns: "int",
+    args: [
+      "struct bpf_dynptr *dptr",
+      "u32 off",
+      "u32 size",
+      "const void *unsafe_ptr__ign",
+      "struct task_struct *tsk",
+    ],
+    flags: ["trusted_args", "sleepable"],
+  },
+  {
+    name: "bpf_cpumask_acquire",
+    returns: "struct bpf_cpumask *",
+    args: ["struct bpf_cpumask *cpumask"],
+    flags: ["acquire", "trusted_args"],
+  },
+  {
+    name: "bpf_cpumask_and",
+    returns: "bool",
+    args: ["struct bpf_cpumask *dst", "const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_any_and_distribute",
+    returns: "u32",
+    args: ["const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_any_distribute",
+    returns: "u32",
+    args: ["const struct cpumask *cpumask"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_clear", returns: "void", args: ["struct bpf_cpumask *cpumask"], flags: ["rcu"] },
+  {
+    name: "bpf_cpumask_clear_cpu",
+    returns: "void",
+    args: ["u32 cpu", "struct bpf_cpumask *cpumask"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_copy",
+    returns: "void",
+    args: ["struct bpf_cpumask *dst", "const struct cpumask *src"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_create", returns: "struct bpf_cpumask *", args: [], flags: ["acquire", "ret_null"] },
+  { name: "bpf_cpumask_empty", returns: "bool", args: ["const struct cpumask *cpumask"], flags: ["rcu"] },
+  {
+    name: "bpf_cpumask_equal",
+    returns: "bool",
+    args: ["const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_first", returns: "u32", args: ["const struct cpumask *cpumask"], flags: ["rcu"] },
+  {
+    name: "bpf_cpumask_first_and",
+    returns: "u32",
+    args: ["const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_first_zero", returns: "u32", args: ["const struct cpumask *cpumask"], flags: ["rcu"] },
+  { name: "bpf_cpumask_full", returns: "bool", args: ["const struct cpumask *cpumask"], flags: ["rcu"] },
+  {
+    name: "bpf_cpumask_intersects",
+    returns: "bool",
+    args: ["const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_or",
+    returns: "void",
+    args: ["struct bpf_cpumask *dst", "const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_populate",
+    returns: "int",
+    args: ["struct cpumask *cpumask", "void *src", "size_t src__sz"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_release", returns: "void", args: ["struct bpf_cpumask *cpumask"], flags: ["release"] },
+  {
+    name: "bpf_cpumask_set_cpu",
+    returns: "void",
+    args: ["u32 cpu", "struct bpf_cpumask *cpumask"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_setall", returns: "void", args: ["struct bpf_cpumask *cpumask"], flags: ["rcu"] },
+  {
+    name: "bpf_cpumask_subset",
+    returns: "bool",
+    args: ["const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_test_and_clear_cpu",
+    returns: "bool",
+    args: ["u32 cpu", "struct bpf_cpumask *cpumask"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_test_and_set_cpu",
+    returns: "bool",
+    args: ["u32 cpu", "struct bpf_cpumask *cpumask"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_cpumask_test_cpu",
+    returns: "bool",
+    args: ["u32 cpu", "const struct cpumask *cpumask"],
+    flags: ["rcu"],
+  },
+  { name: "bpf_cpumask_weight", returns: "u32", args: ["const struct cpumask *cpumask"], flags: ["rcu"] },
+  {
+    name: "bpf_cpumask_xor",
+    returns: "void",
+    args: ["struct bpf_cpumask *dst", "const struct cpumask *src1", "const struct cpumask *src2"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_crypto_ctx_acquire",
+    returns: "struct bpf_crypto_ctx *",
+    args: ["struct bpf_crypto_ctx *ctx"],
+    flags: ["acquire", "rcu", "ret_null"],
+  },
+  {
+    name: "bpf_crypto_ctx_create",
+    returns: "struct bpf_crypto_ctx *",
+    args: ["const struct bpf_crypto_params *params", "u32 params__sz", "int *err"],
+    flags: ["acquire", "ret_null", "sleepable"],
+  },
+  {
+    name: "bpf_crypto_ctx_release",
+    returns: "void",
+    args: ["struct bpf_crypto_ctx *ctx"],
+    flags: ["release"],
+  },
+  {
+    name: "bpf_crypto_decrypt",
+    returns: "int",
+    args: [
+      "struct bpf_crypto_ctx *ctx",
+      "const struct bpf_dynptr *src",
+      "const struct bpf_dynptr *dst",
+      "const struct bpf_dynptr *siv__nullable",
+    ],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_crypto_encrypt",
+    returns: "int",
+    args: [
+      "struct bpf_crypto_ctx *ctx",
+      "const struct bpf_dynptr *src",
+      "const struct bpf_dynptr *dst",
+      "const struct bpf_dynptr *siv__nullable",
+    ],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_ct_change_status",
+    returns: "int",
+    args: ["struct nf_conn *nfct", "u32 status"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_ct_change_timeout",
+    returns: "int",
+    args: ["struct nf_conn *nfct", "u32 timeout"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_ct_insert_entry",
+    returns: "struct nf_conn *",
+    args: ["struct nf_conn___init *nfct_i"],
+    flags: ["acquire", "ret_null"],
+  },
+  { name: "bpf_ct_release", returns: "void", args: ["struct nf_conn *nfct"], flags: ["release"] },
+  {
+    name: "bpf_ct_set_nat_info",
+    returns: "int",
+    args: [
+      "struct nf_conn___init *nfct",
+      "union nf_inet_addr *addr",
+      "int port",
+      "enum nf_nat_manip_type manip",
+    ],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_ct_set_status",
+    returns: "int",
+    args: ["const struct nf_conn___init *nfct", "u32 status"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_ct_set_timeout",
+    returns: "void",
+    args: ["struct nf_conn___init *nfct", "u32 timeout"],
+    flags: ["trusted_args"],
+  },
+  { name: "bpf_dynptr_adjust", returns: "int", args: ["const struct bpf_dynptr *p", "u32 start", "u32 end"] },
+  {
+    name: "bpf_dynptr_clone",
+    returns: "int",
+    args: ["const struct bpf_dynptr *p", "struct bpf_dynptr *clone__uninit"],
+  },
+  {
+    name: "bpf_dynptr_copy",
+    returns: "int",
+    args: [
+      "struct bpf_dynptr *dst_ptr",
+      "u32 dst_off",
+      "struct bpf_dynptr *src_ptr",
+      "u32 src_off",
+      "u32 size",
+    ],
+  },
+  {
+    name: "bpf_dynptr_from_skb",
+    returns: "int",
+    args: ["struct __sk_buff *s", "u64 flags", "struct bpf_dynptr *ptr__uninit"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_dynptr_from_skb_meta",
+    returns: "int",
+    args: ["struct __sk_buff *skb_", "u64 flags", "struct bpf_dynptr *ptr__uninit"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_dynptr_from_xdp",
+    returns: "int",
+    args: ["struct xdp_md *x", "u64 flags", "struct bpf_dynptr *ptr__uninit"],
+  },
+  { name: "bpf_dynptr_is_null", returns: "bool", args: ["const struct bpf_dynptr *p"] },
+  { name: "bpf_dynptr_is_rdonly", returns: "bool", args: ["const struct bpf_dynptr *p"] },
+  {
+    name: "bpf_dynptr_memset",
+    returns: "int",
+    args: ["struct bpf_dynptr *p", "u32 offset", "u32 size", "u8 val"],
+  },
+  { name: "bpf_dynptr_size", returns: "__u32", args: ["const struct bpf_dynptr *p"] },
+  {
+    name: "bpf_dynptr_slice",
+    returns: "void *",
+    args: ["const struct bpf_dynptr *p", "u32 offset", "void *buffer__opt", "u32 buffer__szk"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_dynptr_slice_rdwr",
+    returns: "void *",
+    args: ["const struct bpf_dynptr *p", "u32 offset", "void *buffer__opt", "u32 buffer__szk"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_get_dentry_xattr",
+    returns: "int",
+    args: ["struct dentry *dentry", "const char *name__str", "struct bpf_dynptr *value_p"],
+    flags: ["trusted_args", "sleepable"],
+  },
+  {
+    name: "bpf_get_file_xattr",
+    returns: "int",
+    args: ["struct file *file", "const char *name__str", "struct bpf_dynptr *value_p"],
+    flags: ["trusted_args", "sleepable"],
+  },
+  { name: "bpf_get_kmem_cache", returns: "struct kmem_cache *", args: ["u64 addr"], flags: ["ret_null"] },
+  {
+    name: "bpf_get_task_exe_file",
+    returns: "struct file *",
+    args: ["struct task_struct *task"],
+    flags: ["acquire", "trusted_args", "ret_null"],
+  },
+  {
+    name: "bpf_iter_bits_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_bits *it"],
+    flags: ["iter_destroy"],
+  },
+  {
+    name: "bpf_iter_bits_new",
+    returns: "int",
+    args: ["struct bpf_iter_bits *it", "const u64 *unsafe_ptr__ign", "u32 nr_words"],
+    flags: ["iter_new"],
+  },
+  {
+    name: "bpf_iter_bits_next",
+    returns: "int *",
+    args: ["struct bpf_iter_bits *it"],
+    flags: ["iter_next", "ret_null"],
+  },
+  {
+    name: "bpf_iter_css_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_css *it"],
+    flags: ["iter_destroy"],
+  },
+  {
+    name: "bpf_iter_css_new",
+    returns: "int",
+    args: ["struct bpf_iter_css *it", "struct cgroup_subsys_state *start", "unsigned int flags"],
+    flags: ["iter_new", "trusted_args", "rcu_protected"],
+  },
+  {
+    name: "bpf_iter_css_next",
+    returns: "struct cgroup_subsys_state *",
+    args: ["struct bpf_iter_css *it"],
+    flags: ["iter_next", "ret_null"],
+  },
+  {
+    name: "bpf_iter_css_task_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_css_task *it"],
+    flags: ["iter_destroy"],
+  },
+  {
+    name: "bpf_iter_css_task_new",
+    returns: "int",
+    args: ["struct bpf_iter_css_task *it", "struct cgroup_subsys_state *css", "unsigned int flags"],
+    flags: ["iter_new", "trusted_args"],
+  },
+  {
+    name: "bpf_iter_css_task_next",
+    returns: "struct task_struct *",
+    args: ["struct bpf_iter_css_task *it"],
+    flags: ["iter_next", "ret_null"],
+  },
+  {
+    name: "bpf_iter_num_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_num *it"],
+    flags: ["iter_destroy"],
+  },
+  {
+    name: "bpf_iter_num_new",
+    returns: "int",
+    args: ["struct bpf_iter_num *it", "int start", "int end"],
+    flags: ["iter_new"],
+  },
+  {
+    name: "bpf_iter_num_next",
+    returns: "int *",
+    args: ["struct bpf_iter_num *it"],
+    flags: ["iter_next", "ret_null"],
+  },
+  {
+    name: "bpf_iter_task_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_task *it"],
+    flags: ["iter_destroy"],
+  },
+  {
+    name: "bpf_iter_task_new",
+    returns: "int",
+    args: ["struct bpf_iter_task *it", "struct task_struct *task__nullable", "unsigned int flags"],
+    flags: ["iter_new", "trusted_args", "rcu_protected"],
+  },
+  {
+    name: "bpf_iter_task_next",
+    returns: "struct task_struct *",
+    args: ["struct bpf_iter_task *it"],
+    flags: ["iter_next", "ret_null"],
+  },
+  {
+    name: "bpf_iter_task_vma_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_task_vma *it"],
+    flags: ["iter_destroy"],
+  },
+  {
+    name: "bpf_iter_task_vma_new",
+    returns: "int",
+    args: ["struct bpf_iter_task_vma *it", "struct task_struct *task", "u64 addr"],
+    flags: ["iter_new", "rcu"],
+  },
+  {
+    name: "bpf_iter_task_vma_next",
+    returns: "struct vm_area_struct *",
+    args: ["struct bpf_iter_task_vma *it"],
+    flags: ["iter_next", "ret_null"],
+  },
+  { name: "bpf_key_put", returns: "void", args: ["struct bpf_key *bkey"], flags: ["release"] },
+  {
+    name: "bpf_list_back",
+    returns: "struct bpf_list_node *",
+    args: ["struct bpf_list_head *head"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_list_front",
+    returns: "struct bpf_list_node *",
+    args: ["struct bpf_list_head *head"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_list_pop_back",
+    returns: "struct bpf_list_node *",
+    args: ["struct bpf_list_head *head"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_list_pop_front",
+    returns: "struct bpf_list_node *",
+    args: ["struct bpf_list_head *head"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_list_push_back_impl",
+    returns: "int",
+    args: ["struct bpf_list_head *head", "struct bpf_list_node *node", "void *meta__ign", "u64 off"],
+  },
+  {
+    name: "bpf_list_push_front_impl",
+    returns: "int",
+    args: ["struct bpf_list_head *head", "struct bpf_list_node *node", "void *meta__ign", "u64 off"],
+  },
+  { name: "bpf_local_irq_restore", returns: "void", args: ["unsigned long *flags__irq_flag"] },
+  { name: "bpf_local_irq_save", returns: "void", args: ["unsigned long *flags__irq_flag"] },
+  {
+    name: "bpf_lookup_system_key",
+    returns: "struct bpf_key *",
+    args: ["u64 id"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_lookup_user_key",
+    returns: "struct bpf_key *",
+    args: ["s32 serial", "u64 flags"],
+    flags: ["acquire", "ret_null", "sleepable"],
+  },
+  {
+    name: "bpf_map_sum_elem_count",
+    returns: "s64",
+    args: ["const struct bpf_map *map"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_obj_drop_impl",
+    returns: "void",
+    args: ["void *p__alloc", "void *meta__ign"],
+    flags: ["release"],
+  },
+  {
+    name: "bpf_obj_new_impl",
+    returns: "void *",
+    args: ["u64 local_type_id__k", "void *meta__ign"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_path_d_path",
+    returns: "int",
+    args: ["const struct path *path", "char *buf", "size_t buf__sz"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_percpu_obj_drop_impl",
+    returns: "void",
+    args: ["void *p__alloc", "void *meta__ign"],
+    flags: ["release"],
+  },
+  {
+    name: "bpf_percpu_obj_new_impl",
+    returns: "void *",
+    args: ["u64 local_type_id__k", "void *meta__ign"],
+    flags: ["acquire", "ret_null"],
+  },
+  { name: "bpf_preempt_disable", returns: "void", args: [] },
+  { name: "bpf_preempt_enable", returns: "void", args: [] },
+  {
+    name: "bpf_probe_read_kernel_dynptr",
+    returns: "int",
+    args: ["struct bpf_dynptr *dptr", "u32 off", "u32 size", "const void *unsafe_ptr__ign"],
+  },
+  {
+    name: "bpf_probe_read_kernel_str_dynptr",
+    returns: "int",
+    args: ["struct bpf_dynptr *dptr", "u32 off", "u32 size", "const void *unsafe_ptr__ign"],
+  },
+  {
+    name: "bpf_probe_read_user_dynptr",
+    returns: "int",
+    args: ["struct bpf_dynptr *dptr", "u32 off", "u32 size", "const void *unsafe_ptr__ign"],
+  },
+  {
+    name: "bpf_probe_read_user_str_dynptr",
+    returns: "int",
+    args: ["struct bpf_dynptr *dptr", "u32 off", "u32 size", "const void *unsafe_ptr__ign"],
+  },
+  { name: "bpf_put_file", returns: "void", args: ["struct file *file"], flags: ["release"] },
+  {
+    name: "bpf_rbtree_add_impl",
+    returns: "int",
+    args: ["struct bpf_rb_root *root", "struct bpf_rb_node *node", "fn *less", "void *meta__ign", "u64 off"],
+  },
+  {
+    name: "bpf_rbtree_first",
+    returns: "struct bpf_rb_node *",
+    args: ["struct bpf_rb_root *root"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_rbtree_left",
+    returns: "struct bpf_rb_node *",
+    args: ["struct bpf_rb_root *root", "struct bpf_rb_node *node"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_rbtree_remove",
+    returns: "struct bpf_rb_node *",
+    args: ["struct bpf_rb_root *root", "struct bpf_rb_node *node"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_rbtree_right",
+    returns: "struct bpf_rb_node *",
+    args: ["struct bpf_rb_root *root", "struct bpf_rb_node *node"],
+    flags: ["ret_null"],
+  },
+  {
+    name: "bpf_rbtree_root",
+    returns: "struct bpf_rb_node *",
+    args: ["struct bpf_rb_root *root"],
+    flags: ["ret_null"],
+  },
+  { name: "bpf_rcu_read_lock", returns: "void", args: [] },
+  { name: "bpf_rcu_read_unlock", returns: "void", args: [] },
+  { name: "bpf_rdonly_cast", returns: "void *", args: ["const void *obj__ign", "u32 btf_id__k"] },
+  {
+    name: "bpf_refcount_acquire_impl",
+    returns: "void *",
+    args: ["void *p__refcounted_kptr", "void *meta__ign"],
+    flags: ["acquire", "rcu", "ret_null"],
+  },
+  {
+    name: "bpf_remove_dentry_xattr",
+    returns: "int",
+    args: ["struct dentry *dentry", "const char *name__str"],
+    flags: ["trusted_args", "sleepable"],
+  },
+  { name: "bpf_res_spin_lock", returns: "int", args: ["struct bpf_res_spin_lock *lock"] },
+  {
+    name: "bpf_res_spin_lock_irqsave",
+    returns: "int",
+    args: ["struct bpf_res_spin_lock *lock", "unsigned long *flags__irq_flag"],
+  },
+  { name: "bpf_res_spin_unlock", returns: "void", args: ["struct bpf_res_spin_lock *lock"] },
+  {
+    name: "bpf_res_spin_unlock_irqrestore",
+    returns: "void",
+    args: ["struct bpf_res_spin_lock *lock", "unsigned long *flags__irq_flag"],
+  },
+  {
+    name: "bpf_send_signal_task",
+    returns: "int",
+    args: ["struct task_struct *task", "int sig", "enum pid_type type", "u64 value"],
+    flags: ["trusted_args"],
+  },
+  { name: "bpf_session_cookie", returns: "__u64 *", args: [] },
+  { name: "bpf_session_is_return", returns: "bool", args: [] },
+  {
+    name: "bpf_set_dentry_xattr",
+    returns: "int",
+    args: ["struct dentry *dentry", "const char *name__str", "const struct bpf_dynptr *value_p", "int flags"],
+    flags: ["trusted_args", "sleepable"],
+  },
+  {
+    name: "bpf_sk_assign_tcp_reqsk",
+    returns: "int",
+    args: ["struct __sk_buff *s", "struct sock *sk", "struct bpf_tcp_req_attrs *attrs", "int attrs__sz"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_skb_ct_alloc",
+    returns: "struct nf_conn___init *",
+    args: [
+      "struct __sk_buff *skb_ctx",
+      "struct bpf_sock_tuple *bpf_tuple",
+      "u32 tuple__sz",
+      "struct bpf_ct_opts *opts",
+      "u32 opts__sz",
+    ],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_skb_ct_lookup",
+    returns: "struct nf_conn *",
+    args: [
+      "struct __sk_buff *skb_ctx",
+      "struct bpf_sock_tuple *bpf_tuple",
+      "u32 tuple__sz",
+      "struct bpf_ct_opts *opts",
+      "u32 opts__sz",
+    ],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_sock_addr_set_sun_path",
+    returns: "int",
+    args: ["struct bpf_sock_addr_kern *sa_kern", "const u8 *sun_path", "u32 sun_path__sz"],
+  },
+  { name: "bpf_sock_destroy", returns: "int", args: ["struct sock_common *sock"], flags: ["trusted_args"] },
+  {
+    name: "bpf_sock_ops_enable_tx_tstamp",
+    returns: "int",
+    args: ["struct bpf_sock_ops_kern *skops", "u64 flags"],
+    flags: ["trusted_args"],
+  },
+  { name: "bpf_strcasecmp", returns: "int", args: ["const char *s1__ign", "const char *s2__ign"] },
+  { name: "bpf_strchr", returns: "int", args: ["const char *s__ign", "char c"] },
+  { name: "bpf_strchrnul", returns: "int", args: ["const char *s__ign", "char c"] },
+  { name: "bpf_strcmp", returns: "int", args: ["const char *s1__ign", "const char *s2__ign"] },
+  { name: "bpf_strcspn", returns: "int", args: ["const char *s__ign", "const char *reject__ign"] },
+  {
+    name: "bpf_stream_vprintk_impl",
+    returns: "int",
+    args: ["int stream_id", "const char *fmt__str", "const void *args", "u32 len__sz", "void *aux__prog"],
+  },
+  { name: "bpf_strlen", returns: "int", args: ["const char *s__ign"] },
+  { name: "bpf_strnchr", returns: "int", args: ["const char *s__ign", "size_t count", "char c"] },
+  { name: "bpf_strnlen", returns: "int", args: ["const char *s__ign", "size_t count"] },
+  { name: "bpf_strnstr", returns: "int", args: ["const char *s1__ign", "const char *s2__ign", "size_t len"] },
+  { name: "bpf_strrchr", returns: "int", args: ["const char *s__ign", "int c"] },
+  { name: "bpf_strspn", returns: "int", args: ["const char *s__ign", "const char *accept__ign"] },
+  { name: "bpf_strstr", returns: "int", args: ["const char *s1__ign", "const char *s2__ign"] },
+  {
+    name: "bpf_task_acquire",
+    returns: "struct task_struct *",
+    args: ["struct task_struct *p"],
+    flags: ["acquire", "rcu", "ret_null"],
+  },
+  {
+    name: "bpf_task_from_pid",
+    returns: "struct task_struct *",
+    args: ["s32 pid"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_task_from_vpid",
+    returns: "struct task_struct *",
+    args: ["s32 vpid"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_task_get_cgroup1",
+    returns: "struct cgroup *",
+    args: ["struct task_struct *task", "int hierarchy_id"],
+    flags: ["acquire", "rcu", "ret_null"],
+  },
+  { name: "bpf_task_release", returns: "void", args: ["struct task_struct *p"], flags: ["release"] },
+  {
+    name: "bpf_task_under_cgroup",
+    returns: "long",
+    args: ["struct task_struct *task", "struct cgroup *ancestor"],
+    flags: ["rcu"],
+  },
+  {
+    name: "bpf_task_work_schedule_resume_impl",
+    returns: "int",
+    args: [
+      "struct task_struct *task",
+      "struct bpf_task_work *tw",
+      "void *map__map",
+      "bpf_task_work_callback_t callback",
+      "void *aux__prog",
+    ],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_task_work_schedule_signal_impl",
+    returns: "int",
+    args: [
+      "struct task_struct *task",
+      "struct bpf_task_work *tw",
+      "void *map__map",
+      "bpf_task_work_callback_t callback",
+      "void *aux__prog",
+    ],
+    flags: ["trusted_args"],
+  },
+  { name: "bpf_throw", returns: "void", args: ["u64 cookie"] },
+  { name: "bpf_wq_init", returns: "int", args: ["struct bpf_wq *wq", "void *p__map", "unsigned int flags"] },
+  {
+    name: "bpf_wq_set_callback_impl",
+    returns: "int",
+    args: ["struct bpf_wq *wq", "fn *callback_fn", "unsigned int flags", "void *aux__prog"],
+  },
+  { name: "bpf_wq_start", returns: "int", args: ["struct bpf_wq *wq", "unsigned int flags"] },
+  {
+    name: "bpf_xdp_ct_alloc",
+    returns: "struct nf_conn___init *",
+    args: [
+      "struct xdp_md *xdp_ctx",
+      "struct bpf_sock_tuple *bpf_tuple",
+      "u32 tuple__sz",
+      "struct bpf_ct_opts *opts",
+      "u32 opts__sz",
+    ],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_xdp_ct_lookup",
+    returns: "struct nf_conn *",
+    args: [
+      "struct xdp_md *xdp_ctx",
+      "struct bpf_sock_tuple *bpf_tuple",
+      "u32 tuple__sz",
+      "struct bpf_ct_opts *opts",
+      "u32 opts__sz",
+    ],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_xdp_get_xfrm_state",
+    returns: "struct xfrm_state *",
+    args: ["struct xdp_md *ctx", "struct bpf_xfrm_state_opts *opts", "u32 opts__sz"],
+    flags: ["acquire", "ret_null"],
+  },
+  {
+    name: "bpf_xdp_metadata_rx_hash",
+    returns: "int",
+    args: ["const struct xdp_md *ctx", "u32 *hash", "enum xdp_rss_hash_type *rss_type"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_xdp_metadata_rx_timestamp",
+    returns: "int",
+    args: ["const struct xdp_md *ctx", "u64 *timestamp"],
+    flags: ["trusted_args"],
+  },
+  {
+    name: "bpf_xdp_metadata_rx_vlan_tag",
+    returns: "int",
+    args: ["const struct xdp_md *ctx", "__be16 *vlan_proto", "u16 *vlan_tci"],
+    flags: ["trusted_args"],
+  },
+  { name: "bpf_xdp_pull_data", returns: "int", args: ["struct xdp_md *x", "u32 len"] },
+  { name: "bpf_xdp_xfrm_state_release", returns: "void", args: ["struct xfrm_state *x"], flags: ["release"] },
+];
+
+const BY_NAME: ReadonlyMap<string, KfuncRow> = new Map(KFUNCS.map((row) => [row.name, row]));
+
+/** The row of a kernel function, or undefined if Linux 6.18 has none of that name for programs. */
+export function kfuncOf(name: string): KfuncRow | undefined {
+  return BY_NAME.get(name);
+}
