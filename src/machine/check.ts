@@ -29,6 +29,8 @@ export interface CheckInput {
   readonly sourceOf?: (slot: number) => string | undefined;
   /** Whether the machine has an implementation of this helper. */
   readonly hasHelper: (id: number) => boolean;
+  /** Whether the call in a slot is one of a kernel function that is there. */
+  readonly hasKfunc?: (slot: number) => boolean;
 }
 
 /** linux/bpf.h BPF_COMPLEXITY_LIMIT_INSNS: the most instructions that a privileged program may have. */
@@ -91,8 +93,8 @@ export function checkStructure(input: CheckInput): void {
           const known = helperName(imm);
           if (known === undefined) fail("helper", slot, `helper ${imm} does not exist`);
           else fail("helper", slot, `helper bpf_${known} (${imm}) is not implemented here yet`);
-        } else if (semantics.target === "kfunc") {
-          fail("unsupported", slot, `kernel function with BTF id ${imm}: kfuncs are not supported yet`);
+        } else if (semantics.target === "kfunc" && input.hasKfunc?.(slot) !== true) {
+          fail("unsupported", slot, `kernel function with BTF id ${imm}: here they are called by name`);
         }
       }
       const successors: number[] = [];

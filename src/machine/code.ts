@@ -17,7 +17,7 @@ import {
   PROG_TYPE,
 } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
-import { type Instruction, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
+import { type Instruction, OPCODE_LDDW, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
 import { type Sandbox, compileProgram } from "../jit/index.ts";
 import { PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
@@ -86,7 +86,12 @@ export class CodeSpace {
       this.#describe(address, code + slot * SLOT_SIZE, descriptor);
       functions.set(slot, address);
     });
-    const instructions = resolve(image, maps, (slot) => functions.get(slot) as number);
+    const instructions = resolve(
+      image,
+      maps,
+      (slot) => functions.get(slot) as number,
+      (name) => this.#host.helpers.kfuncId(name),
+    );
     memory.write(code, encodeInstructions(instructions));
     this.#describe(descriptor, code, descriptor);
     memory.setU32(descriptor + PROG_TYPE, PROGRAM_TYPES.find(({ name }) => name === image.type)?.id ?? 0);
@@ -244,6 +249,7 @@ function resolve(
   image: ProgramImage,
   maps: Readonly<Record<string, BpfMap>>,
   functionAt: (slot: number) => number,
+  kfuncId: (name: string) => number,
 ): Instruction[] {
   const instructions = [...image.instructions];
   const setAddress = (slot: number, address: number): void => {
@@ -255,9 +261,10 @@ function resolve(
     const where = { program: image.name, instruction: slot };
     const what = `program '${image.name}': instruction ${slot}`;
     if (reference.kind === "extern") {
-      throw new BpfError("unsupported", `${what}: extern '${reference.extern}' is not supported yet`, {
-        where,
-      });
+      const first = instructions[slot] as Instruction;
+      if (first.opcode === OPCODE_LDDW) setAddress(slot, kfuncId(reference.extern));
+      else instructions[slot] = { ...first, imm: kfuncId(reference.extern) };
+      continue;
     }
     const name = reference.map;
     const map = maps[name];

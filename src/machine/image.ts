@@ -92,11 +92,18 @@ function methodOf(btf: Btf | undefined, maps: readonly MapSpec[], name: string):
   return undefined;
 }
 
+/** A name without its flavour, which tells apart what the kernel has under one name. */
+export function essentialName(name: string): string {
+  const flavour = name.indexOf("___");
+  return flavour > 0 ? name.slice(0, flavour) : name;
+}
+
 function byName(reference: LinkedReference): ImageReference {
   if (reference.kind === "map") return { kind: "map", map: reference.map.name };
   if (reference.kind === "map_value")
     return { kind: "map_value", map: reference.map.name, offset: reference.offset };
-  return { kind: "extern", extern: reference.extern.name };
+  // As libbpf does it: `bpf_name___flavour` is bpf_name.
+  return { kind: "extern", extern: essentialName(reference.extern.name) };
 }
 
 /** Instructions without an object file around them. */

@@ -1,4 +1,4 @@
-import type { Btf } from "../btf/index.ts";
+import { type Btf, sizeOf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
 import {
   EXEC_FAULT,
@@ -8,6 +8,7 @@ import {
   EXEC_REGS,
   FAULT_FUEL,
   FAULT_MEMORY,
+  FUNC_PROG,
   MAP_ID,
   STATUS_DONE,
   STATUS_PAUSED,
@@ -30,12 +31,20 @@ import { type Clock, RealClock, VirtualClock } from "./clock.ts";
 import { CodeSpace } from "./code.ts";
 import { type Engine, ENGINES } from "./engine.ts";
 import { describeFault } from "./faults.ts";
-import type { HelperMock, HelperSpy } from "./helpers/mock.ts";
+import type { HelperCall, HelperMock, HelperSpy } from "./helpers/mock.ts";
 import { HelperSet } from "./helpers/registry.ts";
+import { Timers } from "./helpers/timers.ts";
 import { BpfMap, type MapDefinition } from "./map.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
 import { Waiters } from "./maps/wait.ts";
-import { type ImageReference, type ProgramImage, bareImage, linkedImage, sourceOf } from "./image.ts";
+import {
+  type ImageReference,
+  type ProgramImage,
+  bareImage,
+  essentialName,
+  linkedImage,
+  sourceOf,
+} from "./image.ts";
 import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
 import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
@@ -161,6 +170,9 @@ export class Machine {
   readonly #unverified: Unverified;
   readonly #core: CoreExports;
   readonly #helpers: HelperSet;
+  readonly #timers: Timers = new Timers(() => this.memory);
+  /** Types of programs, by their descriptors. */
+  readonly #btfs = new Map<number, Btf>();
   readonly #code: CodeSpace;
   readonly #host: ProgramHost;
   readonly #fuel: bigint;
@@ -198,6 +210,8 @@ export class Machine {
         now: () => this.clock.now(),
         trace: (line: string) => onTrace?.(line),
         mapAt: (address) => this.#maps.get(address),
+        typeSize: (program, type) => this.#typeSize(program, type),
+        timers: this.#timers,
         callBack: (func, ...args) => this.#callBack(func, args),
       },
       () => ({
@@ -212,12 +226,7 @@ export class Machine {
       table,
       host: {
         call_helper: (id, exec) => helpers.call(id, exec),
-        call_kfunc: (id) => {
-          throw new BpfError(
-            "unsupported",
-            `kernel function with BTF id ${id}: kfuncs are not supported yet`,
-          );
-        },
+        call_kfunc: (id, exec) => helpers.callKfunc(id, exec),
         compile_program: (descriptor) => {
           this.#programs.get(descriptor >>> 0)?.compile();
         },
@@ -327,7 +336,9 @@ export class Machine {
     const wanted = new Set(names);
     // The set grows while it is walked: by the programs that a program array of the object holds.
     for (const name of wanted) {
-      const linked = linkProgram(spec, name);
+      const linked = linkProgram(spec, name, {
+        provides: (extern) => extern.kind === "kfunc" && this.#helpers.hasKfunc(essentialName(extern.name)),
+      });
       const image = linkedImage(target === undefined ? linked : relocate(linked, { target }), spec, target);
       this.#check(image);
       images.push(image);
@@ -348,7 +359,7 @@ export class Machine {
         maps[map.name] = this.#createMapOf(map, spec.btf);
     }
     const programs: Record<string, Program> = {};
-    for (const image of images) programs[image.name] = this.#install(image, maps, safety);
+    for (const image of images) programs[image.name] = this.#install(image, maps, safety, spec.btf);
     // As libbpf does it, a live array that stands in gets the programs too.
     for (const [name, map] of Object.entries(maps)) {
       for (const entry of programsOf(spec.maps[name])) map.setProgram(entry.index, programs[entry.name]);
@@ -400,9 +411,10 @@ export class Machine {
     return allocateObject(this.memory, [...this.#types], type, value);
   }
 
-  #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety): Program {
+  #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety, btf?: Btf): Program {
     const hook = image.type === undefined ? undefined : hookOf(image.type);
     const descriptor = this.#code.install(image, maps, safety);
+    if (btf !== undefined) this.#btfs.set(descriptor, btf);
     for (const reference of image.references.values()) {
       const map = reference.kind === "extern" ? undefined : maps[reference.map];
       if (map?.type !== "prog_array" || this.#core.prog_array_claim(map.address, descriptor) === 0) continue;
@@ -492,7 +504,7 @@ export class Machine {
   }
 
   /**
-   * Moves a virtual clock forward, by nanoseconds.
+   * Moves a virtual clock forward, by nanoseconds. Timers that are due by then run, each at its time.
    *
    * @throws BpfError code "usage" if the machine's clock is not a virtual one.
    */
@@ -503,7 +515,64 @@ export class Machine {
         'machine: only a virtual clock can be moved: Machine.create({ clock: "virtual" })',
       );
     }
-    this.clock.advance(BigInt(ns));
+    const end = this.clock.now() + BigInt(ns);
+    this.runTimers();
+    for (let due = this.#timers.nextDue; due !== undefined && due <= end; due = this.#timers.nextDue) {
+      if (due > this.clock.now()) this.clock.advance(due - this.clock.now());
+      this.runTimers();
+    }
+    this.clock.advance(end - this.clock.now());
+  }
+
+  /**
+   * Gives programs a function that they call as a kernel function (kfunc) of that name, also in place of one that is there.
+   * Programs that call it are loaded afterwards.
+   *
+   * @returns what was called, and the way back.
+   * @example
+   * machine.registerKfunc("bpf_get_file_xattr", (call) => {
+   *   call.bytes(3, 16);
+   *   return -61;
+   * });
+   */
+  registerKfunc(name: string, implementation: (call: HelperCall) => number | bigint | void): HelperSpy {
+    return this.#helpers.register(name, implementation);
+  }
+
+  #typeSize(program: number, type: number): number | undefined {
+    const btf = this.#btfs.get(program);
+    if (btf === undefined) return undefined;
+    try {
+      return sizeOf(btf, type);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Runs the callbacks of timers and work queues that are due; with a real clock nothing else does. */
+  runTimers(): number {
+    const now = this.clock.now();
+    let count = 0;
+    for (let due = this.#timers.takeDue(now); due !== undefined; due = this.#timers.takeDue(now)) {
+      const exec = this.#core.exec_of(0) >>> 0;
+      due.args.forEach((value, index) =>
+        this.memory.setU64(exec + EXEC_REGS + 8 * (index + 1), BigInt(value)),
+      );
+      const program = this.#programs.get(this.memory.u32(due.callback + FUNC_PROG));
+      const jit = this.engine === "jit" && program !== undefined ? 1 : 0;
+      if (jit === 1) program?.compile();
+      let cause: unknown;
+      let done = false;
+      try {
+        const fuel = Math.min(Number(this.#fuel), 0xffffffff);
+        done = this.#core.run_callback(exec, due.callback, jit, fuel) === STATUS_DONE;
+      } catch (error) {
+        cause = error;
+      }
+      if (!done && program !== undefined) throw this.#faultOf(program, 0, cause);
+      count++;
+    }
+    return count;
   }
 
   #callBack(func: number, args: readonly (number | bigint)[]): bigint {
@@ -526,6 +595,7 @@ export class Machine {
       functions: program.functions,
       sourceOf: (slot) => sourceOf(program, slot),
       hasHelper: (id) => this.#helpers.has(id) || program.poisoned.has(poisonedSlot(id) ?? -1),
+      hasKfunc: (slot) => program.references.get(slot)?.kind === "extern",
     });
     const reached = alwaysReached(program.instructions, program.poisoned);
     if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));

@@ -581,6 +581,17 @@ export class BpfMap {
     return address === 0 ? undefined : this.#host.memory.u8.subarray(address, address + this.valueSize);
   }
 
+  /** The element in whose value an address lies: addresses of its key, until the next operation, and of its value. */
+  valueAround(address: number): { key: number; value: number } | undefined {
+    for (const key of this.keys()) {
+      this.#putKey(key);
+      const value = this.#host.core.map_lookup_percpu(this.address, this.#key, 0) >>> 0;
+      if (value !== 0 && address >= value && address < value + this.valueSize)
+        return { key: this.#key, value };
+    }
+    return undefined;
+  }
+
   /** Address of the first value of an array, of the first page of an arena: what programs address without a lookup. */
   get valueBase(): number {
     return this.#host.memory.u32(this.address + MAP_VALUES);

@@ -136,7 +136,7 @@ export function howToResolve({ btf }: ObjectSpec, { name, kind, type }: ExternSp
       return `the kernel ${typed ? "variable" : "symbol"} '${name}', which was not given: load it with { ksyms: { ${name}: ADDRESS } }`;
     }
     case "kfunc":
-      return `the kernel function '${name}', which exists in a Linux kernel only: load it there, or link it with an object that defines the function`;
+      return `the kernel function '${name}', which is not there: load it in a Linux kernel, link it with an object that defines the function, or give one with machine.registerKfunc("${name}", ...)`;
     default:
       return `'${name}', which is declared and nowhere defined`;
   }

@@ -65,6 +65,8 @@ export interface LinkOptions {
    * defines as references of kind "extern" for the caller to resolve.
    */
   readonly externs?: "refuse" | "keep";
+  /** Names that are kept although the others are refused: what the caller can resolve. */
+  readonly provides?: (extern: ExternSpec) => boolean;
 }
 
 /**
@@ -81,7 +83,7 @@ export interface LinkOptions {
 export function linkProgram(
   spec: ObjectSpec,
   name: string,
-  { externs = "refuse" }: LinkOptions = {},
+  { externs = "refuse", provides = () => false }: LinkOptions = {},
 ): LinkedProgram {
   const program = Object.hasOwn(spec.programs, name) ? spec.programs[name] : undefined;
   const entry = program?.function ?? spec.functions.find((row) => row.name === name);
@@ -103,7 +105,10 @@ export function linkProgram(
     for (const record of own.coreRelocations) coreRelocations.push({ ...record, slot: record.slot + start });
     if (own.type !== undefined) functionInfo.push({ slot: start, type: own.type });
     for (const reference of own.references) {
-      applyReference({ spec, own, start, externs, placed, instructions, references, poisoned }, reference);
+      applyReference(
+        { spec, own, start, externs, provides, placed, instructions, references, poisoned },
+        reference,
+      );
     }
   }
   return {
@@ -162,6 +167,7 @@ interface Site {
   readonly own: FunctionSpec;
   readonly start: number;
   readonly externs: "refuse" | "keep";
+  readonly provides: (extern: ExternSpec) => boolean;
   readonly placed: ReadonlyMap<number, number>;
   readonly instructions: Instruction[];
   readonly references: Map<number, LinkedReference>;
@@ -197,11 +203,11 @@ function applyReference(site: Site, reference: Reference): void {
       return;
     case "extern": {
       const extern = spec.externs[reference.extern] as ExternSpec;
-      if (site.externs === "refuse" && extern.kind === "kfunc" && extern.weak) {
+      const refused = site.externs === "refuse" && !site.provides(extern);
+      if (refused && extern.kind === "kfunc" && extern.weak) {
         return missingFunction(site, slot, extern);
       }
-      if (extern.kind === "unknown" || site.externs === "refuse")
-        throw externError(site, reference.slot, extern);
+      if (extern.kind === "unknown" || refused) throw externError(site, reference.slot, extern);
       if (extern.kind === "kfunc" && instruction.src === PSEUDO_CALL) {
         instructions[slot] = { ...instruction, src: PSEUDO_KFUNC_CALL, imm: 0 };
       }

@@ -1,6 +1,5 @@
 /** Helpers that a test answers itself, or only watches. */
 import { BpfError } from "../../errors.ts";
-import type { HelperName } from "../../uapi/index.ts";
 import type { LinearMemory } from "../memory.ts";
 
 /** One call of a helper that is watched. */
@@ -49,7 +48,7 @@ export interface HelperSpy {
 }
 
 export interface CallSite {
-  readonly name: HelperName | string;
+  readonly name: string;
   readonly program: string;
   readonly cpu: number;
   readonly args: readonly bigint[];

@@ -5,9 +5,11 @@
 import { BpfError } from "../../errors.ts";
 import { CORE_HELPERS, type CoreExports, type CoreHelper } from "../../core/index.ts";
 import { EXEC_CPU, EXEC_PROG, EXEC_REGS } from "../../core/layout.ts";
-import { helperId, helperName } from "../../uapi/index.ts";
+import { helperId, helperName, kfuncOf } from "../../uapi/index.ts";
+import { HOST_KFUNCS } from "../kfuncs/table.ts";
+import type { HostKfunc } from "../kfuncs/types.ts";
 import { poisonReached, poisonedSlot } from "../poison.ts";
-import { type HelperMock, type HelperSpy, Spy } from "./mock.ts";
+import { type CallSite, type HelperCall, type HelperMock, type HelperSpy, Spy } from "./mock.ts";
 import { HOST_HELPERS } from "./table.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
 
@@ -22,6 +24,8 @@ const CORE_BY_ID: ReadonlyMap<number, CoreHelper> = new Map(
 const HOST_BY_ID: ReadonlyMap<number, HostHelper> = new Map(
   HOST_HELPERS.map((helper) => [helperId(helper.name) ?? 0, helper]),
 );
+
+const KFUNC_BY_NAME: ReadonlyMap<string, HostKfunc> = new Map(HOST_KFUNCS.map((row) => [row.name, row]));
 
 const missing = (id: number): BpfError => {
   const name = helperName(id);
@@ -74,6 +78,9 @@ export class HelperSet {
   readonly #host: () => HelperHost;
   readonly #functions = new Map<number, HostFunction>();
   readonly #spies = new Map<number, Spy[]>();
+  /** Names of kernel functions that programs call; calls name them by their index. */
+  readonly #kfuncs: string[] = [""];
+  readonly #registered = new Map<string, Spy[]>();
 
   /** The host is asked for when it is needed: the core that is part of it imports these functions. */
   constructor(world: HelperWorld, host: () => HelperHost) {
@@ -82,7 +89,13 @@ export class HelperSet {
     this.#args = new RegisterArguments(world);
     this.imports = new Proxy<Record<string, HostFunction>>(
       {},
-      { get: (_target, name) => this.#function(helperId(String(name)) ?? 0) },
+      {
+        get: (_target, name): HostFunction => {
+          const kfunc = /^kfunc_(\d+)$/.exec(String(name))?.[1];
+          if (kfunc !== undefined) return (exec) => this.callKfunc(Number(kfunc), exec);
+          return this.#function(helperId(String(name)) ?? 0);
+        },
+      },
     );
   }
 
@@ -102,6 +115,75 @@ export class HelperSet {
     this.#function(id)(exec);
   }
 
+  hasKfunc(name: string): boolean {
+    return KFUNC_BY_NAME.has(name) || this.#registered.has(name);
+  }
+
+  /** What a call of a kernel function has in its place for a BTF id. */
+  kfuncId(name: string): number {
+    const known = this.#kfuncs.indexOf(name);
+    return known >= 0 ? known : this.#kfuncs.push(name) - 1;
+  }
+
+  callKfunc(id: number, exec: number): void {
+    const name = this.#kfuncs[id];
+    if (name === undefined || name === "")
+      throw new BpfError("helper", `kernel function ${id} does not exist`);
+    this.#store(exec, this.#kfunc(name, exec, (this.#registered.get(name)?.length ?? 0) - 1));
+  }
+
+  #kfunc(name: string, exec: number, index: number): bigint | number {
+    const spy = this.#registered.get(name)?.[index];
+    if (spy !== undefined) {
+      const original = (): bigint => BigInt(this.#kfunc(name, exec, index - 1));
+      return spy.run(this.#site(name, kfuncOf(name)?.args.length ?? 5, exec, original));
+    }
+    const row = KFUNC_BY_NAME.get(name);
+    if (row === undefined)
+      throw new BpfError("helper", `kernel function ${name}: nothing stands behind it any more`);
+    this.#args.exec = exec;
+    return row.call(this.#world, this.#args) ?? 0;
+  }
+
+  /** A function of the host that programs call as a kernel function of that name. */
+  register(name: string, mock: (call: HelperCall) => number | bigint | void): HelperSpy {
+    const forget = (spy: Spy): void => {
+      const rest = without(this.#registered.get(name), spy);
+      if (rest.length === 0) this.#registered.delete(name);
+      else this.#registered.set(name, rest);
+    };
+    const spy: Spy = new Spy(
+      name,
+      (call) => mock(call) ?? 0,
+      () => forget(spy),
+    );
+    this.#registered.set(name, [...(this.#registered.get(name) ?? []), spy]);
+    return spy;
+  }
+
+  #site(name: string, count: number, exec: number, original: () => bigint): CallSite {
+    const { memory } = this.#world;
+    const registers = exec + EXEC_REGS;
+    return {
+      name,
+      program: this.#host().programName(memory.u32(exec + EXEC_PROG)),
+      cpu: memory.u32(exec + EXEC_CPU),
+      args: Array.from({ length: count }, (_, at) => memory.u64(registers + 8 * (at + 1))),
+      memory,
+      original,
+    };
+  }
+
+  #store(exec: number, result: number | bigint): void {
+    const { view } = this.#world.memory;
+    if (typeof result === "bigint") {
+      view.setBigUint64(exec + EXEC_REGS, BigInt.asUintN(64, result), true);
+    } else {
+      view.setInt32(exec + EXEC_REGS, result, true);
+      view.setInt32(exec + EXEC_REGS + 4, Math.floor(result / 2 ** 32), true);
+    }
+  }
+
   #function(id: number): HostFunction {
     let run = this.#functions.get(id);
     if (run === undefined) {
@@ -113,15 +195,7 @@ export class HelperSet {
 
   #create(id: number): HostFunction {
     const helper = HOST_BY_ID.get(id);
-    const store = (exec: number, result: number | bigint): void => {
-      const { view } = this.#world.memory;
-      if (typeof result === "bigint") {
-        view.setBigUint64(exec + EXEC_REGS, BigInt.asUintN(64, result), true);
-      } else {
-        view.setInt32(exec + EXEC_REGS, result, true);
-        view.setInt32(exec + EXEC_REGS + 4, Math.floor(result / 2 ** 32), true);
-      }
-    };
+    const store = (exec: number, result: number | bigint): void => this.#store(exec, result);
     return (exec) => {
       const spies = this.#spies.get(id);
       if (spies !== undefined) store(exec, this.#spied(id, exec, spies, spies.length - 1));
@@ -137,23 +211,14 @@ export class HelperSet {
   }
 
   #spied(id: number, exec: number, spies: readonly Spy[], index: number): bigint {
-    const { memory } = this.#world;
-    const registers = exec + EXEC_REGS;
-    const args = Array.from({ length: argumentsOf(id) }, (_, at) => memory.u64(registers + 8 * (at + 1)));
-    return (spies[index] as Spy).run({
-      name: helperName(id) as string,
-      program: this.#host().programName(memory.u32(exec + EXEC_PROG)),
-      cpu: memory.u32(exec + EXEC_CPU),
-      args,
-      memory,
-      original: () => {
-        if (index > 0) return this.#spied(id, exec, spies, index - 1);
-        const helper = HOST_BY_ID.get(id);
-        if (helper === undefined) return this.#coreCall(id, exec);
-        this.#args.exec = exec;
-        return BigInt(helper.call(this.#world, this.#args));
-      },
-    });
+    const original = (): bigint => {
+      if (index > 0) return this.#spied(id, exec, spies, index - 1);
+      const helper = HOST_BY_ID.get(id);
+      if (helper === undefined) return this.#coreCall(id, exec);
+      this.#args.exec = exec;
+      return BigInt(helper.call(this.#world, this.#args));
+    };
+    return (spies[index] as Spy).run(this.#site(helperName(id) as string, argumentsOf(id), exec, original));
   }
 
   /** A helper of the core, called from here. */

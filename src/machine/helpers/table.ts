@@ -1,19 +1,25 @@
+import { DYNPTRS } from "./dynptr.ts";
 import { FIB } from "./fib.ts";
+import { POINTERS } from "./pointers.ts";
 import { SKB } from "./skb.ts";
 import { STRINGS } from "./strings.ts";
 import { TASKS } from "./tasks.ts";
 import { TIME } from "./time.ts";
+import { TIMERS } from "./timers.ts";
 import { TRACE } from "./trace.ts";
 import { TUNNELS } from "./tunnel.ts";
 import type { HostHelper } from "./types.ts";
 
 /** Helpers in TypeScript, one row each; those of the core are in core/helpers.ts. */
 export const HOST_HELPERS: readonly HostHelper[] = [
+  ...DYNPTRS,
   ...FIB,
+  ...POINTERS,
   ...SKB,
   ...STRINGS,
   ...TASKS,
   ...TIME,
+  ...TIMERS,
   ...TRACE,
   ...TUNNELS,
 ];

@@ -1,5 +1,4 @@
-/** Clocks and CPUs. */
-import { EXEC_CPU } from "../../core/layout.ts";
+/** Clocks. */
 import { notInWorld, type HelperWorld, type HostHelper } from "./types.ts";
 
 const NS_PER_S = 1_000_000_000n;
@@ -41,9 +40,4 @@ export const TIME: readonly HostHelper[] = [
     },
   },
   { name: "jiffies64", args: 0, call: jiffies },
-  {
-    name: "get_numa_node_id",
-    args: 0,
-    call: ({ world, memory }, { exec }) => world.numaNode(memory.u32(exec + EXEC_CPU)),
-  },
 ];

@@ -3,6 +3,7 @@ import type { HelperName } from "../../uapi/index.ts";
 import type { BpfMap } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { World } from "../world/world.ts";
+import type { Timers } from "./timers.ts";
 
 /** What a helper written in TypeScript can reach. */
 export interface HelperWorld {
@@ -16,6 +17,10 @@ export interface HelperWorld {
   trace(line: string): void;
   /** The map whose descriptor lies at an address. */
   mapAt(address: number): BpfMap | undefined;
+  /** Bytes of a BTF type of the program whose descriptor lies at an address; undefined if it has none. */
+  typeSize(program: number, type: number): number | undefined;
+  /** Timers and work queues of programs. */
+  readonly timers: Timers;
   /**
    * Calls a function of the running program, by the address of its descriptor.
    *

@@ -57,8 +57,7 @@ function push(world: HelperWorld, args: HelperArguments, front: boolean): number
   const { memory } = world;
   const [head, node] = [args.u32(1), args.u32(2)];
   if (memory.u32(node + LIST_OWNER) !== 0) {
-    // It is in a list already: the kernel drops the reference that it was given.
-    dropObject(memory, node - args.u32(4));
+    // It is in a list already. The kernel drops the reference that it was given; here the object stays.
     return -ERRNO.EINVAL;
   }
   const other = memory.u32(head + (front ? FIRST : LAST));
@@ -92,11 +91,7 @@ const TREE_OWNER = 24;
 function insert(world: HelperWorld, args: HelperArguments): number {
   const { memory } = world;
   const [root, node, less] = [args.u32(1), args.u32(2), args.u32(3)];
-  const offset = args.u32(5);
-  if (memory.u32(node + TREE_OWNER) !== 0) {
-    dropObject(memory, node - offset);
-    return -ERRNO.EINVAL;
-  }
+  if (memory.u32(node + TREE_OWNER) !== 0) return -ERRNO.EINVAL;
   let parent = 0;
   let link = root;
   for (let at = memory.u32(root); at !== 0; at = memory.u32(link)) {

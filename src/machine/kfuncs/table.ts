@@ -1,4 +1,5 @@
 import { DYNPTR_KFUNCS } from "../helpers/dynptr.ts";
+import { WORK_QUEUES } from "../helpers/timers.ts";
 import { CPUMASKS } from "./cpumask.ts";
 import { ITERATORS } from "./iterators.ts";
 import { KERNEL } from "./kernel.ts";
@@ -14,4 +15,5 @@ export const HOST_KFUNCS: readonly HostKfunc[] = [
   ...KERNEL,
   ...OBJECTS,
   ...STRING_KFUNCS,
+  ...WORK_QUEUES,
 ];

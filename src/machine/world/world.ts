@@ -31,6 +31,8 @@ export class World {
   readonly netnsCookie: bigint;
   readonly paths: Map<number, string>;
   readonly symbols: Map<string, bigint>;
+  /** Signals that programs have sent, oldest first. */
+  readonly signals: { readonly pid: number; readonly signal: number; readonly thread: boolean }[] = [];
   #current: Task;
 
   constructor(options: WorldOptions = {}) {
