@@ -51,6 +51,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/gen.ts")).genCommand,
   },
   {
+    name: "helpers",
+    summary: "helpers and kernel functions: what there is, what runs here, for which program types",
+    load: async () => (await import("./commands/helpers.ts")).helpersCommand,
+  },
+  {
     name: "exec",
     summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
     load: async () => (await import("./commands/exec.ts")).execCommand,

@@ -32,6 +32,7 @@ export { type RegionDefinition, Regions } from "./regions.ts";
 export type { Safety, Unverified } from "./safety.ts";
 export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";
+export { type HelperInfo, type KfuncInfo, helpersMarkdown, listHelpers, listKfuncs } from "./helpers/list.ts";
 export type { HelperCall, HelperMock, HelperRecord, HelperSpy } from "./helpers/mock.ts";
 export * from "./world/index.ts";
 export { KernelObject, type ObjectValue, type PlacedObject, UserMemory } from "./objects/index.ts";
