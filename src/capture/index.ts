@@ -41,6 +41,7 @@ export {
   encodeOptions,
 } from "./options.ts";
 export type { OutputOptions } from "./output.ts";
+export { PcapBuffer } from "./pcap-buffer.ts";
 export { PcapWriter, type PcapWriterOptions, type WritablePacket } from "./pcap-writer.ts";
 export {
   type InterfaceInput,

@@ -1,11 +1,9 @@
 /** Files as commands need them: one clear error each, and no half-written output. */
 import { randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, writeSync } from "node:fs";
 import { type FileHandle, open, readFile, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BpfError } from "../errors.ts";
-import { type ObjectSpec, parseObject } from "../object/index.ts";
-import type { Options, Values } from "./command.ts";
 
 const WHY: Readonly<Record<string, string>> = {
   ENOENT: "no such file",
@@ -32,24 +30,6 @@ export async function readInput(path: string): Promise<Uint8Array> {
     return Buffer.concat(chunks);
   } catch (error) {
     throw ioError(path, "read", error);
-  }
-}
-
-export const STRICT_OPTION: Options = {
-  strict: { type: "boolean", help: "refuse what libbpf 1.x would refuse" },
-};
-
-/** An object, read as `--strict` among the values says; errors that arise inside it name the file. */
-export async function readObject(path: string, values: Values): Promise<ObjectSpec> {
-  const bytes = await readInput(path);
-  try {
-    return parseObject(bytes, { name: path, strict: values["strict"] === true });
-  } catch (error) {
-    if (!(error instanceof BpfError) || error.message.includes(path)) throw error;
-    throw new BpfError(error.code, `${path}: ${error.message}`, {
-      where: { ...error.where, file: path },
-      cause: error,
-    });
   }
 }
 
@@ -114,6 +94,18 @@ export class OutputFile {
       await new Promise<void>((resolve, reject) => {
         process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()));
       });
+    } catch (error) {
+      throw ioError(this.path, "write", error);
+    }
+  }
+
+  /** The same for many bytes that change afterwards: without a copy, and without a change of threads where it can be. */
+  async writeNow(bytes: Uint8Array): Promise<void> {
+    if (this.#handle === undefined) return this.write(bytes);
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        done += writeSync(this.#handle.fd, bytes, done, bytes.length - done);
+      }
     } catch (error) {
       throw ioError(this.path, "write", error);
     }

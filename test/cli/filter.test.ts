@@ -35,12 +35,9 @@ describe.skipIf(!tcpdump)(needs("skep filter and tcpdump", tcpdump, "tcpdump"), 
     expect(status).toBe(0);
     const expected = join(scratch, "theirs.pcap");
     theirs("-r", WEB, "-w", expected, expression);
-    const packets = (path: string): string[] =>
-      [...readPacketsSync(readFileSync(path))].map(
-        ({ data, timestampNs }) => `${timestampNs} ${Buffer.from(data).toString("hex")}`,
-      );
-    expect(packets(out)).toEqual(packets(expected));
-    expect(stdout).toContain(`${packets(expected).length} of 3712 packets match`);
+    expect(readFileSync(out).equals(readFileSync(expected))).toBe(true);
+    const [...packets] = readPacketsSync(readFileSync(expected));
+    expect(stdout).toContain(`${packets.length} of 3712 packets match`);
   });
 });
 

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { type Capture, type PacketBatch, linktypeName, packetAt, readCapture } from "../../capture/index.ts";
+import { type PacketBatch, linktypeName, packetAt } from "../../capture/index.ts";
 import {
   type CbpfMatcher,
   compileMatcher,
@@ -18,9 +18,10 @@ import {
   whyFilter,
 } from "../../filter/index.ts";
 import { type Command, type Invocation, type Values, integer, text } from "../command.ts";
-import { readInput, streamInput } from "../files.ts";
+import { readInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { CaptureOutput } from "../run/output.ts";
+import { type PacketSource, openPackets } from "../run/packets.ts";
 import { type Terminal, count, duration } from "../terminal.ts";
 
 export const filterCommand: Command = {
@@ -197,23 +198,25 @@ async function apply(
   terminal: Terminal,
   json: boolean,
 ): Promise<number> {
-  const { chunks, size } = await streamInput(input);
   const start = performance.now();
-  const capture = await readCapture(chunks, { onDamage: "stop" });
+  const capture = await openPackets(input);
   // The first interface decides; a capture of several link types needs a filter for each.
   const matchers = new Map<number, CbpfMatcher>();
   const filters = new Map<number, CompiledFilter>();
+  let memory = capture.memory;
+  const filterOf = (linktype: number): CompiledFilter => {
+    const known = filters.get(linktype);
+    if (known !== undefined) return known;
+    const fitting = { ...options, linktype: options.linktype ?? linktype, savefile: true };
+    const filter = compile(expression, fitting, terminal, json);
+    filters.set(linktype, filter);
+    return filter;
+  };
   const matcherOf = (linktype: number): CbpfMatcher => {
     let matcher = matchers.get(linktype);
     if (matcher === undefined) {
-      const filter = compile(
-        expression,
-        { ...options, linktype: options.linktype ?? linktype, savefile: true },
-        terminal,
-        json,
-      );
-      filters.set(linktype, filter);
-      matcher = compileMatcher(filter.cbpf, { flavor: "libpcap" });
+      const filter = filterOf(linktype);
+      matcher = compileMatcher(filter.cbpf, { flavor: "libpcap", memory });
       matchers.set(linktype, matcher);
     }
     return matcher;
@@ -221,13 +224,18 @@ async function apply(
   for (const { linktype } of capture.interfaces) matcherOf(linktype);
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const output = text(values, "write");
-  const sink = output === undefined ? undefined : await CaptureOutput.create(output);
+  const sink = output === undefined ? undefined : await CaptureOutput.create(output, capture.like);
   const progress = terminal.progress("filtering");
   let seen = 0;
   let matched = 0;
   let out = new Uint32Array(0);
   try {
     for await (const batch of capture.batches()) {
+      if (memory !== undefined && batch.data.buffer !== memory.memory.buffer) {
+        // A record that is longer than the memory has moved all that follows elsewhere.
+        memory = undefined;
+        matchers.clear();
+      }
       if (out.length < batch.count) out = new Uint32Array(batch.capacity);
       matched += matchAll(batch, matcherOf, out);
       for (let index = batch.count - 1; matched > limit; index--) {
@@ -237,12 +245,9 @@ async function apply(
       seen += batch.count;
       if (values["list"] === true && !json) list(batch, out, terminal);
       if (values["why"] === true) explainPackets(batch, filters, terminal, json);
-      if (sink !== undefined) {
-        sink.addBatch(batch, out);
-        await sink.flush();
-      }
+      if (sink !== undefined) await capture.write(sink, batch, out);
       progress?.update(
-        size === undefined ? undefined : Math.min(1, capture.offset / size),
+        capture.size === undefined ? undefined : Math.min(1, capture.offset / capture.size),
         `${count(seen)} packets`,
       );
       if (matched >= limit) break;
@@ -306,7 +311,7 @@ function list(batch: PacketBatch, out: Uint32Array, { line }: Terminal): void {
 }
 
 interface Outcome {
-  readonly capture: Capture;
+  readonly capture: PacketSource;
   readonly input: string;
   readonly output: string | undefined;
   readonly seen: number;

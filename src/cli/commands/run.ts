@@ -4,7 +4,7 @@ import { type Layer, Machine, type Program } from "../../machine/index.ts";
 import type { ObjectSpec, ProgramSpec } from "../../object/index.ts";
 import { type Command, type Invocation, choice, integer, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
-import { STRICT_OPTION, readObject } from "../files.ts";
+import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
 import { mapReports } from "../maps.ts";

@@ -3,7 +3,7 @@ import { Machine } from "../../machine/index.ts";
 import { type ChainResult, chainPrograms, runChain, testChains } from "../../testing/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
-import { STRICT_OPTION, readObject } from "../files.ts";
+import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
 import type { Terminal } from "../terminal.ts";

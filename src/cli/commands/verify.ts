@@ -3,7 +3,7 @@ import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { Machine } from "../../machine/index.ts";
 import type { ObjectSpec } from "../../object/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
-import { STRICT_OPTION, readObject } from "../files.ts";
+import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
 import type { Terminal } from "../terminal.ts";

@@ -9,15 +9,18 @@ const MICROSECONDS = 6;
 export class CaptureOutput {
   readonly path: string;
   readonly #file: OutputFile;
+  readonly #like: CaptureInterface | undefined;
   #writer: PcapWriter | PcapngWriter | undefined;
 
-  private constructor(path: string, file: OutputFile) {
+  private constructor(path: string, file: OutputFile, like: CaptureInterface | undefined) {
     this.path = path;
     this.#file = file;
+    this.#like = like;
   }
 
-  static async create(path: string): Promise<CaptureOutput> {
-    return new CaptureOutput(path, await OutputFile.create(path));
+  /** @param like the interface of a pcap file whose packets stay as they are: its snapshot length and FCS are kept */
+  static async create(path: string, like?: CaptureInterface): Promise<CaptureOutput> {
+    return new CaptureOutput(path, await OutputFile.create(path), like);
   }
 
   get packets(): number {
@@ -49,6 +52,18 @@ export class CaptureOutput {
     if (first !== undefined) this.#start(first).batch(batch, keep);
   }
 
+  /** Writes records as a pcap file like that of {@link CaptureOutput.create} has them. */
+  async copy(source: CaptureInterface, records: Uint8Array): Promise<void> {
+    this.#start(source);
+    await this.flush();
+    await this.#file.writeNow(records);
+  }
+
+  /** Whether records of a pcap file can be copied: the format is the same. */
+  get copies(): boolean {
+    return !isPcapng(this.path);
+  }
+
   /** Writes what has been added so far to the file. */
   async flush(): Promise<void> {
     const bytes = this.#writer?.take();
@@ -68,12 +83,17 @@ export class CaptureOutput {
   }
 
   #start(source: CaptureInterface): PcapWriter | PcapngWriter {
-    this.#writer ??= this.path.endsWith(".pcapng")
+    const like = this.#like;
+    this.#writer ??= isPcapng(this.path)
       ? new PcapngWriter()
       : new PcapWriter({
           linktype: source.linktype,
           resolution: source.tsresol === MICROSECONDS ? "us" : "ns",
+          ...(like === undefined || like.snaplen === 0 ? {} : { snaplen: like.snaplen }),
+          fcsBits: like?.fcsBits,
         });
     return this.#writer;
   }
 }
+
+const isPcapng = (path: string): boolean => path.endsWith(".pcapng");
