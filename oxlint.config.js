@@ -76,6 +76,7 @@ export default {
     "dist/**",
     "src/core/assembly/**",
     "src/verifier/scalar/assembly/**",
+    "src/cli/bench/stack/assembly/**",
     "**/*.wasm.ts",
     "coverage/**",
   ],

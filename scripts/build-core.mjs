@@ -7,7 +7,7 @@ import { dispatchSource } from "./core-dispatch.mjs";
 
 writeFileSync("src/core/assembly/helpers/dispatch.ts", await dispatchSource());
 
-const FEATURES = "bulk-memory,sign-extension,mutable-globals,nontrapping-f2i";
+const FEATURES = "simd,bulk-memory,sign-extension,mutable-globals,nontrapping-f2i";
 // What all instances over a memory share lies before the core's own data: CORE_DATA of src/core/layout.ts.
 const CORE_FLAGS = ["--importMemory", "--importTable", "--memoryBase", String(0x10200)];
 
@@ -34,6 +34,14 @@ const MODULES = [
     target: "src/verifier/scalar/scalar.wasm.ts",
     constant: "SCALAR_WASM",
     flags: ["--initialMemory", "32"],
+  },
+  // The interpreters that `skep bench --suite stack` compares.
+  {
+    name: "machines.wasm",
+    source: "src/cli/bench/stack/assembly",
+    target: "src/cli/bench/stack/machines.wasm.ts",
+    constant: "MACHINES_WASM",
+    flags: ["--initialMemory", "64"],
   },
 ];
 

@@ -12,6 +12,7 @@ import {
   emitRegisterCall,
   saveFuel,
 } from "./calls.ts";
+import { emitBulk, findBulkLoop } from "./bulk.ts";
 import type { Block } from "./cfg.ts";
 import { type Demand, type DemandResult, UNKNOWN_CALL } from "./demand.ts";
 import type { Shape } from "./dominators.ts";
@@ -134,6 +135,7 @@ class FunctionEmitter {
     const isHeader = shape.isHeader[node] === 1;
     this.#openLabels(firstFollow[node] as number);
     if (isHeader) {
+      this.#emitBulk(node, shape.blocks[node] as Block);
       this.#code.open("loop");
       this.#loopLabel[node] = this.#depth++;
       this.#tasks.push({ kind: "end" });
@@ -154,6 +156,18 @@ class FunctionEmitter {
     this.#emitTransfer(node, block, end > first ? (steps[end - 1] as Step) : undefined);
   }
 
+  /** Before a loop that copies or fills. */
+  #emitBulk(node: number, block: Block): void {
+    const { steps, demand } = this.#prepared;
+    const { facts, link } = this.#context;
+    if (!facts.optimize) return;
+    const registers = this.#registers;
+    registers.beginBlock(node);
+    const loop = findBulkLoop(node, block, steps, demand.live[node] as number, registers.facts);
+    if (loop !== undefined)
+      emitBulk(registers, loop, link.fuel ? registers.locals.scratch("fuel") : undefined);
+  }
+
   /** Opens a block for each of a list of nodes, the last outermost, and has them closed and followed by the nodes. */
   #openLabels(list: number): void {
     const nodes: number[] = [];
@@ -169,6 +183,11 @@ class FunctionEmitter {
   #emitTransfer(node: number, block: Block, last: Step | undefined): void {
     const registers = this.#registers;
     const { successors } = block;
+    // Where one side is left by `br_if`, the other settles behind it: what a loop hands on is moved when it ends.
+    if (successors.length === 2 && !block.dispatches && this.#leavesByBranch(node, successors)) {
+      this.#emitBranch(node, successors as [number, number], last as Step);
+      return;
+    }
     for (const next of successors) registers.settle(next);
     if (block.choice !== -1) {
       this.#code.i32Const(block.choice);
@@ -181,6 +200,10 @@ class FunctionEmitter {
     } else if (successors.length === 1) {
       this.#goTo(node, successors[0] as number);
     }
+  }
+
+  #leavesByBranch(node: number, successors: readonly number[]): boolean {
+    return successors.some((next) => this.#isBranch(node, next));
   }
 
   /** The local holds an index into the successors; the last also takes what lies beyond, which never happens. */
@@ -224,20 +247,27 @@ class FunctionEmitter {
    */
   #emitBranch(node: number, [taken, otherwise]: [number, number], step: Step): void {
     const code = this.#code;
+    const registers = this.#registers;
     if (this.#isBranch(node, taken)) {
       if (taken > node && this.#isNext(taken) && this.#isBranch(node, otherwise)) {
+        registers.settle(otherwise);
         this.#emitJumpCondition(step, true);
         code.opIndex("br_if", this.#labelOf(node, otherwise));
+        registers.settle(taken);
         return;
       }
+      registers.settle(taken);
       this.#emitJumpCondition(step, false);
       code.opIndex("br_if", this.#labelOf(node, taken));
+      registers.settle(otherwise);
       this.#goTo(node, otherwise);
       return;
     }
     if (this.#isBranch(node, otherwise)) {
+      registers.settle(otherwise);
       this.#emitJumpCondition(step, true);
       code.opIndex("br_if", this.#labelOf(node, otherwise));
+      registers.settle(taken);
       this.#tasks.push({ kind: "node", node: taken });
       return;
     }

@@ -25,7 +25,10 @@ export type Scratch =
   | "address"
   | "checked"
   | "old32"
-  | "old64";
+  | "old64"
+  | "rounds"
+  | "to"
+  | "from";
 
 const SCRATCH_TYPES: Readonly<Record<Scratch, number>> = {
   base: TYPE_I32,
@@ -38,6 +41,9 @@ const SCRATCH_TYPES: Readonly<Record<Scratch, number>> = {
   checked: TYPE_I32,
   old32: TYPE_I32,
   old64: TYPE_I64,
+  rounds: TYPE_I64,
+  to: TYPE_I32,
+  from: TYPE_I32,
 };
 
 /** Parameters of every function: r1 to r5, then the end of the stack frame. */
@@ -246,6 +252,11 @@ export class Registers {
   /** Whether the i64 local of a register is up to date, so that reading it costs nothing. */
   hasWhole(register: number): boolean {
     return this.facts.kind[register] === ANY && (this.#whole & (1 << register)) !== 0;
+  }
+
+  /** The same of the i32 local. */
+  hasLow(register: number): boolean {
+    return this.facts.kind[register] === ANY && (this.#low & (1 << register)) !== 0;
   }
 
   /** The same value in another register. Nothing is written if the facts imply it. */

@@ -100,6 +100,10 @@ export const OPCODES = {
   "i64.extend16_s": 0xc3,
 } as const;
 
+/** Behind the prefix 0xfc: their number, and the indices of memories that follow. */
+const BULK = { "memory.copy": [0x0a, 0, 0], "memory.fill": [0x0b, 0] } as const;
+const PREFIX = 0xfc;
+
 export type Opcode = keyof typeof OPCODES;
 
 export const TYPE_I32 = 0x7f;
@@ -166,6 +170,11 @@ export class ByteWriter {
   opIndex(name: Opcode, index: number): void {
     this.byte(OPCODES[name]);
     this.unsigned(index);
+  }
+
+  bulk(name: keyof typeof BULK): void {
+    this.byte(PREFIX);
+    for (const byte of BULK[name]) this.byte(byte);
   }
 
   /** Opens a block without result. */

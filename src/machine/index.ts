@@ -15,7 +15,7 @@ export {
   type RunInput,
   type RunResult,
 } from "./program.ts";
-export { PreparedCall } from "./prepared.ts";
+export { PreparedCall, PreparedPacket } from "./prepared.ts";
 export {
   BpfMap,
   type Codec,

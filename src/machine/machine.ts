@@ -52,7 +52,7 @@ import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Regions, type Window } from "./regions.ts";
 import { EventRunner } from "./run/runner.ts";
-import { Runner } from "./runner.ts";
+import { Runner, type RunnerWorld } from "./runner.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { World } from "./world/world.ts";
 import type { WorldOptions } from "./world/options.ts";
@@ -248,17 +248,17 @@ export class Machine {
       optimize: options.optimize ?? true,
       mapAt: (address) => this.#maps.get(address),
     });
+    const contextSize = Math.max(...PACKET_HOOKS.map(({ context }) => context.size));
+    const runnerWorld: RunnerWorld<Program> = {
+      memory: linear,
+      mapAt: (address) => this.#maps.get(address),
+      runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
+      regions: this.regions,
+      faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
+    };
     this.#host = {
-      runner: new Runner(
-        {
-          memory: linear,
-          mapAt: (address) => this.#maps.get(address),
-          runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
-          regions: this.regions,
-          faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
-        },
-        Math.max(...PACKET_HOOKS.map(({ context }) => context.size)),
-      ),
+      runner: new Runner(runnerWorld, contextSize),
+      createRunner: () => new Runner(runnerWorld, contextSize, 1),
       events,
       cpus: this.cpus,
       engine: this.engine,
@@ -643,7 +643,8 @@ export class Machine {
     const world = {
       memory: this.memory,
       exec: this.#core.exec_of(cpu) >>> 0,
-      runCalls: this.#core.run_calls,
+      runCalls: (exec: number, run: number, r1: number, r2: number) =>
+        this.#running(cpu, () => this.#core.run_calls(exec, run, r1, r2)),
       faultOf: (cause: unknown) => this.#faultOf(program, cpu, cause),
     };
     return new PreparedCall(world, program.descriptor, engine, this.#fuel);

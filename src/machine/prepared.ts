@@ -78,3 +78,31 @@ export class PreparedCall {
     return this.#world.memory.u64(this.#exec + EXEC_COUNT);
   }
 }
+
+/** A program and a packet with everything set up for runs: see {@link Program.preparePacket}. */
+export class PreparedPacket {
+  readonly #call: PreparedCall;
+  readonly #context: number;
+  readonly #read: (result: number) => number;
+
+  constructor(call: PreparedCall, context: number, read: (result: number) => number) {
+    this.#call = call;
+    this.#context = context;
+    this.#read = read;
+  }
+
+  /**
+   * One run.
+   *
+   * @returns the result as the program type reads it.
+   * @throws BpfError code "fault" or "fuel" if the run was stopped.
+   */
+  run(): number {
+    return this.repeat(1);
+  }
+
+  /** `count` runs without a return to JavaScript in between; the result of the last. */
+  repeat(count: number): number {
+    return this.#read(this.#call.repeat(this.#context, 0, count));
+  }
+}

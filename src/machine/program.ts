@@ -12,7 +12,7 @@ import {
 import type { ProgramType } from "../uapi/index.ts";
 import type { Engine } from "./engine.ts";
 import type { ProgramImage } from "./image.ts";
-import type { PreparedCall } from "./prepared.ts";
+import { type PreparedCall, PreparedPacket } from "./prepared.ts";
 import type { Safety } from "./safety.ts";
 import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner } from "./runner.ts";
 import type { EventInput, EventResult } from "./run/input.ts";
@@ -91,6 +91,8 @@ export interface ProgramHost {
   /** Runs with r1 and r2 given; r0. */
   call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint;
   prepare(program: Program, engine: Engine, cpu: number): PreparedCall;
+  /** With buffers of its own, for one packet at a time. */
+  createRunner(): Runner<Program>;
 }
 
 /** What is known of a program's compilation. */
@@ -339,6 +341,33 @@ export class Program {
     this.#checkCpu(cpu);
     if (engine === "jit") this.compile();
     return this.#host.prepare(this, engine, cpu);
+  }
+
+  /**
+   * Lays a packet and its context out for runs that follow each other without any set-up. As in the kernel's test runs with
+   * `repeat`, and unlike {@link run}, a run sees what the one before has left of the packet; the first has been made here.
+   *
+   * @throws BpfError as {@link run} does.
+   * @example
+   * const prepared = program.preparePacket({ packet });
+   * prepared.repeat(1_000_000); // the verdict of the last run
+   */
+  preparePacket({
+    packet,
+    context,
+    cpu = 0,
+    engine = this.#host.engine,
+    layer,
+  }: Pick<RunInput, "context" | "cpu" | "engine" | "layer"> & {
+    readonly packet: Uint8Array;
+  }): PreparedPacket {
+    const call = this.prepare({ cpu, engine });
+    const runner = this.#host.createRunner();
+    const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
+    const kind = this.#kind(layer);
+    const template = contextTemplate(this.hook, withWireLength(this.hook, context, kind, packet.length));
+    runner.run(this, batch, { engine, cpu, fuel: this.#host.fuel, kind, template });
+    return new PreparedPacket(call, runner.context, (result) => this.readResult(result));
   }
 
   #checkCpu(cpu: number): void {

@@ -132,11 +132,11 @@ export class Runner<P extends Runnable> {
   #buffer = { address: 0, size: 0 };
   #out = { address: 0, size: 0 };
 
-  constructor(world: RunnerWorld<P>, contextSize: number) {
+  constructor(world: RunnerWorld<P>, contextSize: number, records = MAX_RECORDS) {
     this.#world = world;
     const { memory } = world;
     this.#run = memory.alloc(RUN_SIZE, "run block");
-    this.#records = memory.alloc(RECORD_SIZE * MAX_RECORDS, "packet records");
+    this.#records = memory.alloc(RECORD_SIZE * records, "packet records");
     this.#ctx = memory.alloc(CTX_HEADER + contextSize, "context") + CTX_HEADER;
     world.regions.add({ kind: "context", label: "context", address: this.#ctx, size: contextSize });
     this.#rights = memory.alloc(contextSize, "rights to the context");

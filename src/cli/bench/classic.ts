@@ -4,6 +4,7 @@
  */
 import { BpfError } from "../../errors.ts";
 import { Machine, type Program } from "../../machine/index.ts";
+import { barChart } from "./chart.ts";
 import { benchObject } from "./files.ts";
 import { type Rounds, type Side, type Timing, geometricMean, inProcess, measureSides } from "./measure.ts";
 import { type NativePrograms, compileNative } from "./native.ts";
@@ -90,7 +91,16 @@ export const classicSuite: Suite = {
   summary: "eight small programs against the same C compiled natively",
   async run(context) {
     const json = await runClassic(context);
-    return { json, sections: [section(json)] };
+    const rows = json.rows.map(({ program, native, jit, interpreter }) => ({
+      name: program,
+      values: [native?.median, jit.median, interpreter.median],
+    }));
+    const names = ["native", "JIT", "interpreter"];
+    return {
+      json,
+      sections: [section(json)],
+      charts: { "performance-engines": barChart("Classic programs, CPU time a run", names, rows, ns) },
+    };
   },
 };
 

@@ -1,4 +1,8 @@
 import { classicSuite } from "./classic.ts";
+import { compileSuite } from "./compile.ts";
+import { mapsSuite } from "./maps.ts";
+import { packetsSuite } from "./packets.ts";
+import { stackSuite } from "./stack/suite.ts";
 import type { Suite } from "./suite.ts";
 
-export const SUITES: readonly Suite[] = [classicSuite];
+export const SUITES: readonly Suite[] = [classicSuite, packetsSuite, mapsSuite, compileSuite, stackSuite];

@@ -62,21 +62,18 @@ export interface Rounds {
 }
 
 /** Measures sides by turns. The first calibration of each warms it up, the second counts. */
-export function measureSides<Name extends string>(
-  sides: Readonly<Record<Name, Side>>,
+export function measureSides<Sides extends Readonly<Record<string, Side>>>(
+  sides: Sides,
   { rounds, sampleNs }: Rounds,
-): Record<Name, Timing> {
-  const names = Object.keys(sides) as Name[];
-  const plans = names.map((name) => {
-    const side = sides[name];
+): { [Name in keyof Sides]: Timing } {
+  const plans = Object.entries(sides).map(([name, side]) => {
     calibrate(side, sampleNs);
     return { name, side, runs: calibrate(side, sampleNs), samples: [] as number[] };
   });
   for (let round = 0; round < rounds; round++) {
     for (const { side, runs, samples } of plans) samples.push(side(runs));
   }
-  return Object.fromEntries(plans.map(({ name, samples }) => [name, timing(samples)])) as Record<
-    Name,
-    Timing
-  >;
+  return Object.fromEntries(plans.map(({ name, samples }) => [name, timing(samples)])) as {
+    [Name in keyof Sides]: Timing;
+  };
 }

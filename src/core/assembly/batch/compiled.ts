@@ -12,7 +12,7 @@ import {
   STATUS_FAULT,
   STATUS_PAUSED,
 } from "../../layout";
-import { begin, reset } from "../interpreter/frames";
+import { begin, beginAgain, reset, resetAgain } from "../interpreter/frames";
 import { interpret } from "../interpreter/run";
 import { setCompiled, setExec, setFault, setFuel } from "../state";
 
@@ -44,21 +44,29 @@ export function run_jit(state: u32, func: u32, r1: u32, r2: u32): void {
  */
 export function run_calls(state: u32, run: u32, r1: u32, r2: u32): i32 {
   const prog = load<u32>(run, RUN_PROG);
+  const count = load<u32>(run, RUN_COUNT);
   const fuel = load<i64>(run, RUN_FUEL);
-  if (load<i32>(run, RUN_ENGINE) != ENGINE_JIT)
-    return interpretCalls(state, prog, r1, r2, load<u32>(run, RUN_COUNT), fuel);
+  if (load<i32>(run, RUN_ENGINE) != ENGINE_JIT) return interpretCalls(state, prog, r1, r2, count, fuel);
+  setExec(state);
+  setCompiled(true);
+  reset(state, prog, r1);
+  const index = load<u32>(prog, FUNC_TABLE);
+  const end = load<u32>(state, EXEC_STACK_END);
+  const zero: u64 = 0;
   let result: u64 = 0;
-  for (let count = load<u32>(run, RUN_COUNT); count != 0; count--) {
+  for (let left = count; left != 0; left--) {
+    resetAgain(state, prog, r1);
     setFuel(fuel);
-    result = callCompiled(state, prog, r1, r2);
+    result = call_indirect<u64>(index, u64(r1), u64(r2), zero, zero, zero, end);
   }
   store<u64>(state, result);
   return STATUS_DONE;
 }
 
 function interpretCalls(state: u32, prog: u32, r1: u32, r2: u32, count: u32, fuel: u64): i32 {
-  for (; count != 0; count--) {
-    begin(state, prog, r1, r2);
+  begin(state, prog, r1, r2);
+  for (let left = count; left != 0; left--) {
+    beginAgain(state, prog, r1, r2);
     const status = interpret(state, fuel);
     if (status == STATUS_DONE) continue;
     if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));

@@ -4,13 +4,11 @@ import {
   EXEC_CTX,
   EXEC_DEPTH,
   EXEC_FAULT,
-  EXEC_FAULT_ADDRESS,
   EXEC_FRAMES,
   EXEC_MAY_GOTO,
   EXEC_PC,
   EXEC_PROG,
   EXEC_REDIRECT,
-  EXEC_REDIRECT_FLAGS,
   EXEC_REDIRECT_MAP,
   EXEC_STACK,
   EXEC_STACK_END,
@@ -50,13 +48,30 @@ const R10 = 80;
 export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
   reset(state, func, r1);
   setCompiled(false);
-  memory.fill(state, 0, R10);
   forgetWindows(state);
+  store<u32>(state, 0, EXEC_DEPTH);
+  setRegisters(state, func, r1, r2);
+}
+
+/** The same after a run of the function that came to its end. */
+export function beginAgain(state: u32, func: u32, r1: u32, r2: u32): void {
+  resetAgain(state, func, r1);
+  if (isSandboxed(state)) forgetWindows(state);
+  setRegisters(state, func, r1, r2);
+}
+
+function setRegisters(state: u32, func: u32, r1: u32, r2: u32): void {
+  // With `memory.fill`, which is a call, and all of `reset` a run of two instructions takes 13.8 ns, without 9.2.
+  const zero = i64x2.splat(0);
+  v128.store(state, zero);
+  v128.store(state, zero, 16);
+  v128.store(state, zero, 32);
+  v128.store(state, zero, 48);
+  v128.store(state, zero, 64);
   store<u64>(state, r1, R1);
   store<u64>(state, r2, R2);
   store<u64>(state, load<u32>(state, EXEC_STACK_END), R10);
   store<u32>(state, load<u32>(func, FUNC_CODE), EXEC_PC);
-  store<u32>(state, 0, EXEC_DEPTH);
   store<u32>(state, MAY_GOTO_LIMIT, EXEC_MAY_GOTO);
   store<u64>(state, 0, EXEC_COUNT);
 }
@@ -70,11 +85,21 @@ export function reset(state: u32, func: u32, context: u32): void {
   store<u32>(state, load<u32>(state, EXEC_STACK_END) - STACK_SIZE, EXEC_STACK);
   store<u32>(state, 0, EXEC_TAIL_CALLS);
   store<u32>(state, context, EXEC_CTX);
-  store<i32>(state, 0, EXEC_FAULT);
-  store<u32>(state, 0, EXEC_FAULT_ADDRESS);
-  store<u32>(state, 0, EXEC_REDIRECT);
+  // Two fields at a time: EXEC_FAULT and EXEC_FAULT_ADDRESS, EXEC_REDIRECT and EXEC_REDIRECT_FLAGS.
+  store<u64>(state, 0, EXEC_FAULT);
+  store<u64>(state, 0, EXEC_REDIRECT);
   store<u32>(state, 0, EXEC_REDIRECT_MAP);
-  store<u32>(state, 0, EXEC_REDIRECT_FLAGS);
+}
+
+/** The same after a run that came to its end: what it can have changed. */
+export function resetAgain(state: u32, func: u32, context: u32): void {
+  if (load<u32>(state, EXEC_TAIL_CALLS) != 0) {
+    reset(state, func, context);
+    return;
+  }
+  nextRun();
+  store<u64>(state, 0, EXEC_REDIRECT);
+  store<u32>(state, 0, EXEC_REDIRECT_MAP);
 }
 
 /** Whether every access of the program under way is checked. */
