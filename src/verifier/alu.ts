@@ -80,8 +80,10 @@ function checkUnary(
   checkRegister(env, dst, "destination_no_mark");
   if (operation === END) {
     // Programs are little-endian: bswap and "to big" swap, "to little" only cuts.
-    reg.scalar = byteSwap(reg.scalar, imm >> 3, is64 || (opcode & 8) !== 0);
-    reg.id = 0;
+    const swap = is64 || (opcode & 8) !== 0;
+    reg.scalar = byteSwap(reg.scalar, imm >> 3, swap);
+    // Only "to little" of 64 bits leaves the number as it was.
+    if (swap || imm !== 64) reg.id = 0;
     return;
   }
   const value = reg.scalar;

@@ -1,4 +1,6 @@
 /** The verifier: proves that a program is safe, as Linux 6.18 does. */
 export type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
+export type { FrameView, InstructionView, RegisterView } from "./recording.ts";
+export type { ScalarParts } from "./scalar/index.ts";
 export { type VerifierResult, type VerifierStatistics, verify } from "./verify.ts";
 export { type ProgramTraits, verifierProgram } from "./from-object.ts";

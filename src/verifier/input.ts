@@ -57,6 +57,8 @@ export interface VerifierOptions {
   readonly testRegisterInvariants?: boolean;
   /** How many CPUs the machine can have: what bpf_get_smp_processor_id returns is below. Default: the most that any can. */
   readonly cpus?: number;
+  /** Keep what was known before each instruction, at every visit: {@link VerifierResult.states}. Default false. */
+  readonly recordStates?: boolean;
   /** Asked now and then; true ends the verification with {@link VerifierResult.cancelled}. */
   readonly cancelled?: () => boolean;
   /** Called now and then with the number of instructions processed. */

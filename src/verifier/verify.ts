@@ -12,6 +12,7 @@ import { INSTRUCTION_LIMIT } from "./run.ts";
 import { checkStackDepth } from "./stack-depth.ts";
 import { addSubprograms, checkSubprograms } from "./subprograms.ts";
 import type { VerifierOptions, VerifierProgram } from "./input.ts";
+import { type InstructionView, Recording } from "./recording.ts";
 import { Cancelled, Rejection, type RejectionErrno } from "./reject.ts";
 import { resetScalars } from "./scalar/index.ts";
 
@@ -35,16 +36,27 @@ export interface VerifierResult {
   readonly statistics: VerifierStatistics;
   /** Stopped by the caller's wish: nothing is known. */
   readonly cancelled: boolean;
+  /** What was known before each instruction, by slot; empty unless {@link VerifierOptions.recordStates} asked for it. */
+  readonly states: ReadonlyMap<number, InstructionView>;
 }
 
-/** Judges a program as Linux 6.18 does. Pure: the same input gives the same result but for the time. */
+/**
+ * Judges a program as Linux 6.18 does. Pure: the same input gives the same result but for the time. A program that is
+ * rejected is no error here: `accepted` is false, and the log says why.
+ *
+ * @example
+ * const { accepted, log } = verify({ name: "p", type: "xdp", instructions, maps: new Map(), license: "GPL" });
+ */
 export function verify(program: VerifierProgram, options: VerifierOptions = {}): VerifierResult {
   const begin = performance.now();
   resetScalars();
   const env = new Environment(program, options, isGplCompatible(program.license));
+  const recording = options.recordStates === true ? new Recording() : undefined;
+  if (recording !== undefined) env.record = (at) => recording.add(at);
   let errno: RejectionErrno | undefined;
   let cancelled = false;
   try {
+    if (program.instructions.length === 0) throw env.reject("EINVAL");
     addSubprograms(env);
     checkSubprograms(env);
     checkProgramInfo(env);
@@ -79,6 +91,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
       milliseconds,
     },
     cancelled,
+    states: recording?.result() ?? new Map(),
   };
 }
 
