@@ -144,6 +144,12 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
   const graphs = functions.map((range) =>
     buildGraph(instructions, range, (slot) => startsAt.get(slot) ?? -1, optimize),
   );
+  const { probes } = input;
+  if (probes !== undefined && probes.size > 0) {
+    for (const { steps } of graphs) {
+      for (const step of steps) if (step.kind === "load") step.probe = probes.has(step.slot);
+    }
+  }
   if (optimize) graphs.forEach(formSelects);
   const calls = buildCallGraph(graphs.map(({ steps }) => steps));
 

@@ -150,7 +150,7 @@ class Walker {
         return;
       }
       case "load":
-        this.#use(step, step.src, false);
+        this.#use(step, step.src, step.probe);
         return;
       case "store":
         this.#use(step, step.dst, false);

@@ -2,13 +2,13 @@
  * Emission of loads, stores and atomic operations. An address is the low half of a register plus the offset; that is
  * all where programs are verified or trusted. Sandboxed ones are checked first (sandbox.ts).
  */
-import { FRAME_SIZE } from "../core/layout.ts";
+import { FIRST_ADDRESS, FRAME_SIZE } from "../core/layout.ts";
 import { ANY, EXACT } from "./facts.ts";
 import type { Linkage } from "./calls.ts";
 import type { Registers } from "./registers.ts";
 import { type Access, isInFrame, pushChecked, rightOf } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
-import type { Opcode } from "./wasm.ts";
+import { type Opcode, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 /** Binary logarithms of the sizes, which is how WebAssembly writes alignments. */
 const ALIGNMENTS: Readonly<Record<number, number>> = { 1: 0, 2: 1, 4: 2, 8: 3 };
@@ -72,18 +72,63 @@ function pushValue(registers: Registers, step: Step): void {
   }
 }
 
+/**
+ * Tests whether all bytes of a load lie in the memory, above what is never handed out, and leaves the result; the whole
+ * address stays in the local "old64".
+ */
+function pushReachable(registers: Registers, step: Step): void {
+  const { code, locals } = registers;
+  const address = locals.scratch("old64");
+  registers.pushWhole(step.src);
+  code.i64Const(step.offset, step.offset < 0 ? -1 : 0);
+  code.op("i64.add");
+  code.opIndex("local.tee", address);
+  code.i64Const(FIRST_ADDRESS, 0);
+  code.op("i64.sub");
+  code.op("memory.size");
+  code.byte(0);
+  code.op("i64.extend_i32_u");
+  code.i64Const(16, 0);
+  code.op("i64.shl");
+  code.i64Const(FIRST_ADDRESS + step.bytes - 1, 0);
+  code.op("i64.sub");
+  code.op("i64.lt_u");
+}
+
+/** A load that gives zero where there is nothing. */
+function emitProbe(registers: Registers, step: Step, name: Opcode, low: boolean): void {
+  const { code, locals } = registers;
+  pushReachable(registers, step);
+  code.op("if");
+  code.byte(low ? TYPE_I32 : TYPE_I64);
+  code.opIndex("local.get", locals.scratch("old64"));
+  code.op("i32.wrap_i64");
+  code.memory(name, ALIGNMENTS[step.bytes] as number, 0);
+  code.op("else");
+  if (low) code.i32Const(0);
+  else code.i64Const(0, 0);
+  code.op("end");
+}
+
 /** Leaves an i32 for values of up to 32 bits and where the upper half is of no interest, else an i64. True for i32. */
 export function emitLoad(registers: Registers, step: Step, link: Linkage): boolean {
-  const { code } = registers;
-  const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);
+  const { code, facts } = registers;
   const align = ALIGNMENTS[step.bytes] as number;
   const names = LOADS[step.bytes];
-  if (names === undefined) {
-    code.memory("i64.load", align, offset);
-    return false;
+  const low = names !== undefined && (!step.signed || step.narrow);
+  const name: Opcode =
+    names === undefined
+      ? "i64.load"
+      : step.signed
+        ? step.narrow
+          ? names.narrow
+          : names.wide
+        : names.unsigned;
+  if (step.probe && facts.kind[step.src] === ANY) {
+    emitProbe(registers, step, name, low);
+    return low;
   }
-  const low = !step.signed || step.narrow;
-  const name = step.signed ? (step.narrow ? names.narrow : names.wide) : names.unsigned;
+  const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);
   code.memory(name, align, offset);
   return low;
 }

@@ -45,6 +45,8 @@ export interface Step {
   bytes: number;
   /** Of loads: sign-extends. */
   signed: boolean;
+  /** Of loads: the pointer may point anywhere; what is not there reads as zero. */
+  probe: boolean;
   /** Of atomics: leaves the old value in a register. Of plain accesses: acquire or release. */
   fetch: boolean;
   /** Of `movsx`: 8, 16 or 32. */
@@ -193,6 +195,7 @@ function blankStep({ dst, src, offset, imm }: Instruction, slot: number): Step {
     implied: false,
     narrow: false,
     dead: false,
+    probe: false,
   };
 }
 

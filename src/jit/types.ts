@@ -53,6 +53,8 @@ export interface CompileInput {
    * optimised code is compared with.
    */
   readonly optimize?: boolean;
+  /** Slots of loads whose pointer may point anywhere: what is not there reads as zero. */
+  readonly probes?: ReadonlySet<number>;
   /** Count rounds of loops and calls, and stop the program when `core.fuel` is used up. Default false. */
   readonly fuel?: boolean;
   /** Check every access and every helper's arguments: the program is not verified. It should count fuel too. */

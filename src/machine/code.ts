@@ -24,6 +24,7 @@ import { PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
 import { helperContracts } from "./helpers/contracts.ts";
 import type { ProgramImage } from "./image.ts";
+import { probedSlots } from "./probes.ts";
 import { poisonedSlot } from "./poison.ts";
 import type { BpfMap } from "./map.ts";
 import type { LinearMemory } from "./memory.ts";
@@ -42,10 +43,13 @@ interface Installed {
   readonly held: ReadonlySet<number>;
   /** Descriptors of functions whose address is taken, by first slot; the program's own for slot 0. */
   readonly functions: ReadonlyMap<number, number>;
+  /** Slots of loads through pointers that may point anywhere. */
+  readonly probes: ReadonlySet<number>;
   compilation?: Compilation;
 }
 
 const NOT_COMPILED = 0xffffffff;
+const NO_PROBES: ReadonlySet<number> = new Set();
 
 export interface CodeHost {
   readonly memory: LinearMemory;
@@ -92,7 +96,9 @@ export class CodeSpace {
       (slot) => functions.get(slot) as number,
       (name) => this.#host.helpers.kfuncId(name),
     );
-    memory.write(code, encodeInstructions(instructions));
+    // In a sandbox every load is checked: what is not the program's stops it.
+    const probes = safety === "sandbox" ? NO_PROBES : probedSlots(image);
+    memory.write(code, encodeInstructions(withProbes(instructions, probes)));
     this.#describe(descriptor, code, descriptor);
     memory.setU32(descriptor + PROG_TYPE, PROGRAM_TYPES.find(({ name }) => name === image.type)?.id ?? 0);
     memory.setU32(descriptor + PROG_CODE, code);
@@ -109,7 +115,7 @@ export class CodeSpace {
       core.grant(descriptor, map.address);
       held.add(map.address);
     }
-    this.#programs.set(descriptor, { image, instructions, code, functions, safety, held });
+    this.#programs.set(descriptor, { image, instructions, probes, code, functions, safety, held });
     return descriptor;
   }
 
@@ -154,7 +160,7 @@ export class CodeSpace {
 
   #compile(
     descriptor: number,
-    { image, instructions, functions, code, safety, held }: Installed,
+    { image, instructions, probes, functions, code, safety, held }: Installed,
   ): Compilation {
     const { memory, core, table, helpers } = this.#host;
     const start = performance.now();
@@ -172,6 +178,7 @@ export class CodeSpace {
       codeAddress: code,
       programAddress: descriptor,
       names: true,
+      probes,
     });
     const poison: Record<string, () => void> = {};
     for (const slot of image.poisoned.keys()) {
@@ -242,6 +249,25 @@ function functionTargets(image: ProgramImage): number[] {
   });
   slots.delete(0);
   return [...slots];
+}
+
+// linux/filter.h: BPF_MEM, BPF_MEMSX and the modes that stand for them where a pointer may point anywhere.
+const PROBE_MODES: ReadonlyMap<number, number> = new Map([
+  [0x60, 0x20],
+  [0x80, 0x40],
+]);
+const MODE = 0xe0;
+
+/** As the interpreter runs them. */
+function withProbes(
+  instructions: readonly Instruction[],
+  probes: ReadonlySet<number>,
+): readonly Instruction[] {
+  if (probes.size === 0) return instructions;
+  return instructions.map((instruction, slot) => {
+    const mode = probes.has(slot) ? PROBE_MODES.get(instruction.opcode & MODE) : undefined;
+    return mode === undefined ? instruction : { ...instruction, opcode: (instruction.opcode & ~MODE) | mode };
+  });
 }
 
 /** The instructions with the addresses of maps, map values and functions in their `lddw` pairs. */

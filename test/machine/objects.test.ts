@@ -89,6 +89,23 @@ describe.each(ENGINES)("kernel objects in the %s", (engine) => {
       expect(BigInt.asIntN(32, bss(loaded)["seen"] as bigint)).toBe(-2n);
     });
 
+    it("what is not there reads as zero through pointers of BTF", () => {
+      const seen = (task: unknown): unknown => {
+        programs["ancestors"]?.run({ args: [task as number] });
+        return bss(loaded)["seen"];
+      };
+      const oldest = machine.alloc("task_struct", { pid: 90 });
+      const older = machine.alloc("task_struct", { real_parent: oldest });
+      const old = machine.alloc("task_struct", { real_parent: older });
+      expect(seen(machine.alloc("task_struct", { real_parent: old }))).toBe(95n);
+      expect(seen(old)).toBe(5n);
+      expect(seen(older)).toBe(5n);
+      expect(seen(0)).toBe(5n);
+      // An address of the kernel, and one beyond the memory's end.
+      expect(seen(machine.alloc("task_struct", { real_parent: 0xffff_8880_1234_5678n as never }))).toBe(5n);
+      expect(seen(machine.alloc("task_struct", { real_parent: 0xfff0_0000 }))).toBe(5n);
+    });
+
     it("are read back, changed and freed", () => {
       const task = machine.alloc("task_struct", { pid: 42, comm: "sh", cred: { uid: { val: 33 } } });
       expect(task.member("comm")).toBe("sh");

@@ -44,6 +44,7 @@ import { enter, forgetArguments, functionAt, isSandboxed, leave } from "./frames
 import { move32, move64 } from "./moves";
 import { ld_abs } from "./packet";
 import { isTransfer, transfer } from "./transfers";
+import { PROBEB, PROBEDW, PROBEH, PROBESB, PROBESH, PROBESW, PROBEW, probe } from "./probes";
 import * as op from "./opcodes";
 
 const SLICE: u64 = 1 << 18;
@@ -329,6 +330,15 @@ function slice<S>(state: u32, budget: u64): i32 {
       case op.BE16:
       case op.SWAP16:
         store<u64>(dst, swapBytes(load<u64>(dst), imm32(pc)));
+        break;
+      case PROBEW:
+      case PROBEH:
+      case PROBEB:
+      case PROBEDW:
+      case PROBESW:
+      case PROBESH:
+      case PROBESB:
+        probe(state, dst, src(state, word), word, sizeof<S>() == SANDBOXED);
         break;
       case op.LDXW:
         store<u64>(dst, load<u32>(at<S>(state, src(state, word), word, 4, RIGHT_READ)));
