@@ -81,6 +81,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/bench.ts")).benchCommand,
   },
   {
+    name: "types",
+    summary: "program types: contexts, return values, inputs",
+    load: async () => (await import("./commands/types.ts")).typesCommand,
+  },
+  {
     name: "kernel",
     summary: "what the running Linux kernel can do, and what this process may",
     load: async () => (await import("./commands/kernel.ts")).kernelCommand,

@@ -37,5 +37,6 @@ export type { HelperCall, HelperMock, HelperRecord, HelperSpy } from "./helpers/
 export * from "./world/index.ts";
 export { KernelObject, type ObjectValue, type PlacedObject, UserMemory } from "./objects/index.ts";
 export type * from "./run/input.ts";
+export { inputKeys } from "./run/table.ts";
 export { type Engine, ENGINES } from "./engine.ts";
 export { type CheckInput, checkStructure } from "./check.ts";

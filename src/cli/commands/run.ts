@@ -9,13 +9,14 @@ import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
 import { mapReports } from "../maps.ts";
 import { type CaptureResult, runCapture } from "../run/capture.ts";
+import { eventInput, extraOf, showEvent } from "../run/event.ts";
 import type { KernelShadow } from "../run/kernel.ts";
 import { MAX_TRACE, packetsPerSecond, showRun } from "../run/report.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
 
 export const runCommand: Command = {
   name: "run",
-  usage: "OBJECT [-p PROGRAM] -r CAPTURE [-w OUT]",
+  usage: "OBJECT [-p PROGRAM] -r CAPTURE [-w OUT] | OBJECT -p PROGRAM [--args JSON] [--input JSON]",
   description:
     "Runs a program of a BPF object over every packet of a capture (pcap or pcapng, gzip too) and shows what it\n" +
     "answered, what it left in its maps and how fast it was. Program types: xdp, tc, socket filters.",
@@ -28,6 +29,17 @@ export const runCommand: Command = {
       value: "FILE",
       help: "write packets that pass, as the program left them (.pcapng: as pcapng)",
     },
+    args: {
+      type: "string",
+      value: "JSON",
+      help: "run once, with these arguments: a list, or an object by their names",
+    },
+    input: {
+      type: "string",
+      value: "JSON",
+      help: "run once, with these parts of an input ('skep types NAME' lists them)",
+    },
+    context: { type: "string", value: "JSON", help: "fields of the context, by their uapi names" },
     ...ENGINE_OPTIONS,
     ...TARGET_OPTIONS,
     ...STRICT_OPTION,
@@ -57,15 +69,28 @@ export const runCommand: Command = {
       "skep run rewrite.bpf.o -p encapsulate -r web.pcap -w out.pcap",
       "write the packets as the program left them",
     ],
+    [
+      'skep run policy.bpf.o -p connect4 --input \'{"address": "10.0.0.1:80"}\'',
+      "what does a connect program do with this address?",
+    ],
+    [
+      'skep run trace.bpf.o -p opened --btf /sys/kernel/btf/vmlinux --args \'{"file": {"f_flags": 1}}\'',
+      "a program at a kernel function, with a structure made up for it",
+    ],
     ["tcpdump -w - | skep run firewall.bpf.o -r - --json", "read from a pipe, answer in JSON"],
   ],
   run,
 };
 
+const EVENT_OPTIONS = ["args", "input", "context"] as const;
+
 async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "run", "an object file");
   const input = text(values, "read");
+  if (input === undefined && EVENT_OPTIONS.some((option) => values[option] !== undefined)) {
+    return runEvent(invocation, path);
+  }
   if (input === undefined)
     throw new BpfError("usage", "run: no capture given; use -r FILE (see 'skep run --help')");
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER);
@@ -154,6 +179,52 @@ async function run(invocation: Invocation): Promise<number> {
   }
 }
 
+/** One run of a program of any type that takes no packets. */
+async function runEvent({ values, terminal, json }: Invocation, path: string): Promise<number> {
+  const spec = await readObject(path, values);
+  const chosen = chooseProgram(spec, text(values, "program"), "event");
+  const trace: string[] = [];
+  const { btf, kconfig } = await targetOf(values);
+  const machine = await Machine.create({
+    ...machineOptions(values),
+    ...(btf === undefined ? {} : { btf }),
+    cpus: integer(values, "cpus", 1, 1024) ?? 1,
+    onTrace: (line) => {
+      if (trace.length < MAX_TRACE) trace.push(line);
+    },
+  });
+  const { programs, maps } = await machine.load(spec, {
+    programs: [chosen.name],
+    ...(kconfig === undefined ? {} : { kconfig }),
+  });
+  const program = programs[chosen.name] as Program;
+  const mapFile = text(values, "maps");
+  if (mapFile !== undefined) await fillMaps(mapFile, maps);
+  const result = program.run(eventInput(values));
+  const reports = mapReports(maps);
+  if (!json) showEvent(program, result, reports, trace, terminal, values["all"] === true);
+  else {
+    const { returnValue, returnName, context, durationNs, verified } = result;
+    terminal.line(
+      toJson({
+        version: JSON_VERSION,
+        object: path,
+        program: { name: chosen.name, type: chosen.type, section: chosen.section },
+        engine: machine.engine,
+        verified,
+        returnValue,
+        returnName,
+        ...extraOf(result),
+        context,
+        durationNs,
+        maps: reports,
+        trace,
+      }),
+    );
+  }
+  return 0;
+}
+
 /** TEST_RUN shows a socket filter the packet from its network header on, and nothing else. */
 async function openKernel(
   spec: ObjectSpec,
@@ -172,6 +243,7 @@ async function openKernel(
 function chooseProgram(
   spec: ObjectSpec,
   name: string | undefined,
+  kind: "capture" | "event" = "capture",
 ): ProgramSpec & { type: NonNullable<ProgramSpec["type"]> } {
   const all = Object.values(spec.programs);
   const list = all.map((program) => `${program.name} (${program.section})`).join(", ");
@@ -180,18 +252,27 @@ function chooseProgram(
   };
   const candidates =
     name === undefined
-      ? all.filter(({ type }) => type !== undefined && takesPackets(hookOf(type)))
+      ? all.filter(({ type }) => type !== undefined && takesPackets(hookOf(type)) === (kind === "capture"))
       : all.filter((program) => program.name === name);
   const [chosen, ...others] = candidates;
   if (all.length === 0) fail("it has no programs");
   if (chosen === undefined) {
     if (name !== undefined) fail(`no program '${name}'; it has ${list}`);
-    fail(`none of its programs can be run over a capture; it has ${list}`);
+    fail(
+      kind === "capture"
+        ? `none of its programs can be run over a capture (use --args or --input); it has ${list}`
+        : `all of its programs are run over a capture (-r FILE); it has ${list}`,
+    );
   }
   if (others.length > 0) fail(`it has several programs: choose one with -p: ${list}`);
   const { type } = chosen as ProgramSpec;
-  if (type === undefined || !takesPackets(hookOf(type))) {
-    fail(`program '${name}' of section '${chosen?.section}' cannot be run over a capture yet`);
+  if (type === undefined) fail(`program '${name}': its section '${chosen?.section}' names no type`);
+  else if (takesPackets(hookOf(type)) !== (kind === "capture")) {
+    fail(
+      kind === "capture"
+        ? `program '${name}' of section '${chosen?.section}' takes no packets: give it --args or --input ('skep types ${type}')`
+        : `program '${name}' of section '${chosen?.section}' is run over a capture: -r FILE`,
+    );
   }
   return chosen as ProgramSpec & { type: NonNullable<ProgramSpec["type"]> };
 }

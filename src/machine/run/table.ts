@@ -1,5 +1,6 @@
 /** How each program type takes its input. The types that packets go through are run by the batch loop. */
 import { BpfError } from "../../errors.ts";
+import { hookOf } from "../../hooks/index.ts";
 import type { ProgramType } from "../../uapi/index.ts";
 import { ARGUMENTS } from "./arguments.ts";
 import { CGROUP_DEVICE, CGROUP_SOCK, CGROUP_SOCKOPT, CGROUP_SOCK_ADDR, CGROUP_SYSCTL } from "./cgroup.ts";
@@ -11,7 +12,7 @@ import { PROBE, SAMPLE } from "./registers.ts";
 import { SK_LOOKUP, SK_MSG, SK_REUSEPORT, SK_SKB, SOCK_OPS } from "./sockets.ts";
 import type { Arrangement, Arranger, Subject } from "./types.ts";
 
-export const ARRANGERS: Readonly<Partial<Record<ProgramType, Arranger>>> = {
+const ARRANGERS: Readonly<Partial<Record<ProgramType, Arranger>>> = {
   kprobe: PROBE,
   perf_event: SAMPLE,
   tracepoint: RECORD,
@@ -37,6 +38,21 @@ export const ARRANGERS: Readonly<Partial<Record<ProgramType, Arranger>>> = {
   syscall: SYSCALL,
 };
 
+const KEYS: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries(ARRANGERS).map(([type, { takes }]) => {
+    const fields = hookOf(type as ProgramType).context.fields.some(({ input }) => input === true);
+    return [
+      type,
+      fields && !(takes as readonly string[]).includes("registers") ? [...takes, "context"] : takes,
+    ];
+  }),
+);
+
+/** Keys of the input that a type takes; none of those that packets go through. */
+export function inputKeys(type: ProgramType): readonly string[] {
+  return KEYS.get(type) ?? [];
+}
+
 /** Lays an input out, after looking whether the type takes all of its parts. */
 export function arrange(subject: Subject, input: EventInput): Arrangement {
   const arranger = ARRANGERS[subject.type];
@@ -46,10 +62,9 @@ export function arrange(subject: Subject, input: EventInput): Arrangement {
       `program '${subject.name}': ${subject.type} programs are run over packets`,
     );
   }
+  const takes = inputKeys(subject.type);
   for (const key in input) {
-    if ((arranger.takes as readonly string[]).includes(key) || (key === "context" && hasFields(subject)))
-      continue;
-    const takes = [...arranger.takes, ...(hasFields(subject) ? ["context"] : [])];
+    if (takes.includes(key)) continue;
     throw new BpfError(
       "context",
       `program '${subject.name}': ${subject.type} programs take no '${key}'; they take ${takes.join(", ")}`,
@@ -57,5 +72,3 @@ export function arrange(subject: Subject, input: EventInput): Arrangement {
   }
   return arranger.arrange(subject, input);
 }
-
-const hasFields = ({ hook }: Subject): boolean => hook.context.fields.some(({ input }) => input === true);
