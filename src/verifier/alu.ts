@@ -6,7 +6,7 @@ import type { Environment } from "./environment.ts";
 import { adjustPointer } from "./pointers.ts";
 import { markChainPrecision } from "./precision.ts";
 import { PTR_TO_ARENA, SCALAR_VALUE } from "./register-types.ts";
-import { checkRegister, markKnown, markUnknown } from "./registers.ts";
+import { checkRegister, clearLink, markKnown, markUnknown } from "./registers.ts";
 import {
   alu,
   byteSwap,
@@ -83,7 +83,7 @@ function checkUnary(
     const swap = is64 || (opcode & 8) !== 0;
     reg.scalar = byteSwap(reg.scalar, imm >> 3, swap);
     // Only "to little" of 64 bits leaves the number as it was.
-    if (swap || imm !== 64) reg.id = 0;
+    if (swap || imm !== 64) clearLink(reg);
     return;
   }
   const value = reg.scalar;
@@ -134,7 +134,7 @@ function checkMove(env: Environment, { opcode, dst: dstno, src: srcno, offset, i
   const keepsValue = offset === 0 ? width(src.scalar) <= 32 : fits(src.scalar, offset - 1);
   if (keepsValue) assignScalarId(env, src);
   copyRegister(dst, src);
-  if (!keepsValue) dst.id = 0;
+  if (!keepsValue) clearLink(dst);
   if (is64) {
     dst.scalar = signExtend(dst.scalar, offset >> 3);
     dst.subregDef = DEF_NOT_SUBREG;
@@ -241,13 +241,12 @@ function linkAfterAddition(
       (operation === SUB && number === -0x80000000) ||
       (dst.id & BPF_ADD_CONST) !== 0
     ) {
-      dst.off = 0;
-      dst.id = 0;
+      clearLink(dst);
     } else {
       dst.id = (dst.id | (is64 ? BPF_ADD_CONST64 : BPF_ADD_CONST32)) >>> 0;
       dst.off = delta;
     }
     return;
   }
-  dst.id = 0;
+  clearLink(dst);
 }

@@ -24,7 +24,7 @@ import {
   isAnyPacketPointer,
   mayBeNull,
 } from "./register-types.ts";
-import { checkRegister, isNotNull, markPointerNotNull, markUnknown } from "./registers.ts";
+import { checkRegister, clearLink, isNotNull, markPointerNotNull, markUnknown } from "./registers.ts";
 import {
   addDelta,
   branchTaken,
@@ -193,7 +193,7 @@ function collectLinked(env: Environment, state: VerifierState, linkedId: number,
   const add = (reg: RegisterState, entry: number): void => {
     if (reg.type !== SCALAR_VALUE || (reg.id & ~BPF_ADD_CONST) !== id) return;
     if (linked.length < LINKED_MAX) linked.push(entry);
-    else reg.id = 0;
+    else clearLink(reg);
   };
   for (let frameno = state.frames.length - 1; frameno >= 0; frameno--) {
     const frame = state.frames[frameno] as FunctionState;

@@ -51,6 +51,12 @@ export function markKnown(reg: RegisterState, scalar: number): void {
   reg.scalar = scalar;
 }
 
+/** A number is linked with no other any more: id and distance go together (clear_scalar_id). */
+export function clearLink(reg: RegisterState): void {
+  reg.id = 0;
+  reg.off = 0;
+}
+
 /** Offset or number 0: what the caller makes a pointer of afterwards (mark_reg_known_zero). */
 export function markKnownZero(reg: RegisterState): void {
   markKnown(reg, ZERO);

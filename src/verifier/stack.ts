@@ -33,7 +33,7 @@ import {
   SCALAR_VALUE,
   baseType,
 } from "./register-types.ts";
-import { isNull, markConstantZero, markUnknown, scratchSlot } from "./registers.ts";
+import { clearLink, isNull, markConstantZero, markUnknown, scratchSlot } from "./registers.ts";
 import { constant, constantNumber, isConstant, isZero, smax, smin, tnumText, width } from "./scalar/index.ts";
 import {
   BPF_ADD_CONST,
@@ -166,8 +166,7 @@ export function checkStackAccess(env: Environment, access: MemoryAccess): void {
 export function assignScalarId(env: Environment, reg: RegisterState): void {
   if (reg.type !== SCALAR_VALUE) return;
   if ((reg.id & BPF_ADD_CONST) !== 0) {
-    reg.id = 0;
-    reg.off = 0;
+    clearLink(reg);
   }
   if (reg.id === 0 && !isConstant(reg.scalar)) reg.id = env.nextId();
 }
@@ -232,7 +231,7 @@ function writeFixed(
     const fits = width(reg.scalar) <= size * 8;
     if (fits) assignScalarId(env, reg);
     spill(slot, reg, size);
-    if (!fits) slot.spilled.id = 0;
+    if (!fits) clearLink(slot.spilled);
   } else if (reg === undefined && whole && isStoreOfConstant(instruction)) {
     const value = env.fakeRegister;
     markUnknown(value);
@@ -356,7 +355,7 @@ function readFixed(
     copyRegister(reg, spilled);
     reg.subregDef = subregDef;
     // The register is cut to the load's size by the caller; then it is no longer the same number.
-    if (width(spilled.scalar) > size * 8) reg.id = 0;
+    if (width(spilled.scalar) > size * 8) clearLink(reg);
   } else {
     let spills = 0;
     let zeros = 0;
