@@ -100,6 +100,7 @@ export interface CoreExports {
     flags: bigint,
     drop: number,
   ): number;
+  hash_buckets(map: number): number;
   /** What bpf_get_stackid does with the addresses of a stack: its id or -errno. */
   stack_map_put(map: number, addresses: number, count: number, flags: bigint): number;
   /** Zeroed pages of an arena, at `address` if that is not 0; or 0. */

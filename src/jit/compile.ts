@@ -167,6 +167,7 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
   const context: FactsContext = {
     helper,
     arrayMap: arrayMap === undefined ? undefined : (address) => arrayMap.call(input, address),
+    mapRoutine: (name, address) => input.mapRoutine?.(name, address),
     optimize,
     resultBits: (index) => results.get(index) ?? 64,
   };

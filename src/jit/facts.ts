@@ -173,6 +173,7 @@ function roundUp(bits: number): number {
 export interface FactsContext {
   readonly helper: CompileInput["helper"];
   readonly arrayMap: CompileInput["arrayMap"];
+  readonly mapRoutine: (helper: string, address: number) => string | undefined;
   /** If not, nothing is known of any value but the frame pointer's. */
   readonly optimize: boolean;
   /** How many bits of a function's result may be set. */
@@ -343,13 +344,16 @@ function resultBitsOf(step: Step, context: FactsContext): number {
 }
 
 /** Lookups in arrays become arithmetic, the number of the CPU a load; other helpers are called. */
-function lowerHelper(step: Step, facts: Facts, { helper, arrayMap }: FactsContext): Lowering {
+function lowerHelper(step: Step, facts: Facts, { helper, arrayMap, mapRoutine }: FactsContext): Lowering {
   const lowering = step.lowering ?? helper(step.imm);
   if (lowering.kind !== "core") return lowering;
   if (lowering.name === "get_smp_processor_id") return { kind: "cpu" };
-  if (lowering.name !== "map_lookup_elem" || facts.kind[1] !== EXACT || facts.high[1] !== 0) return lowering;
-  const map: ArrayMap | undefined = arrayMap?.((facts.low[1] as number) >>> 0);
-  return map === undefined ? lowering : { kind: "array", map };
+  if (facts.kind[1] !== EXACT || facts.high[1] !== 0 || lowering.args[0] !== "ptr") return lowering;
+  const address = (facts.low[1] as number) >>> 0;
+  const map: ArrayMap | undefined = lowering.name === "map_lookup_elem" ? arrayMap?.(address) : undefined;
+  if (map !== undefined) return { kind: "array", map };
+  const routine = mapRoutine(lowering.name, address);
+  return routine === undefined ? lowering : { ...lowering, name: routine };
 }
 
 /** The second operand as a number if it is a constant that 32 signed bits hold. */

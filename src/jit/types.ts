@@ -49,6 +49,11 @@ export interface CompileInput {
   /** The array map whose descriptor lies at an address, to have lookups in it compiled in place. */
   arrayMap?(address: number): ArrayMap | undefined;
   /**
+   * A function of the core that does what a core helper does for the map whose descriptor lies at an address, with the same
+   * arguments; undefined if there is none.
+   */
+  mapRoutine?(helper: string, address: number): string | undefined;
+  /**
    * Use what the analyses find out. Default true; without, every instruction is translated by itself, which is what
    * optimised code is compared with.
    */

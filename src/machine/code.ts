@@ -172,6 +172,8 @@ export class CodeSpace {
       // A sandboxed program may name any number: only maps that it holds are looked up in place.
       arrayMap: (address) =>
         safety !== "sandbox" || held.has(address) ? this.#host.mapAt(address)?.arrayLayout : undefined,
+      mapRoutine: (name, address) =>
+        safety === "sandbox" ? undefined : this.#host.mapAt(address)?.routine(name),
       fuel: safety === "sandbox" || this.#host.fuel,
       ...(safety === "sandbox" ? { sandbox: sandboxOf(this.#contractsOf(image.type).table) } : {}),
       optimize: this.#host.optimize,

@@ -85,8 +85,8 @@ const MAPS_OF_OBJECTS: readonly MapType[] = [
   "reuseport_sockarray",
 ];
 const HASHES: readonly MapType[] = ["hash", "percpu_hash", "lru_hash", "lru_percpu_hash"];
-/** linux/log2.h roundup_pow_of_two: buckets of a hash. */
-const bucketsOf = (entries: number): number => 2 ** Math.ceil(Math.log2(entries));
+/** Bytes of keys for which the core has a lookup of its own. */
+const FAST_KEYS: readonly number[] = [4, 8, 16];
 
 /**
  * A live map. Its storage is in the machine's memory, where programs use it; this object only points there.
@@ -353,7 +353,7 @@ export class BpfMap {
         if (count < 0) return undefined;
         return { keys: list(keys, this.keySize, count), values: list(values, this.#copySize, count) };
       };
-      return readBuckets(this, { buckets: bucketsOf(this.maxEntries), read }, options);
+      return readBuckets(this, { buckets: core.hash_buckets(this.address), read }, options);
     } finally {
       memory.free(keys);
       memory.free(values);
@@ -595,6 +595,15 @@ export class BpfMap {
   /** Address of the first value of an array, of the first page of an arena: what programs address without a lookup. */
   get valueBase(): number {
     return this.#host.memory.u32(this.address + MAP_VALUES);
+  }
+
+  /** The function of the core that does for this map what a helper does for all (jit/types.ts, mapRoutine). */
+  routine(helper: string): string | undefined {
+    if (this.type !== "hash" || this.fields.length > 0) return undefined;
+    if (helper === "map_update_elem") return "hash_update";
+    if (helper === "map_lookup_elem" && FAST_KEYS.includes(this.keySize))
+      return `hash_lookup_${this.keySize}`;
+    return undefined;
   }
 
   /** Where the JIT finds an array's values, so that it can look them up without a call; undefined for other types. */

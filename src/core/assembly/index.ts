@@ -22,7 +22,14 @@ export {
   spin_lock,
   spin_unlock,
 } from "./maps/program";
-export { hash_batch, hash_lookup_16, hash_lookup_4, hash_lookup_8 } from "./maps/hash";
+export {
+  hash_batch,
+  hash_buckets,
+  hash_lookup_16,
+  hash_lookup_4,
+  hash_lookup_8,
+  hash_update,
+} from "./maps/hash";
 export {
   ringbuf_discard,
   ringbuf_output,

@@ -24,14 +24,20 @@ export const HASH_VALUE = AFTER_POOL + 8;
 export const HASH_SPARES = AFTER_POOL + 12;
 export const AFTER_HASH = AFTER_POOL + 16;
 
-// Tries: address of the root or 0; bytes of data in a key; distance from a node to its value; the table of shortcuts,
-// the stamp of its valid entries, and how often there was none.
+// Tries: address of the root or 0; bytes of data in a key; distance from a node to its value. The table of shortcuts (0 while it
+// is stale), its memory and for how many bits that is; bits that the table steps over and bits that it is indexed by, the
+// first bits of all keys (u64); lookups since there was a table; changes begun and done.
 export const TRIE_ROOT = AFTER_POOL;
 export const TRIE_DATA_SIZE = AFTER_POOL + 4;
 export const TRIE_VALUE = AFTER_POOL + 8;
 export const TRIE_SHORTCUTS = AFTER_POOL + 12;
-export const TRIE_STAMP = AFTER_POOL + 16;
-export const TRIE_MISSES = AFTER_POOL + 20;
+export const TRIE_LEAD = AFTER_POOL + 16;
+export const TRIE_MEMORY = AFTER_POOL + 24;
+export const TRIE_MEMORY_BITS = AFTER_POOL + 28;
+export const TRIE_SKIP = AFTER_POOL + 32;
+export const TRIE_BITS = AFTER_POOL + 36;
+export const TRIE_MISSES = AFTER_POOL + 40;
+export const TRIE_CHANGES = AFTER_POOL + 44;
 
 // Queues and stacks: the oldest value's place.
 export const QUEUE_HEAD = MAP_PRIVATE;

@@ -1,6 +1,5 @@
 /**
- * hash, percpu_hash and their LRU kinds: chained buckets, as many as the kernel takes (a power of two, at least
- * max_entries). Maps of maps, of sockets and of devices by hash lie here too.
+ * hash, percpu_hash and their LRU kinds: chained buckets, a power of two of them, at least twice max_entries. Maps of maps, of sockets and of devices by hash lie here too.
  *
  * An update of a key that exists does not overwrite its value: a new element takes the place of the old one at
  * the head of the chain, and only then does the old one become free. So, as in the kernel, a program that
@@ -28,8 +27,10 @@ import {
   BPF_EXIST,
   BPF_F_LOCK,
   BPF_F_NO_PREALLOC,
+  BPF_F_RDONLY_PROG,
   BPF_NOEXIST,
   E2BIG,
+  EACCES,
   EEXIST,
   EINVAL,
   ENOENT,
@@ -47,7 +48,7 @@ import {
   HASH_VALUE,
   LRU_NODE,
 } from "./fields";
-import { hash16, hash4, hash8, hashBytes, hashKey } from "./hashing";
+import { hash16, hash4, hash8, hashBytes, hashKey, words } from "./hashing";
 import { clearFields, copyLocked, copyLong, copyValue, hasSpinLock } from "./values";
 import { lruAdd, lruCreate, lruRemove, lruTouch, lruVictim } from "./lru";
 
@@ -58,7 +59,8 @@ const BUCKET_SHIFT: u32 = ASC_FEATURE_THREADS ? 3 : 2;
 export function hashCreate(map: u32): i32 {
   const lru = isLru(map);
   const entries = load<u32>(map, MAP_MAX_ENTRIES);
-  const buckets = entries == 1 ? 1 : u32(1) << (32 - clz(entries - 1));
+  // Twice as many as the kernel takes: most chains are of one element.
+  const buckets = entries == 1 ? 1 : u32(2) << (32 - clz(entries - 1));
   const perCpu = isPerCpu(map);
   const valueStride = roundUp8(load<u32>(map, MAP_VALUE_SIZE));
   const value = ELEMENT_KEY + roundUp8(load<u32>(map, MAP_KEY_SIZE));
@@ -127,13 +129,13 @@ function search(bucket: u32, hash: u32, key: u32, size: u32): u32 {
     return element;
   }
   if (size == 8) {
-    const wanted = load<u64>(key);
+    const wanted = words(key);
     while (element != 0 && load<u64>(element, ELEMENT_KEY) != wanted) element = load<u32>(element);
     return element;
   }
   if (size == 16) {
-    const low = load<u64>(key);
-    const high = load<u64>(key, 8);
+    const low = words(key);
+    const high = words(key + 8);
     while (
       element != 0 &&
       (load<u64>(element, ELEMENT_KEY) != low || load<u64>(element, ELEMENT_KEY + 8) != high)
@@ -218,6 +220,38 @@ function checkFlags(map: u32, flags: u64): i32 {
   const action = isPerCpu(map) || isLru(map) ? flags : flags & ~BPF_F_LOCK;
   if (action > u64(BPF_EXIST)) return -EINVAL;
   return (flags & BPF_F_LOCK) != 0 && !hasSpinLock(map) ? -EINVAL : 0;
+}
+
+/** An update by a program of a plain hash without fields of the kernel, called like hash_lookup_4. */
+export function hash_update(map: u32, key: u32, value: u32, flags: u64): i32 {
+  if ((load<u32>(map, MAP_FLAGS) & BPF_F_RDONLY_PROG) != 0) return -EACCES;
+  if (ASC_FEATURE_THREADS || flags != 0) return hashUpdate(map, key, value, flags, 0, false);
+  const size = load<u32>(map, MAP_KEY_SIZE);
+  const hash = hashKey(key, size);
+  const bucket = bucketOf(map, hash);
+  const spares = load<u32>(map, HASH_SPARES);
+  const old = spares == 0 ? 0 : search(bucket, hash, key, size);
+  if (old == 0) return put(map, bucket, hash, key, value, flags, 0, false, false);
+  // The most frequent case in one piece: the spare element takes the old one's place.
+  const spare = spares + (exec_cpu() << 2);
+  const element = load<u32>(spare);
+  store<u32>(element, hash, ELEMENT_HASH);
+  copyBytes(element + ELEMENT_KEY, key, size);
+  copyBytes(element + load<u32>(map, HASH_VALUE), value, load<u32>(map, MAP_VALUE_SIZE));
+  const first = load<u32>(bucket);
+  if (first == old) store<u32>(element, load<u32>(old));
+  else {
+    unlink(bucket, old);
+    store<u32>(element, load<u32>(bucket));
+  }
+  store<u32>(bucket, element);
+  store<u32>(spare, old);
+  return 0;
+}
+
+/** Number of buckets, for the batch commands. */
+export function hash_buckets(map: u32): u32 {
+  return load<u32>(map, HASH_MASK) + 1;
 }
 
 /** Sets the value: of a per-CPU map on one CPU, or on all when `allCpus` (then `value` holds one for each). */

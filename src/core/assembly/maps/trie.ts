@@ -6,30 +6,27 @@
  * the kernel, the data of a key is kept as it was given, bits beyond the prefix included, and an update puts a new
  * node in the place of the old one, so that pointers to the old value go on showing it.
  */
-import { MAP_COUNT, MAP_KEY_SIZE, MAP_MAX_ENTRIES, MAP_VALUE_SIZE } from "../../layout";
+import { MAP_COUNT, MAP_KEY_SIZE, MAP_LOCK, MAP_MAX_ENTRIES, MAP_VALUE_SIZE } from "../../layout";
 import { free } from "../allocator";
 import { copyBytes } from "../bytes";
+import { lock, unlock } from "../lock";
 import { BPF_EXIST, BPF_NOEXIST, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from "../uapi";
 import { roundUp8 } from "./descriptor";
 import { poolCreate, poolFree, poolGive, poolGiveLater, poolTake } from "./elements";
-import { TRIE_DATA_SIZE, TRIE_ROOT, TRIE_SHORTCUTS, TRIE_VALUE } from "./fields";
+import { TRIE_CHANGES, TRIE_DATA_SIZE, TRIE_MEMORY, TRIE_ROOT, TRIE_VALUE } from "./fields";
 import { bitAt, lane, matchLength } from "./prefix";
 import {
   ENTRY_FOUND,
   ENTRY_NODE,
-  fillEntry,
-  isFresh,
-  outdateShortcuts,
-  shortcutBits,
+  NODE_CHILDREN,
+  NODE_DATA,
+  NODE_LENGTH,
+  NODE_STORED,
+  changeShortcuts,
+  mendShortcuts,
   shortcutEntry,
-  worthFilling,
+  shortcuts,
 } from "./shortcut";
-
-// A node: its children, the length of its prefix, whether a key is stored in it; its data.
-const NODE_CHILDREN = 0;
-const NODE_LENGTH = 8;
-const NODE_STORED = 12;
-const NODE_DATA = 16;
 
 const KEY_DATA = 4;
 
@@ -47,7 +44,7 @@ export function trieCreate(map: u32): i32 {
 
 export function trieFree(map: u32): void {
   poolFree(map);
-  free(load<u32>(map, TRIE_SHORTCUTS));
+  free(load<u32>(map, TRIE_MEMORY));
 }
 
 function maxLength(map: u32): u32 {
@@ -69,7 +66,15 @@ export function trieLookup(map: u32, key: u32): u32 {
   const length = load<u32>(key);
   const size = load<u32>(map, TRIE_DATA_SIZE);
   if (length > size << 3) return 0;
-  const found = size == 4 ? findShort(map, key, length) : findLong(map, key, length, size);
+  let found: u32;
+  if (ASC_FEATURE_THREADS) {
+    // A reader holds no lock: what it saw of a trie that changed meanwhile counts for nothing.
+    for (;;) {
+      const seen = atomic.load<u32>(map + TRIE_CHANGES);
+      found = size == 4 ? findShort(map, key, length) : findLong(map, key, length, size);
+      if ((seen & 1) == 0 && atomic.load<u32>(map + TRIE_CHANGES) == seen) break;
+    }
+  } else found = size == 4 ? findShort(map, key, length) : findLong(map, key, length, size);
   return found == 0 ? 0 : found + load<u32>(map, TRIE_VALUE);
 }
 
@@ -78,8 +83,8 @@ function findShort(map: u32, key: u32, length: u32): u32 {
   const bits = bswap<u32>(load<u32>(key, KEY_DATA));
   let found: u32 = 0;
   let node = load<u32>(map, TRIE_ROOT);
-  const covered = shortcutBits(map);
-  const entry = covered != 0 && length >= covered ? shortcut(map, bits >> (32 - covered), covered) : 0;
+  const table = shortcuts(map);
+  const entry = table == 0 ? 0 : shortcutEntry(map, table, u64(bits) << 32, length);
   if (entry != 0) {
     found = load<u32>(entry, ENTRY_FOUND);
     node = load<u32>(entry, ENTRY_NODE);
@@ -102,8 +107,8 @@ function findLong(map: u32, key: u32, length: u32, size: u32): u32 {
   let at: u32 = 0;
   let bits = lane(data, size);
   let node = load<u32>(map, TRIE_ROOT);
-  const covered = shortcutBits(map);
-  const entry = covered != 0 && length >= covered ? shortcut(map, u32(bits >> 32), covered) : 0;
+  const table = shortcuts(map);
+  const entry = table == 0 ? 0 : shortcutEntry(map, table, bits, length);
   if (entry != 0) {
     found = load<u32>(entry, ENTRY_FOUND);
     node = load<u32>(entry, ENTRY_NODE);
@@ -127,28 +132,6 @@ function findLong(map: u32, key: u32, length: u32, size: u32): u32 {
     node = load<u32>(childSlot(node, u32(bits >> (63 - (nodeLength - (at << 3)))) & 1));
   }
   return found;
-}
-
-/** The entry for the `covered` leading bits of a key, or 0 if there is none. */
-function shortcut(map: u32, lead: u32, covered: u32): u32 {
-  const entry = shortcutEntry(map, lead);
-  if (entry == 0 || isFresh(map, entry, lead)) return entry;
-  if (!worthFilling(map)) return 0;
-  const bits = lead << (32 - covered);
-  let found: u32 = 0;
-  let node = load<u32>(map, TRIE_ROOT);
-  // The walk ends where bits beyond the covered ones decide, or where nothing matches.
-  while (node != 0) {
-    const nodeLength = load<u32>(node, NODE_LENGTH);
-    if (nodeLength >= covered) break;
-    if (u32(clz(bits ^ bswap<u32>(load<u32>(node, NODE_DATA)))) < nodeLength) node = 0;
-    else {
-      if (load<u32>(node, NODE_STORED) != 0) found = node;
-      node = load<u32>(childSlot(node, (bits >> (31 - nodeLength)) & 1));
-    }
-  }
-  fillEntry(map, entry, lead, found, node);
-  return entry;
 }
 
 /** Counts a new key. 0 or -errno. */
@@ -181,11 +164,17 @@ function setData(map: u32, node: u32, data: u32): void {
 export function trieUpdate(map: u32, key: u32, value: u32, flags: u64): i32 {
   const length = load<u32>(key);
   if (flags > u64(BPF_EXIST) || length > maxLength(map)) return -EINVAL;
+  lock(map + MAP_LOCK);
   const created = newNode(map, key, value);
-  if (created == 0) return -ENOMEM;
-  const status = place(map, key, created, flags);
-  if (status != 0) poolGive(map, created);
-  else outdateShortcuts(map);
+  let status = -ENOMEM;
+  if (created != 0) {
+    changeShortcuts(map);
+    status = place(map, key, created, flags);
+    if (status != 0) poolGive(map, created);
+    else mendShortcuts(map, key + KEY_DATA, length);
+    changeShortcuts(map);
+  }
+  unlock(map + MAP_LOCK);
   return status;
 }
 
@@ -243,6 +232,16 @@ function replace(map: u32, slot: u32, node: u32, created: u32, flags: u64): i32 
 export function trieDelete(map: u32, key: u32): i32 {
   const length = load<u32>(key);
   if (length > maxLength(map)) return -EINVAL;
+  lock(map + MAP_LOCK);
+  changeShortcuts(map);
+  const status = takeOut(map, key, length);
+  if (status == 0) mendShortcuts(map, key + KEY_DATA, length);
+  changeShortcuts(map);
+  unlock(map + MAP_LOCK);
+  return status;
+}
+
+function takeOut(map: u32, key: u32, length: u32): i32 {
   let slot = map + TRIE_ROOT;
   let parentSlot: u32 = 0;
   let node = load<u32>(slot);
@@ -256,7 +255,6 @@ export function trieDelete(map: u32, key: u32): i32 {
   }
   if (node == 0 || load<u32>(node, NODE_STORED) == 0) return -ENOENT;
   store<u32>(map, load<u32>(map, MAP_COUNT) - 1, MAP_COUNT);
-  outdateShortcuts(map);
   const left = load<u32>(node, NODE_CHILDREN);
   const right = load<u32>(node, NODE_CHILDREN + 4);
   if (left != 0 && right != 0) {
@@ -278,6 +276,13 @@ export function trieDelete(map: u32, key: u32): i32 {
 
 /** More specific keys before less specific ones (postorder); a key that is not there starts over. */
 export function trieNextKey(map: u32, key: u32, next: u32): i32 {
+  lock(map + MAP_LOCK);
+  const status = nextKey(map, key, next);
+  unlock(map + MAP_LOCK);
+  return status;
+}
+
+function nextKey(map: u32, key: u32, next: u32): i32 {
   const root = load<u32>(map, TRIE_ROOT);
   if (root == 0) return -ENOENT;
   if (key == 0 || load<u32>(key) > maxLength(map)) return copyKey(map, firstBelow(root), next);
