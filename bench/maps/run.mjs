@@ -57,11 +57,17 @@ for (let sample = 0; sample < SAMPLES; sample++) {
 const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
 console.log(`${cpus()[0]?.model}, Node.js ${process.version}; ns an operation`);
 for (const [program, base, limit] of ROWS) {
-  const cells = subjects.map(([subject]) => median(times.get(`${subject} ${program}`)) - median(times.get(`${subject} ${base}`)));
+  const cells = subjects.map(
+    ([subject]) => median(times.get(`${subject} ${program}`)) - median(times.get(`${subject} ${base}`)),
+  );
   const [mine, kernel] = cells;
   console.log(
-    `${program.padEnd(16)} ${mine.toFixed(1).padStart(7)}${limit === undefined ? "" : ` (at most ${limit})`}`.padEnd(40) +
-      (kernel === undefined ? "" : `kernel ${kernel.toFixed(1).padStart(6)}  ratio ${(mine / kernel).toFixed(2)}`),
+    `${program.padEnd(16)} ${mine.toFixed(1).padStart(7)}${limit === undefined ? "" : ` (at most ${limit})`}`.padEnd(
+      40,
+    ) +
+      (kernel === undefined
+        ? ""
+        : `kernel ${kernel.toFixed(1).padStart(6)}  ratio ${(mine / kernel).toFixed(2)}`),
   );
 }
 process.exit(0);

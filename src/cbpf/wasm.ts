@@ -40,7 +40,7 @@ export function compileCbpf(program: CbpfProgram, flavor: CbpfFlavor): CbpfModul
   writeType(types, { params: [TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] });
   const imports = new ByteWriter();
   imports.unsigned(1);
-  writeImport(imports, { kind: "memory", module: "env", name: "memory" });
+  writeImport(imports, { kind: "memory", module: "env", name: "memory", shared: false });
   const functions = new ByteWriter();
   functions.unsigned(1);
   functions.unsigned(0);

@@ -20,6 +20,11 @@ export const CORE_FIRST_LARGE = 0x10014;
 export const CORE_RUNS = 0x10018;
 // Seed of the hashes of maps (u64).
 export const CORE_SEED = 0x10020;
+// Regions that sandboxed programs may touch: address, number and room of their records, a lock.
+export const CORE_REGIONS = 0x10028;
+export const CORE_REGION_COUNT = 0x1002c;
+export const CORE_REGION_CAPACITY = 0x10030;
+export const CORE_REGION_LOCK = 0x10034;
 // Heads of the lists of free blocks, one for each of 53 size classes.
 export const CORE_CLASSES = 0x10040;
 export const CORE_DATA = 0x10200;

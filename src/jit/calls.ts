@@ -47,6 +47,8 @@ export interface Linkage {
   readonly makesTailCalls: boolean;
   /** Count rounds and calls. */
   readonly fuel: boolean;
+  /** Threads share the memory. */
+  readonly shared: boolean;
   /** Calls might be nested too deep, so each looks at the stack. */
   readonly checkDepth: boolean;
 }

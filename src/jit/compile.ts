@@ -53,6 +53,7 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     usesRegisterCalls,
     usesTable,
     sandbox: input.sandbox !== undefined,
+    shared: input.shared ?? false,
   });
   const resolverType = usesRegisterCalls
     ? types.index({ params: [TYPE_I64, TYPE_I32], results: [TYPE_I32] })
@@ -72,6 +73,7 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     programAddress: input.programAddress ?? 0,
     makesTailCalls: functions.makesTailCalls,
     fuel: input.fuel ?? false,
+    shared: input.shared ?? false,
     checkDepth: functions.checkDepth,
   };
 

@@ -50,6 +50,8 @@ export interface ImportNeeds {
   readonly usesRegisterCalls: boolean;
   readonly usesTable: boolean;
   readonly sandbox: boolean;
+  /** Threads share the memory. */
+  readonly shared: boolean;
 }
 
 /** Imports in a fixed order: memory, table, globals `exec` and `fuel`, then functions as the code first needs them. */
@@ -60,10 +62,10 @@ export class Imports {
 
   constructor(
     types: ModuleTypes,
-    { stepsOf, fuel, checkDepth, usesRegisterCalls, usesTable, sandbox }: ImportNeeds,
+    { stepsOf, fuel, checkDepth, usesRegisterCalls, usesTable, sandbox, shared }: ImportNeeds,
   ) {
     this.#types = types;
-    this.#items.push({ kind: "memory", module: "env", name: "memory" });
+    this.#items.push({ kind: "memory", module: "env", name: "memory", shared });
     if (usesTable) this.#items.push({ kind: "table", module: "env", name: "table" });
     this.#items.push({ kind: "global", module: "core", name: "exec", valueType: TYPE_I32 });
     if (fuel) this.#items.push({ kind: "global", module: "core", name: "fuel", valueType: TYPE_I64 });

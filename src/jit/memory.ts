@@ -8,7 +8,7 @@ import type { Linkage } from "./calls.ts";
 import type { Registers } from "./registers.ts";
 import { type Access, isInFrame, pushChecked, rightOf } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
-import { type Opcode, TYPE_I32, TYPE_I64 } from "./wasm.ts";
+import { type AtomicOpcode, type Opcode, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 /** Binary logarithms of the sizes, which is how WebAssembly writes alignments. */
 const ALIGNMENTS: Readonly<Record<number, number>> = { 1: 0, 2: 1, 4: 2, 8: 3 };
@@ -17,6 +17,19 @@ const LOADS: Readonly<Record<number, { unsigned: Opcode; narrow: Opcode; wide: O
   1: { unsigned: "i32.load8_u", narrow: "i32.load8_s", wide: "i64.load8_s" },
   2: { unsigned: "i32.load16_u", narrow: "i32.load16_s", wide: "i64.load16_s" },
   4: { unsigned: "i32.load", narrow: "i32.load", wide: "i64.load32_s" },
+};
+
+const ATOMIC_LOADS: Readonly<Record<number, AtomicOpcode>> = {
+  1: "i32.atomic.load8_u",
+  2: "i32.atomic.load16_u",
+  4: "i32.atomic.load",
+  8: "i64.atomic.load",
+};
+const ATOMIC_STORES: Readonly<Record<number, AtomicOpcode>> = {
+  1: "i32.atomic.store8",
+  2: "i32.atomic.store16",
+  4: "i32.atomic.store",
+  8: "i64.atomic.store",
 };
 
 const STORES: Readonly<Record<number, Opcode>> = { 1: "i32.store8", 2: "i32.store16", 4: "i32.store" };
@@ -114,6 +127,11 @@ function emitProbe(registers: Registers, step: Step, name: Opcode, low: boolean)
 export function emitLoad(registers: Registers, step: Step, link: Linkage): boolean {
   const { code, facts } = registers;
   const align = ALIGNMENTS[step.bytes] as number;
+  if (link.shared && step.fetch) {
+    const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);
+    code.atomic(ATOMIC_LOADS[step.bytes] as AtomicOpcode, align, offset);
+    return step.bytes !== 8;
+  }
   const names = LOADS[step.bytes];
   const low = names !== undefined && (!step.signed || step.narrow);
   const name: Opcode =
@@ -136,17 +154,28 @@ export function emitLoad(registers: Registers, step: Step, link: Linkage): boole
 export function emitStore(registers: Registers, step: Step, link: Linkage): void {
   const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
   pushValue(registers, step);
+  if (link.shared && step.fetch) {
+    registers.code.atomic(
+      ATOMIC_STORES[step.bytes] as AtomicOpcode,
+      ALIGNMENTS[step.bytes] as number,
+      offset,
+    );
+    return;
+  }
   registers.code.memory(STORES[step.bytes] ?? "i64.store", ALIGNMENTS[step.bytes] as number, offset);
 }
 
 /**
- * Atomic operations as plain loads and stores, which is all that one thread needs. Where threads share a memory,
- * WebAssembly's atomic instructions take their place here, and in emitLoad and emitStore for steps with `fetch` set;
- * these trap on unaligned addresses, as the verifier guarantees.
+ * Atomic operations: plain loads and stores, which is all that one thread needs, or WebAssembly's atomic instructions where
+ * threads share the memory. These trap on unaligned addresses.
  *
  * An operation that fetches leaves the old value in the local "old32" or "old64".
  */
 export function emitAtomic(registers: Registers, step: Step, link: Linkage): void {
+  if (link.shared) {
+    emitShared(registers, step, link);
+    return;
+  }
   const { code, locals } = registers;
   const { wide } = step;
   const load: Opcode = wide ? "i64.load" : "i32.load";
@@ -184,6 +213,22 @@ export function emitAtomic(registers: Registers, step: Step, link: Linkage): voi
       code.op(`${wide ? "i64" : "i32"}.${step.op as "add" | "or" | "and" | "xor"}`);
   }
   code.memory(store, align, offset);
+}
+
+function emitShared(registers: Registers, step: Step, link: Linkage): void {
+  const { code, locals } = registers;
+  const { wide } = step;
+  const pushSource = (register: number): void => {
+    if (wide) registers.pushWhole(register);
+    else registers.pushLow(register);
+  };
+  const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
+  if (step.op === "cmpxchg") pushSource(0);
+  pushSource(step.src);
+  code.atomic(`${wide ? "i64" : "i32"}.atomic.rmw.${step.op}` as AtomicOpcode, wide ? 3 : 2, offset);
+  if (step.fetch || step.op === "cmpxchg" || step.op === "xchg") {
+    code.opIndex("local.set", locals.scratch(wide ? "old64" : "old32"));
+  } else code.op("drop");
 }
 
 /** Puts the old value that an atomic operation fetched on the stack. */

@@ -64,6 +64,8 @@ export interface CompileInput {
   readonly fuel?: boolean;
   /** Check every access and every helper's arguments: the program is not verified. It should count fuel too. */
   readonly sandbox?: Sandbox;
+  /** The memory is one that threads share: atomic operations of the program are real ones. Default false. */
+  readonly shared?: boolean;
   /** Address of the first instruction in linear memory: faults name the instruction by it. Default 0. */
   readonly codeAddress?: number;
   /** Address of the program's descriptor, for programs that make tail calls. Default 0. */

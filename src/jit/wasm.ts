@@ -116,6 +116,36 @@ const TYPE_FUNCREF = 0x70;
 
 export const SECTIONS = { custom: 0, type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
 
+const MAX_PAGES = 65536;
+
+/** Atomic instructions stand behind a prefix byte (WebAssembly threads). */
+const ATOMIC_PREFIX = 0xfe;
+const ATOMIC_OPCODES = {
+  "i32.atomic.load": 0x10,
+  "i64.atomic.load": 0x11,
+  "i32.atomic.load8_u": 0x12,
+  "i32.atomic.load16_u": 0x13,
+  "i32.atomic.store": 0x17,
+  "i64.atomic.store": 0x18,
+  "i32.atomic.store8": 0x19,
+  "i32.atomic.store16": 0x1a,
+  "i32.atomic.rmw.add": 0x1e,
+  "i64.atomic.rmw.add": 0x1f,
+  "i32.atomic.rmw.and": 0x2c,
+  "i64.atomic.rmw.and": 0x2d,
+  "i32.atomic.rmw.or": 0x33,
+  "i64.atomic.rmw.or": 0x34,
+  "i32.atomic.rmw.xor": 0x3a,
+  "i64.atomic.rmw.xor": 0x3b,
+  "i32.atomic.rmw.xchg": 0x41,
+  "i64.atomic.rmw.xchg": 0x42,
+  "i32.atomic.rmw.cmpxchg": 0x48,
+  "i64.atomic.rmw.cmpxchg": 0x49,
+} as const;
+
+/** Text names of atomic instructions. */
+export type AtomicOpcode = keyof typeof ATOMIC_OPCODES;
+
 const EXTERNALS = { func: 0, table: 1, memory: 2, global: 3 } as const;
 
 const encoder = new TextEncoder();
@@ -229,6 +259,14 @@ export class ByteWriter {
     this.unsigned(offset);
   }
 
+  /** An atomic access of a memory that threads share; aligned, or it traps. */
+  atomic(name: AtomicOpcode, align: number, offset: number): void {
+    this.byte(ATOMIC_PREFIX);
+    this.byte(ATOMIC_OPCODES[name]);
+    this.unsigned(align);
+    this.unsigned(offset);
+  }
+
   name(text: string): void {
     const bytes = encoder.encode(text);
     this.unsigned(bytes.length);
@@ -264,7 +302,7 @@ export function writeType(writer: ByteWriter, { params, results }: WasmType): vo
 /** What a module takes from its host. */
 export type WasmImport =
   | { readonly kind: "func"; readonly module: string; readonly name: string; readonly type: number }
-  | { readonly kind: "memory"; readonly module: string; readonly name: string }
+  | { readonly kind: "memory"; readonly module: string; readonly name: string; readonly shared: boolean }
   | { readonly kind: "table"; readonly module: string; readonly name: string }
   | { readonly kind: "global"; readonly module: string; readonly name: string; readonly valueType: number };
 
@@ -283,8 +321,10 @@ export function writeImport(writer: ByteWriter, item: WasmImport): void {
       writer.byte(0);
       break;
     case "memory":
+      // A shared memory must have a maximum, and the one that is imported must not exceed it.
+      writer.byte(item.shared ? 3 : 0);
       writer.byte(0);
-      writer.byte(0);
+      if (item.shared) writer.unsigned(MAX_PAGES);
       break;
     case "global":
       writer.byte(item.valueType);

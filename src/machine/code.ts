@@ -31,8 +31,9 @@ import type { LinearMemory } from "./memory.ts";
 import { SAFETY_CODES, type Safety } from "./safety.ts";
 import type { Compilation } from "./program.ts";
 
-/** A program as it lies in memory. */
-interface Installed {
+/** A program as it lies in memory: all that another thread needs to run it too. */
+export interface InstalledProgram {
+  readonly descriptor: number;
   readonly image: ProgramImage;
   /** With the addresses of maps and functions in place. */
   readonly instructions: readonly Instruction[];
@@ -45,6 +46,9 @@ interface Installed {
   readonly functions: ReadonlyMap<number, number>;
   /** Slots of loads through pointers that may point anywhere. */
   readonly probes: ReadonlySet<number>;
+}
+
+interface Installed extends InstalledProgram {
   compilation?: Compilation;
 }
 
@@ -115,7 +119,16 @@ export class CodeSpace {
       core.grant(descriptor, map.address);
       held.add(map.address);
     }
-    this.#programs.set(descriptor, { image, instructions, probes, code, functions, safety, held });
+    this.#programs.set(descriptor, {
+      descriptor,
+      image,
+      instructions,
+      probes,
+      code,
+      functions,
+      safety,
+      held,
+    });
     return descriptor;
   }
 
@@ -130,6 +143,27 @@ export class CodeSpace {
       this.#contracts.set(type, found);
     }
     return found;
+  }
+
+  /** Takes over a program that another thread has installed in the memory. */
+  adopt(program: InstalledProgram): void {
+    this.#programs.set(program.descriptor, { ...program });
+  }
+
+  /** All programs, for other threads. */
+  get installed(): InstalledProgram[] {
+    return [...this.#programs.values()].map(
+      ({ descriptor, image, instructions, code, safety, held, probes, functions }) => ({
+        descriptor,
+        image,
+        instructions,
+        code,
+        safety,
+        held,
+        probes,
+        functions,
+      }),
+    );
   }
 
   #describe(address: number, code: number, program: number): void {
@@ -177,6 +211,7 @@ export class CodeSpace {
       fuel: safety === "sandbox" || this.#host.fuel,
       ...(safety === "sandbox" ? { sandbox: sandboxOf(this.#contractsOf(image.type).table) } : {}),
       optimize: this.#host.optimize,
+      shared: memory.shared,
       codeAddress: code,
       programAddress: descriptor,
       names: true,
@@ -216,7 +251,8 @@ export class CodeSpace {
     for (const [slot, address] of functions) {
       const known = memory.u32(address + FUNC_TABLE);
       const index = known === NOT_COMPILED ? this.#free++ : known;
-      if (index >= table.length) table.grow(table.length);
+      // In another thread's memory the index is given, and may be far from the end.
+      if (index >= table.length) table.grow(Math.max(table.length, index + 1 - table.length));
       const number = image.functions.findIndex((range) => range.start === slot);
       table.set(index, exports[compiled.functionExports[number] as string] as CallableFunction);
       memory.setU32(address + FUNC_TABLE, index);

@@ -6,6 +6,7 @@ export function codecOf(btf: Btf, type: number, size: number): Codec | undefined
   if (sizeOf(btf, type) !== size) return undefined;
   return {
     typeName: typeName(btf, type),
+    shared: { btf: btf.bytes, type },
     decode: (bytes) => decodeValue(btf, type, bytes),
     encode: (value) => encodeValue(btf, type, value as BtfValue),
   };

@@ -5,6 +5,7 @@ export {
   type Loaded,
   type LoadInstructionsOptions,
   type LoadOptions,
+  type JoinOptions,
 } from "./machine.ts";
 export type { ImageReference } from "./image.ts";
 export {
@@ -30,6 +31,7 @@ export type { Batch, BatchOptions } from "./maps/batch.ts";
 export type { PerfEvent } from "./maps/perf.ts";
 export { type RegionDefinition, Regions } from "./regions.ts";
 export type { Safety, Unverified } from "./safety.ts";
+export type { SharedMachine } from "./share.ts";
 export { LinearMemory } from "./memory.ts";
 export { type Clock, RealClock, VirtualClock } from "./clock.ts";
 export { type HelperInfo, type KfuncInfo, helpersMarkdown, listHelpers, listKfuncs } from "./helpers/list.ts";

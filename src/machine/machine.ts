@@ -1,6 +1,7 @@
 import { type Btf, sizeOf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
 import {
+  EXEC_BUSY,
   EXEC_FAULT,
   EXEC_FAULT_ADDRESS,
   EXEC_PC,
@@ -34,7 +35,7 @@ import { describeFault } from "./faults.ts";
 import type { HelperCall, HelperMock, HelperSpy } from "./helpers/mock.ts";
 import { HelperSet } from "./helpers/registry.ts";
 import { Timers } from "./helpers/timers.ts";
-import { BpfMap, type MapDefinition } from "./map.ts";
+import { BpfMap, type MapDefinition, type MapHost } from "./map.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
 import { Waiters } from "./maps/wait.ts";
 import {
@@ -54,10 +55,13 @@ import { Regions, type Window } from "./regions.ts";
 import { EventRunner } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
+import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
 import { World } from "./world/world.ts";
 import type { WorldOptions } from "./world/options.ts";
 
 export interface MachineOptions {
+  /** Other threads can join it ({@link Machine.share}): memory, locks and atomic operations are made for that. Default false. */
+  readonly shared?: boolean;
   /** Number of CPUs: per-CPU maps have a value for each. 1 to 1024, default 1. */
   readonly cpus?: number;
   /** What bpf_ktime_get_ns reads. Default "real". */
@@ -91,6 +95,7 @@ export interface MachineOptions {
 }
 
 const OPTION_NAMES: readonly string[] = [
+  "shared",
   "cpus",
   "clock",
   "engine",
@@ -105,6 +110,14 @@ const OPTION_NAMES: readonly string[] = [
 const DEFAULT_FUEL = 2e8;
 /** The most that the interpreter can count. */
 const NO_LIMIT = 2n ** 63n - 1n;
+
+/** How a thread joins a machine. */
+export interface JoinOptions {
+  /** The CPU that the thread is. */
+  readonly cpu: number;
+  readonly onTrace?: (line: string) => void;
+  readonly clock?: MachineOptions["clock"];
+}
 
 export interface LoadOptions {
   /** Names of the programs to load; all if absent. Those that the program arrays they use begin with are loaded too. */
@@ -183,19 +196,23 @@ export class Machine {
   readonly #types = new Set<Btf>();
   readonly #maps = new Map<number, BpfMap>();
   readonly #waiters: Waiters;
+  readonly #joined: boolean;
+  readonly #optimize: boolean;
   readonly #programs = new Map<number, Program>();
 
-  private constructor(options: MachineOptions) {
+  private constructor(options: MachineOptions, joined?: { shared: SharedMachine; cpu: number }) {
     this.cpus = options.cpus ?? 1;
     this.engine = options.engine ?? "jit";
     const fuel = options.fuel ?? DEFAULT_FUEL;
     this.#btf = options.btf;
     if (options.btf !== undefined) this.#types.add(options.btf);
+    this.#optimize = options.optimize ?? true;
     this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
     this.#unverified = options.unverified ?? DEFAULT_UNVERIFIED;
     const { clock = "real", onTrace } = options;
     this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
-    const memory = createMemory();
+    const memory = joined?.shared.memory ?? createMemory({ shared: options.shared ?? false });
+    this.#joined = joined !== undefined;
     const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
     // Helpers reach the memory, whose allocator is in the core, which imports the helpers: `linear` closes the circle.
     let linear: LinearMemory | undefined;
@@ -237,7 +254,8 @@ export class Machine {
     this.#waiters = new Waiters(linear);
     this.user = new UserMemory(linear);
     const events = new EventRunner(linear);
-    this.#core.init(this.cpus, options.seed ?? 1);
+    if (joined === undefined) this.#core.init(this.cpus, options.seed ?? 1);
+    else this.#core.join(joined.cpu);
     this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);
     this.#code = new CodeSpace({
       memory: linear,
@@ -245,7 +263,7 @@ export class Machine {
       table,
       helpers,
       fuel: fuel !== Infinity,
-      optimize: options.optimize ?? true,
+      optimize: this.#optimize,
       mapAt: (address) => this.#maps.get(address),
     });
     const contextSize = Math.max(...PACKET_HOOKS.map(({ context }) => context.size));
@@ -261,12 +279,109 @@ export class Machine {
       createRunner: () => new Runner(runnerWorld, contextSize, 1),
       events,
       cpus: this.cpus,
+      cpu: joined?.cpu ?? 0,
       engine: this.engine,
       fuel: this.#fuel,
       readMemory: (address, length) => this.memory.read(address, length),
       compile: (program) => this.#code.compile(program.descriptor),
       call: (program, engine, cpu, r1, r2) => this.#call(program, engine, cpu, r1, r2),
       prepare: (program, engine, cpu) => this.#prepare(program, engine, cpu),
+    };
+    if (joined !== undefined) this.#takeOver(joined.shared);
+  }
+
+  #takeOver({ maps, programs }: SharedMachine): void {
+    const definitionOfShared = definitionReader();
+    for (const map of maps) {
+      const definition = definitionOfShared(map, (address) => this.#maps.get(address));
+      this.#maps.set(map.address, new BpfMap(this.#mapHost(), definition, map.address, map.buffers));
+    }
+    for (const installed of programs) {
+      const { image, descriptor, safety } = installed;
+      this.#code.adopt(installed);
+      const hook = image.type === undefined ? undefined : hookOf(image.type);
+      this.#programs.set(descriptor, new Program(this.#host, image, hook, descriptor, safety));
+    }
+    // Tail calls go to any of them by an index of the table.
+    for (const program of this.#programs.values()) program.compile();
+  }
+
+  /**
+   * What another thread needs to run this machine's programs on its maps; it can be sent with `postMessage`. What is loaded
+   * or created later is not in it: share again. Mocks and the world stay in their thread.
+   *
+   * @throws BpfError code "usage" if the machine was not created with `shared: true`.
+   * @example
+   * const machine = await Machine.create({ cpus: 4, shared: true });
+   * const { maps } = await machine.load(spec);
+   * worker.postMessage({ shared: machine.share(), cpu: 1 });
+   */
+  share(): SharedMachine {
+    if (!this.memory.shared) {
+      throw new BpfError(
+        "usage",
+        "machine: threads share it if it is created so: Machine.create({ shared: true })",
+      );
+    }
+    for (const program of this.#programs.values()) program.compile();
+    return {
+      memory: this.memory.memory,
+      cpus: this.cpus,
+      engine: this.engine,
+      fuel: this.#fuel === NO_LIMIT ? Infinity : Number(this.#fuel),
+      optimize: this.#optimize,
+      maps: [...this.#maps.values()].map(describeMap),
+      programs: this.#code.installed,
+    };
+  }
+
+  /**
+   * Makes a machine of another thread's description, in this thread. Its programs run on one CPU, on which no other thread
+   * runs any; maps and memory are the same.
+   *
+   * @throws BpfError code "usage" if there is no such CPU.
+   * @example
+   * // in a worker
+   * const machine = await Machine.join(shared, { cpu: 1 });
+   * machine.programs.count.run({ packet });
+   */
+  static async join(shared: SharedMachine, { cpu, onTrace, clock }: JoinOptions): Promise<Machine> {
+    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= shared.cpus) {
+      throw new BpfError(
+        "usage",
+        `machine: cpu must be a whole number from 0 to ${shared.cpus - 1}, not ${cpu}`,
+      );
+    }
+    const { cpus, engine, fuel, optimize } = shared;
+    const options = {
+      cpus,
+      engine,
+      fuel,
+      optimize,
+      ...(onTrace === undefined ? {} : { onTrace }),
+      ...(clock === undefined ? {} : { clock }),
+    };
+    return new Machine(options, { shared, cpu });
+  }
+
+  /** All programs, by name; of several with one name the last that was loaded. */
+  get programs(): Readonly<Record<string, Program>> {
+    return Object.fromEntries([...this.#programs.values()].map((program) => [program.name, program]));
+  }
+
+  /** All maps, by name; of several with one name the last that was created. */
+  get maps(): Readonly<Record<string, BpfMap>> {
+    return Object.fromEntries([...this.#maps.values()].map((map) => [map.name, map]));
+  }
+
+  #mapHost(): MapHost {
+    return {
+      memory: this.memory,
+      core: this.#core,
+      cpus: this.cpus,
+      programAt: (descriptor) => this.#programs.get(descriptor),
+      mapAt: (descriptor) => this.#maps.get(descriptor),
+      change: (word, seen) => this.#waiters.change(word, seen),
     };
   }
 
@@ -412,6 +527,13 @@ export class Machine {
   }
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety, btf?: Btf): Program {
+    if (this.#joined) {
+      throw new BpfError(
+        "usage",
+        `program '${image.name}': a thread that has joined a machine runs what it was given; load where it was created, and share again`,
+        { where: { program: image.name } },
+      );
+    }
     const hook = image.type === undefined ? undefined : hookOf(image.type);
     const descriptor = this.#code.install(image, maps, safety);
     if (btf !== undefined) this.#btfs.set(descriptor, btf);
@@ -461,16 +583,8 @@ export class Machine {
         { where: { map: name }, errno },
       );
     }
-    const host = {
-      memory: this.memory,
-      core: this.#core,
-      cpus: this.cpus,
-      programAt: (descriptor: number) => this.#programs.get(descriptor),
-      mapAt: (descriptor: number) => this.#maps.get(descriptor),
-      change: (word: number, seen: number) => this.#waiters.change(word, seen),
-    };
     noteFields(this.memory, address >>> 0, fields, `map '${name}'`);
-    const map = new BpfMap(host, definition, address >>> 0);
+    const map = new BpfMap(this.#mapHost(), definition, address >>> 0);
     this.#maps.set(map.address, map);
     this.memory.setU32(map.address + MAP_ID, this.#maps.size);
     return map;
@@ -603,11 +717,22 @@ export class Machine {
 
   /** A run on a CPU; afterwards readers that wait for events of programs look again. */
   #running<T>(cpu: number, run: (exec: number) => T): T {
+    const exec = this.#core.exec_of(cpu);
+    const busy = this.#claim(exec, cpu);
     try {
-      return run(this.#core.exec_of(cpu));
+      return run(exec);
     } finally {
+      if (busy !== undefined) Atomics.store(busy, 0, 0);
       this.#waiters.check();
     }
+  }
+
+  /** Of a shared memory: a CPU runs one program at a time, so only one thread may use it. */
+  #claim(exec: number, cpu: number): Int32Array | undefined {
+    if (!this.memory.shared) return undefined;
+    const word = new Int32Array(this.memory.u8.buffer as ArrayBuffer, exec + EXEC_BUSY, 1);
+    if (Atomics.compareExchange(word, 0, 0, 1) === 0) return word;
+    throw new BpfError("usage", `machine: CPU ${cpu} is running a program in another thread`);
   }
 
   #call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {

@@ -11,6 +11,8 @@ import type { LinearMemory } from "./memory.ts";
 export interface Codec {
   /** The C name: "struct flow_key". */
   readonly typeName: string;
+  /** What another thread makes the same codec of. */
+  readonly shared?: { readonly btf: Uint8Array; readonly type: number };
   decode(bytes: Uint8Array): unknown;
   /** Throws BpfError if the value does not fit the type. */
   encode(value: unknown): Uint8Array;
@@ -126,7 +128,8 @@ export class BpfMap {
   /** Of perf event arrays: the buffers, by CPU. */
   #buffers: number[] = [];
 
-  constructor(host: MapHost, definition: MapDefinition, address: number) {
+  constructor(host: MapHost, definition: MapDefinition, address: number, buffers: readonly number[] = []) {
+    this.#buffers = [...buffers];
     this.#host = host;
     this.address = address;
     this.name = definition.name;
@@ -431,6 +434,11 @@ export class BpfMap {
       if (status !== 0) throw this.#error(`CPU ${cpu}: no buffer can be put there`, status);
       this.#buffers.push(buffer);
     }
+  }
+
+  /** Addresses of the buffers of a perf event array. */
+  get perfBuffers(): readonly number[] {
+    return this.#buffers;
   }
 
   /** Takes out what programs have put into the perf buffers: CPU after CPU, in the order of each; what was lost is told. */

@@ -58,6 +58,8 @@ export class LinearMemory {
    */
   alloc(size: number, what: string, align = 8): number {
     const address = size < 2 ** 32 ? this.#allocator.alloc(size, align) >>> 0 : 0;
+    // Another thread may have grown the memory: growing it by nothing brings the new length here.
+    if (this.shared && address + size > this.memory.buffer.byteLength) this.memory.grow(0);
     if (address === 0)
       throw new BpfError("memory", `${what}: no room for ${size} bytes in the machine's memory`);
     return address;

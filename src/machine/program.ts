@@ -84,6 +84,8 @@ export interface ProgramHost {
   readonly runner: Runner<Program>;
   readonly events: EventRunner;
   readonly cpus: number;
+  /** Where programs run unless a call says otherwise: 0, or the CPU of a thread that has joined. */
+  readonly cpu: number;
   readonly engine: Engine;
   readonly fuel: bigint;
   readMemory(address: number, length: number): Uint8Array;
@@ -167,7 +169,7 @@ export class Program {
    * const { returnName, packet } = programs.firewall.run({ packet: frame, context: { ingress_ifindex: 2 } });
    */
   run(input: RunInput = {}): RunResult {
-    const { packet, repeat = 1, cpu = 0, engine = this.#host.engine, layer, ...event } = input;
+    const { packet, repeat = 1, cpu = this.#host.cpu, engine = this.#host.engine, layer, ...event } = input;
     const { hook } = this;
     if (!Number.isInteger(repeat) || repeat < 1 || repeat > 0xffffffff) {
       throw new BpfError(
@@ -266,7 +268,7 @@ export class Program {
    */
   runPackets(batch: Packets, options: PacketsOptions = {}): BatchResult {
     const { packetHook: hook } = this;
-    return this.#runner(batch, options.engine ?? this.#host.engine, options.cpu ?? 0, {
+    return this.#runner(batch, options.engine ?? this.#host.engine, options.cpu ?? this.#host.cpu, {
       kind: this.#kind(options.layer),
       template: contextTemplate(hook, options.context),
       ...(options.onPacket === undefined
@@ -322,7 +324,7 @@ export class Program {
   call(
     r1 = 0,
     r2 = 0,
-    { cpu = 0, engine = this.#host.engine }: { cpu?: number; engine?: Engine } = {},
+    { cpu = this.#host.cpu, engine = this.#host.engine }: { cpu?: number; engine?: Engine } = {},
   ): bigint {
     this.#checkCpu(cpu);
     if (engine === "jit") this.compile();
@@ -337,7 +339,13 @@ export class Program {
    * const prepared = program.prepare();
    * prepared.run(address, length); // r0, its low 32 bits, unsigned
    */
-  prepare({ cpu = 0, engine = this.#host.engine }: { cpu?: number; engine?: Engine } = {}): PreparedCall {
+  prepare({
+    cpu = this.#host.cpu,
+    engine = this.#host.engine,
+  }: {
+    cpu?: number;
+    engine?: Engine;
+  } = {}): PreparedCall {
     this.#checkCpu(cpu);
     if (engine === "jit") this.compile();
     return this.#host.prepare(this, engine, cpu);

@@ -4,6 +4,10 @@
  * run to run, the stack and the packet, has no record: see window.ts.
  */
 import {
+  CORE_REGIONS,
+  CORE_REGION_CAPACITY,
+  CORE_REGION_COUNT,
+  CORE_REGION_LOCK,
   REGION_BASE,
   REGION_COPIES,
   REGION_COPY_STRIDE,
@@ -19,29 +23,39 @@ import {
   REGION_STRIDE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
+import { lock, unlock } from "../lock";
 
 const FIRST_CAPACITY: u32 = 32;
 
-let table: u32 = 0;
-let count: u32 = 0;
-let capacity: u32 = 0;
+// All instances of the core over a memory share the table.
+function firstRecord(): u32 {
+  return load<u32>(CORE_REGIONS);
+}
+
+function recordCount(): u32 {
+  return load<u32>(CORE_REGION_COUNT);
+}
+
+function setCount(count: u32): void {
+  store<u32>(CORE_REGION_COUNT, count);
+}
 
 /** Address of the first record. */
 export function region_table(): u32 {
-  return table;
+  return firstRecord();
 }
 
 export function region_count(): u32 {
-  return count;
+  return recordCount();
 }
 
 /** How many records begin at or below an address. */
 function rank(address: u32): u32 {
   let low: u32 = 0;
-  let high = count;
+  let high = recordCount();
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (load<u32>(table + middle * REGION_RECORD, REGION_BASE) <= address) low = middle + 1;
+    if (load<u32>(firstRecord() + middle * REGION_RECORD, REGION_BASE) <= address) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -49,19 +63,28 @@ function rank(address: u32): u32 {
 
 /** The record of the region that an address lies in, or 0. */
 export function regionAt(address: u32): u32 {
+  lock(CORE_REGION_LOCK);
   const before = rank(address);
-  if (before == 0) return 0;
-  const record = table + (before - 1) * REGION_RECORD;
-  return address < load<u32>(record, REGION_END) ? record : 0;
+  const record = firstRecord() + (before - 1) * REGION_RECORD;
+  const found = before != 0 && address < load<u32>(record, REGION_END) ? record : 0;
+  unlock(CORE_REGION_LOCK);
+  return found;
 }
 
 /** A new record, all of it one window; 0 if the memory is used up (then programs may not touch it). */
 export function region_add(base: u32, size: u32, kind: i32, rights: i32, owner: u32): u32 {
-  if (count == capacity && !enlarge()) return 0;
+  lock(CORE_REGION_LOCK);
+  const record = addRecord(base, size, kind, rights, owner);
+  unlock(CORE_REGION_LOCK);
+  return record;
+}
+
+function addRecord(base: u32, size: u32, kind: i32, rights: i32, owner: u32): u32 {
+  if (recordCount() == load<u32>(CORE_REGION_CAPACITY) && !enlarge()) return 0;
   const at = rank(base);
-  const record = table + at * REGION_RECORD;
-  memory.copy(record + REGION_RECORD, record, (count - at) * REGION_RECORD);
-  count++;
+  const record = firstRecord() + at * REGION_RECORD;
+  memory.copy(record + REGION_RECORD, record, (recordCount() - at) * REGION_RECORD);
+  setCount(recordCount() + 1);
   memory.fill(record, 0, REGION_RECORD);
   store<u32>(record, base, REGION_BASE);
   store<u32>(record, base + size, REGION_END);
@@ -73,13 +96,13 @@ export function region_add(base: u32, size: u32, kind: i32, rights: i32, owner: 
 }
 
 function enlarge(): bool {
-  const wanted = capacity == 0 ? FIRST_CAPACITY : capacity * 2;
+  const wanted = load<u32>(CORE_REGION_CAPACITY) == 0 ? FIRST_CAPACITY : load<u32>(CORE_REGION_CAPACITY) * 2;
   const larger = alloc(wanted * REGION_RECORD, 8);
   if (larger == 0) return false;
-  memory.copy(larger, table, count * REGION_RECORD);
-  free(table);
-  table = larger;
-  capacity = wanted;
+  memory.copy(larger, firstRecord(), recordCount() * REGION_RECORD);
+  free(firstRecord());
+  store<u32>(CORE_REGIONS, larger);
+  store<u32>(CORE_REGION_CAPACITY, wanted);
   return true;
 }
 
@@ -107,22 +130,34 @@ export function setKey(record: u32, offset: u32, size: u32): void {
 
 /** Takes the region that begins at an address off the table; nothing happens if there is none. */
 export function region_remove(base: u32): void {
+  lock(CORE_REGION_LOCK);
+  removeRecord(base);
+  unlock(CORE_REGION_LOCK);
+}
+
+function removeRecord(base: u32): void {
   const before = rank(base);
   if (before == 0) return;
-  const record = table + (before - 1) * REGION_RECORD;
+  const record = firstRecord() + (before - 1) * REGION_RECORD;
   if (load<u32>(record, REGION_BASE) != base) return;
-  count--;
-  memory.copy(record, record + REGION_RECORD, (count - (before - 1)) * REGION_RECORD);
+  setCount(recordCount() - 1);
+  memory.copy(record, record + REGION_RECORD, (recordCount() - (before - 1)) * REGION_RECORD);
 }
 
 /** Takes all regions of an owner off the table. */
 export function removeRegionsOf(owner: u32): void {
-  const end = table + count * REGION_RECORD;
-  let kept = table;
-  for (let record = table; record < end; record += REGION_RECORD) {
+  lock(CORE_REGION_LOCK);
+  removeRecordsOf(owner);
+  unlock(CORE_REGION_LOCK);
+}
+
+function removeRecordsOf(owner: u32): void {
+  const end = firstRecord() + recordCount() * REGION_RECORD;
+  let kept = firstRecord();
+  for (let record = firstRecord(); record < end; record += REGION_RECORD) {
     if (load<u32>(record, REGION_OWNER) == owner) continue;
     if (kept != record) memory.copy(kept, record, REGION_RECORD);
     kept += REGION_RECORD;
   }
-  count = (kept - table) / REGION_RECORD;
+  setCount((kept - firstRecord()) / REGION_RECORD);
 }

@@ -1,0 +1,98 @@
+/** A machine in two threads: nothing is lost, nothing is torn, nobody waits for ever. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { describe, expect, test } from "vitest";
+import { ENGINES, Machine } from "../../src/machine/index.ts";
+import { parseObject } from "../../src/object/index.ts";
+import { ROOT } from "../helpers.ts";
+
+const ENTRY = join(ROOT, "dist/machine/index.js");
+const BUILT = existsSync(ENTRY);
+/** Ten operations a round, 100 rounds a run, two threads: a million in the engine that is fast. */
+const RUNS = { jit: 500, interpreter: 100 };
+const ROUNDS = 100;
+
+const number = (bytes: Uint8Array | undefined, at = 0): number =>
+  Number(new DataView(bytes?.slice().buffer ?? new ArrayBuffer(16)).getBigUint64(at, true));
+
+describe.skipIf(!BUILT)(BUILT ? "threads" : "threads (skipped: dist/ is not built)", () => {
+  test.each(ENGINES)("two workers on the same maps, %s", { timeout: 120_000 }, async (engine) => {
+    const name = "threads.bpf.o";
+    const spec = parseObject(readFileSync(join(ROOT, "test/fixtures", name)), { name });
+    const machine = await Machine.create({ cpus: 3, shared: true });
+    const { maps } = await machine.load(spec);
+    const runs = RUNS[engine];
+    const shared = machine.share();
+    const entry = pathToFileURL(ENTRY).href;
+    const done = { workers: 0 };
+    const workers = [1, 2].map(
+      (cpu) =>
+        new Promise<{ wrong: number }>((resolve, reject) => {
+          const worker = new Worker(new URL("threads.worker.mjs", import.meta.url), {
+            workerData: { entry, shared, cpu, program: "work", runs, engine },
+          });
+          worker.once("message", (message) => {
+            done.workers++;
+            resolve(message as { wrong: number });
+          });
+          worker.once("error", reject);
+        }),
+    );
+    const ring = maps["ring"];
+    let records = 0;
+    let torn = 0;
+    const drain = (): void => {
+      for (const record of ring?.records() ?? []) {
+        records++;
+        const view = new DataView(record.buffer);
+        if (view.getBigUint64(0, true) !== (~view.getBigUint64(8, true) & 0xffffffffffffffffn)) torn++;
+      }
+    };
+    while (done.workers < 2) {
+      drain();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    const results = await Promise.all(workers);
+    drain();
+    const rounds = 2 * runs * ROUNDS;
+    const key = (n: number): Uint8Array => new Uint8Array(Uint32Array.of(n).buffer);
+    const shares = [0, 1, 2, 3].map((n) => number(maps["shared"]?.lookup(key(n))));
+    expect(results.map(({ wrong }) => wrong)).toEqual([0, 0]);
+    expect(shares[0]).toBe(rounds);
+    expect(maps["percpu"]?.lookupPerCpu(key(0))?.map((bytes) => number(bytes))).toEqual([
+      0,
+      rounds / 2,
+      rounds / 2,
+    ]);
+    const guarded = maps["guarded"]?.lookup(key(0));
+    expect([
+      new DataView(guarded?.buffer ?? new ArrayBuffer(16)).getUint32(4, true),
+      number(guarded, 8),
+    ]).toEqual([rounds, rounds]);
+    expect((shares[1] ?? 0) - (shares[2] ?? 0)).toBe(maps["queue"]?.size);
+    expect([records, torn]).toEqual([shares[3], 0]);
+    for (const map of [maps["hash"], maps["lazy"], maps["lru"]]) {
+      const seen = new Set<number>();
+      for (const bytes of map?.keys() ?? []) {
+        const value = map?.lookup(bytes);
+        seen.add(bytes[0] ?? 0);
+        expect([number(value), number(value, 8)]).toEqual([bytes[0], (bytes[0] ?? 0) * 3]);
+      }
+      expect(seen.size).toBe(map?.size);
+      expect(seen.size).toBeLessThanOrEqual(map?.maxEntries ?? 0);
+    }
+    expect([...(maps["trie"]?.keys() ?? [])].length).toBe(maps["trie"]?.size);
+  });
+
+  test("wrong uses are named", async () => {
+    const alone = await Machine.create();
+    expect(() => alone.share()).toThrow(/shared: true/);
+    const machine = await Machine.create({ cpus: 2, shared: true });
+    const shared = machine.share();
+    await expect(Machine.join(shared, { cpu: 2 })).rejects.toThrow(/cpu must be/);
+    const joined = await Machine.join(shared, { cpu: 1 });
+    expect(() => joined.loadInstructions([])).toThrow();
+  });
+});
