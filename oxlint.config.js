@@ -19,8 +19,8 @@ const LAYERS = {
   cbpf: ["isa", "jit"],
   filter: ["isa", "cbpf"],
   seccomp: ["isa", "cbpf"],
-  machine: ["isa", "uapi", "btf", "object", "core", "jit", "hooks"],
-  kernel: ["isa", "uapi", "btf", "object", "hooks", "machine"],
+  machine: ["isa", "uapi", "btf", "object", "core", "jit", "hooks", "verifier"],
+  kernel: ["isa", "uapi", "btf", "object", "hooks", "verifier", "machine"],
   testing: ["object", "packet", "machine"],
   cli: [
     "isa",

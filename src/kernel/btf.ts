@@ -2,7 +2,8 @@ import { BpfError } from "../errors.ts";
 import { nameOfErrno } from "./errno.ts";
 import { type BtfInfo, btfBytes, btfInfo } from "./info.ts";
 import { Handle, type Kernel, refusal } from "./kernel.ts";
-import { reasonOf, withLog } from "./log.ts";
+import { reasonOf } from "../verifier/index.ts";
+import { withLog } from "./log.ts";
 
 /** BTF in the kernel. */
 export class KernelBtf extends Handle {

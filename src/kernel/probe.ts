@@ -4,7 +4,7 @@ import { loadBtf } from "./btf.ts";
 import { op } from "./build.ts";
 import { explainErrno, nameOfErrno } from "./errno.ts";
 import { Handle, Kernel } from "./kernel.ts";
-import { reasonOf } from "./log.ts";
+import { reasonOf } from "../verifier/index.ts";
 import { createMap } from "./map.ts";
 import {
   BTF_PROBES,

@@ -4,7 +4,8 @@ import { ATTACH_TYPES, type AttachType, PROGRAM_TYPES, type ProgramType } from "
 import { nameOfErrno } from "./errno.ts";
 import { type ProgramInfo, objectName, programInfo, xlatedInstructions } from "./info.ts";
 import { Handle, type Kernel, refusal } from "./kernel.ts";
-import { type Logged, reasonOf, withLog } from "./log.ts";
+import { reasonOf } from "../verifier/index.ts";
+import { type Logged, withLog } from "./log.ts";
 import type { KernelMap } from "./map.ts";
 import { LITTLE_ENDIAN } from "./struct.ts";
 import { TEST_RUN_FLAGS } from "./tables.ts";

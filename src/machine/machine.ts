@@ -25,6 +25,7 @@ import {
   linkProgram,
   relocate,
   resolveExterns,
+  type LinkedProgram,
 } from "../object/index.ts";
 import { type AttachType, MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
@@ -54,6 +55,7 @@ import { Program, type ProgramHost } from "./program.ts";
 import { Regions, type Window } from "./regions.ts";
 import { EventRunner } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
+import { rejectionOf, verifyLinked } from "../verifier/index.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
 import { World } from "./world/world.ts";
@@ -81,6 +83,8 @@ export interface MachineOptions {
    * and is there to compare with.
    */
   readonly optimize?: boolean;
+  /** Whether objects are verified when they are loaded, unless a load says otherwise: {@link LoadOptions.verify}. */
+  readonly verify?: boolean;
   /** What becomes of programs that no verifier has proved, unless a load says otherwise. Default "trusted". */
   readonly unverified?: Unverified;
   /**
@@ -102,6 +106,7 @@ const OPTION_NAMES: readonly string[] = [
   "seed",
   "fuel",
   "unverified",
+  "verify",
   "optimize",
   "onTrace",
   "world",
@@ -132,6 +137,12 @@ export interface LoadOptions {
   /** The kernel configuration that programs see (`.kconfig`): its text, or values by name. */
   readonly kconfig?: Surroundings["kconfig"];
   /**
+   * Whether programs are verified as Linux 6.18 does it. Those that are proved safe run as "verified"; one that Linux would refuse
+   * makes the load fail with a VerifierError; what skep's verifier cannot judge yet is treated as `unverified` says, and
+   * {@link Loaded.notes} says which. Default: as the machine has it; false if it says nothing.
+   */
+  readonly verify?: boolean;
+  /**
    * What becomes of programs that no verifier has proved: "sandbox" checks every access while they run, "trusted" nothing.
    * Default: as the machine has it.
    */
@@ -159,6 +170,8 @@ export interface LoadInstructionsOptions {
 export interface Loaded {
   readonly programs: Readonly<Record<string, Program>>;
   readonly maps: Readonly<Record<string, BpfMap>>;
+  /** What could not be done as wished, in sentences: programs that the verifier cannot judge yet. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -181,6 +194,7 @@ export class Machine {
   /** Interfaces, routes, sockets, processes: what helpers find outside of the machine. */
   readonly world: World;
   readonly #unverified: Unverified;
+  readonly #verify: boolean;
   readonly #core: CoreExports;
   readonly #helpers: HelperSet;
   readonly #timers: Timers = new Timers(() => this.memory);
@@ -209,6 +223,7 @@ export class Machine {
     this.#optimize = options.optimize ?? true;
     this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
     this.#unverified = options.unverified ?? DEFAULT_UNVERIFIED;
+    this.#verify = options.verify ?? false;
     const { clock = "real", onTrace } = options;
     this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
     const memory = joined?.shared.memory ?? createMemory({ shared: options.shared ?? false });
@@ -419,7 +434,8 @@ export class Machine {
    */
   async load(object: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
     const { kconfig, ksyms } = options;
-    const safety = safetyOf(false, options.unverified ?? this.#unverified);
+    const choice = options.unverified ?? this.#unverified;
+    const verifies = options.verify ?? this.#verify;
     const spec = resolveExterns(object, {
       ...(kconfig === undefined ? {} : { kconfig }),
       ...(ksyms === undefined ? {} : { ksyms }),
@@ -447,6 +463,8 @@ export class Machine {
     const target = options.btf ?? this.#btf ?? spec.btf;
     for (const btf of [target, spec.btf]) if (btf !== undefined) this.#types.add(btf);
     const images: ProgramImage[] = [];
+    const safety = new Map<string, Safety>();
+    const notes: string[] = [];
     const used = new Set<string>();
     const wanted = new Set(names);
     // The set grows while it is walked: by the programs that a program array of the object holds.
@@ -454,9 +472,11 @@ export class Machine {
       const linked = linkProgram(spec, name, {
         provides: (extern) => extern.kind === "kfunc" && this.#helpers.hasKfunc(essentialName(extern.name)),
       });
-      const image = linkedImage(target === undefined ? linked : relocate(linked, { target }), spec, target);
+      const fitted = target === undefined ? linked : relocate(linked, { target });
+      const image = linkedImage(fitted, spec, target);
       this.#check(image);
       images.push(image);
+      safety.set(name, verifies ? this.#prove(fitted, choice, options.maps, notes) : safetyOf(false, choice));
       for (const reference of image.references.values()) {
         if (reference.kind === "extern") continue;
         used.add(reference.map);
@@ -474,7 +494,9 @@ export class Machine {
         maps[map.name] = this.#createMapOf(map, spec.btf);
     }
     const programs: Record<string, Program> = {};
-    for (const image of images) programs[image.name] = this.#install(image, maps, safety, spec.btf);
+    for (const image of images) {
+      programs[image.name] = this.#install(image, maps, safety.get(image.name) ?? choice, spec.btf);
+    }
     // As libbpf does it, a live array that stands in gets the programs too.
     for (const [name, map] of Object.entries(maps)) {
       for (const entry of programsOf(spec.maps[name])) map.setProgram(entry.index, programs[entry.name]);
@@ -482,7 +504,21 @@ export class Machine {
         if (kind === "map") map.setMap(new Uint8Array(Uint32Array.of(index).buffer), maps[inner]);
       }
     }
-    return { programs, maps };
+    return { programs, maps, notes };
+  }
+
+  /** Asks the verifier, and decides how the program runs. What cannot be judged is noted. */
+  #prove(linked: LinkedProgram, choice: Unverified, given: LoadOptions["maps"], notes: string[]): Safety {
+    const other = standIn(linked, given);
+    if (other !== undefined) {
+      notes.push(`program '${linked.name}': not verified: map '${other}' is not as the object declares it`);
+      return safetyOf(false, choice);
+    }
+    const verdict = verifyLinked(linked, { cpus: this.cpus });
+    if (verdict.verdict === "rejected") throw rejectionOf(verdict);
+    if (verdict.verdict === "accepted") return safetyOf(true, choice);
+    notes.push(`program '${linked.name}': not verified: ${verdict.reason}`);
+    return safetyOf(false, choice);
   }
 
   /**
@@ -804,4 +840,17 @@ export class Machine {
 /** The programs that a program array begins with. */
 function programsOf(map: MapSpec | undefined): readonly MapInitializer[] {
   return map?.type === "prog_array" ? map.values.filter(({ kind }) => kind === "program") : [];
+}
+
+/** A live map that stands in for one of the object but differs from it, so that a proof would not hold; its name. */
+function standIn({ references }: LinkedProgram, given: LoadOptions["maps"] = {}): string | undefined {
+  for (const reference of references.values()) {
+    if (reference.kind === "extern") continue;
+    const { name, type, keySize, valueSize, maxEntries, frozen } = reference.map;
+    const map = given[name];
+    if (map === undefined) continue;
+    const same = map.type === type && map.keySize === keySize && map.valueSize === valueSize;
+    if (!same || map.maxEntries !== maxEntries || frozen) return name;
+  }
+  return undefined;
 }

@@ -4,3 +4,11 @@ export type { FrameView, InstructionView, RegisterView } from "./recording.ts";
 export type { ScalarParts } from "./scalar/index.ts";
 export { type VerifierResult, type VerifierStatistics, verify } from "./verify.ts";
 export { type ProgramTraits, verifierProgram } from "./from-object.ts";
+export {
+  type ProgramVerdict,
+  type VerifyObjectOptions,
+  rejectionOf,
+  verifyLinked,
+  verifyObject,
+} from "./object.ts";
+export { reasonOf } from "./reason.ts";

@@ -85,10 +85,10 @@ describe.skipIf(noKernel !== undefined)(withKernel("skep and the kernel"), () =>
 });
 
 describe("skep verify", () => {
-  it("tells sound structure from broken", async () => {
+  it("tells programs that load from those that do not", async () => {
     const sound = await skep("verify", example("firewall"));
     expect(sound).toMatchObject({ status: 0, stderr: "" });
-    expect(sound.stdout).toContain("structure: sound");
+    expect(sound.stdout).toMatch(/accepted +\d.* instructions processed/);
     const broken = await skep(
       "verify",
       join(ROOT, "test/fixtures/bad-programs.bpf.o"),
@@ -96,7 +96,7 @@ describe("skep verify", () => {
       "unknown_helper",
     );
     expect(broken.status).toBe(1);
-    expect(broken.stdout).toContain("helper 4095 does not exist");
+    expect(broken.stdout).toContain("rejected: EINVAL: invalid func unknown#4095");
   });
 
   it("lists the programs when there is none of that name", async () => {

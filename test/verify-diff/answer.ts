@@ -1,4 +1,5 @@
 /** What a verifier said of a program, cut into the parts that are compared. */
+import { reasonOf } from "../../src/verifier/index.ts";
 
 /** The verdict of either side. */
 export interface Answer {
@@ -23,18 +24,13 @@ export interface Answer {
 const COUNTS =
   /^processed (\d+) insns \(limit \d+\) max_states_per_insn (\d+) total_states (\d+) peak_states (\d+) mark_read (\d+)$/m;
 
-/** Lines that say how much work it was, or in which state a loop was found. */
-const NOT_A_REASON =
-  /^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read|insn_history|(cur|old) state:|\s*frame\d+: )/;
-
 export function answerOf(accepted: boolean, errno: string, log: string): Answer {
   const counts = COUNTS.exec(log)?.slice(1).map(Number) ?? [];
   const lines = log.split("\n");
-  const reasons = lines.filter((line) => line.trim() !== "" && !NOT_A_REASON.test(line));
   return {
     accepted,
     errno,
-    line: accepted ? "" : (reasons.at(-1)?.trim() ?? ""),
+    line: accepted ? "" : reasonOf(log),
     processed: counts[0] ?? -1,
     maxStates: counts[1] ?? -1,
     totalStates: counts[2] ?? -1,

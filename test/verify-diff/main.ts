@@ -5,10 +5,12 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type Difference, compareAnswers } from "./compare.ts";
+import { possibleCpus } from "../../src/kernel/index.ts";
 import { KernelSide } from "./kernel-side.ts";
 import { needsOf } from "./needs.ts";
 import { ourAnswer } from "./our-side.ts";
 import { subjectsOf } from "./subject.ts";
+import { compareRandom } from "./random.ts";
 import { type Row, summary } from "./summary.ts";
 
 /** Returns the exit status: 1 if we accepted what the kernel rejects. */
@@ -24,11 +26,32 @@ export async function main(args: readonly string[]): Promise<number> {
       logs: { type: "string" },
       out: { type: "string" },
       limit: { type: "string", default: "60" },
+      random: { type: "string" },
+      seed: { type: "string", default: "0" },
     },
   });
+  if (values.random !== undefined) {
+    const { programs, accepted, unknown, differences } = await compareRandom(
+      Number(values.random),
+      Number(values.seed),
+      possibleCpus(),
+    );
+    for (const { seed, ours, kernel: theirs, falseAccept } of differences) {
+      console.log(
+        `seed ${seed}${falseAccept ? " FALSE ACCEPT" : ""}\n  ours:   ${ours}\n  kernel: ${theirs}`,
+      );
+    }
+    const verdicts = differences.filter((row) => (row.ours === "accepted") !== (row.kernel === "accepted"));
+    console.log(
+      `${programs} programs, ${accepted} accepted by the kernel, ${unknown} unknown to us; ${verdicts.length} verdicts differ, ` +
+        `${verdicts.filter((row) => row.falseAccept).length} of them false accepts; ${differences.length - verdicts.length} messages differ`,
+    );
+    return verdicts.some((row) => row.falseAccept) ? 1 : 0;
+  }
   if (positionals.length === 0) {
     console.error(
-      "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]",
+      "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]\n" +
+        "       npm run verify-diff -- --random COUNT [--seed SEED]",
     );
     return 2;
   }

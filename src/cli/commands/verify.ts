@@ -1,20 +1,22 @@
+import type { Btf } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
-import { Machine } from "../../machine/index.ts";
-import type { ObjectSpec } from "../../object/index.ts";
+import { type ObjectSpec, resolveExterns } from "../../object/index.ts";
+import { type ProgramVerdict, verifyObject } from "../../verifier/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
-import type { Terminal } from "../terminal.ts";
+import { type Terminal, count, duration } from "../terminal.ts";
 
 export const verifyCommand: Command = {
   name: "verify",
-  usage: "OBJECT [-p PROGRAM] [--kernel]",
+  usage: "OBJECT [-p PROGRAM] [-v | -vv] [--kernel]",
   description:
-    "Checks the structure of programs: instructions, jumps, calls, helpers. skep has no verifier of its own yet; with\n" +
-    "--kernel the running kernel's verifier says what it thinks, and nothing stays loaded. Exit status 1 if a program is\n" +
-    "rejected.",
+    "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
+    "the kernel's. A rejection shows the log of the path that failed. What skep cannot judge yet (kernel functions, dynptrs,\n" +
+    "locks, ...) is said to be unknown, never accepted. With --kernel the running kernel's verifier says what it thinks too,\n" +
+    "and nothing stays loaded. Exit status 1 if a program is rejected or unknown.",
   options: {
     program: { type: "string", short: "p", value: "NAME", help: "only this program" },
     ...TARGET_OPTIONS,
@@ -23,12 +25,14 @@ export const verifyCommand: Command = {
     verbose: {
       type: "boolean",
       short: "v",
-      help: "show the kernel's log (level 2) of accepted programs too",
+      multiple: true,
+      help: "the log of accepted programs too (level 1); twice: every path (level 2)",
     },
   },
   examples: [
-    ["skep verify firewall.bpf.o", "is the structure sound?"],
-    ["sudo skep verify firewall.bpf.o --kernel", "and does the kernel take it?"],
+    ["skep verify firewall.bpf.o", "would it load?"],
+    ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
+    ["sudo skep verify firewall.bpf.o --kernel", "and does the running kernel take it?"],
   ],
   run,
 };
@@ -36,16 +40,16 @@ export const verifyCommand: Command = {
 interface Row {
   readonly program: string;
   readonly section: string;
-  /** Of the structural check. */
-  readonly structure: { readonly accepted: boolean; readonly error?: BpfError };
+  /** Ours, or why the program did not come as far as the verifier. */
+  readonly verdict: ProgramVerdict | { readonly verdict: "unlinked"; readonly error: BpfError };
   readonly kernel?: KernelVerdict;
 }
 
 async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "verify", "an object file");
-  const spec = await readObject(path, values);
-  const target = await targetOf(values);
+  const { btf, kconfig } = await targetOf(values);
+  const spec = resolveExterns(await readObject(path, values), kconfig === undefined ? {} : { kconfig });
   const name = text(values, "program");
   const names = name === undefined ? Object.keys(spec.programs) : [name];
   if (names.length === 0) throw new BpfError("usage", `${path}: it has no programs`);
@@ -55,78 +59,107 @@ async function run(invocation: Invocation): Promise<number> {
       `${path}: no program '${name}'; it has ${Object.keys(spec.programs).join(", ")}`,
     );
   }
-  const verbose = values["verbose"] === true;
+  const verbose = Array.isArray(values["verbose"]) ? values["verbose"].length : 0;
+  const logLevel = verbose > 1 ? 2 : 1;
   const kernel = values["kernel"] === true ? await KernelMachine.create() : undefined;
   const rows: Row[] = [];
   try {
     for (const program of names) {
-      const verdict = kernel?.verify(spec, program, { logLevel: verbose ? 2 : 1 });
+      const verdict = kernel?.verify(spec, program, { logLevel });
       // No privilege is no verdict.
       if (verdict?.error?.errno === "EPERM" && verdict.log === "") throw verdict.error;
-      rows.push({
+      const row: Row = {
         program,
         section: spec.programs[program]?.section ?? "",
-        structure: await structureOf(spec, program, target),
+        verdict: judge(spec, program, { btf, logLevel: verbose > 0 ? logLevel : undefined }, terminal),
         ...(verdict === undefined ? {} : { kernel: verdict }),
-      });
+      };
+      rows.push(row);
+      if (!json) show(row, terminal, verbose);
     }
   } finally {
     kernel?.close();
   }
-  if (json)
-    terminal.line(
-      toJson({ version: JSON_VERSION, object: path, verified: false, programs: rows.map(asJson) }),
-    );
-  else for (const row of rows) show(row, terminal, verbose);
-  return rows.every(({ structure, kernel: verdict }) => structure.accepted && verdict?.accepted !== false)
+  if (json) {
+    const verified = rows.every(({ verdict }) => verdict.verdict === "accepted");
+    terminal.line(toJson({ version: JSON_VERSION, object: path, verified, programs: rows.map(asJson) }));
+  }
+  return rows.every(
+    ({ verdict, kernel: theirs }) => verdict.verdict === "accepted" && theirs?.accepted !== false,
+  )
     ? 0
     : 1;
 }
 
-async function structureOf(
+/** Above this many instructions the kernel gives up, so progress counts up to it. */
+const MOST_INSTRUCTIONS = 1_000_000;
+
+function judge(
   spec: ObjectSpec,
   program: string,
-  target: Awaited<ReturnType<typeof targetOf>>,
-): Promise<Row["structure"]> {
+  { btf, logLevel }: { readonly btf: Btf | undefined; readonly logLevel: number | undefined },
+  terminal: Terminal,
+): Row["verdict"] {
+  const bar = terminal.progress(`verifying ${program}`);
   try {
-    const machine = await Machine.create();
-    await machine.load(spec, { programs: [program], ...target });
-    return { accepted: true };
+    return verifyObject(spec, program, {
+      ...(btf === undefined ? {} : { btf }),
+      ...(logLevel === undefined ? {} : { logLevel }),
+      progress: (processed) => bar?.update(processed / MOST_INSTRUCTIONS, `${count(processed)} instructions`),
+    });
   } catch (error) {
-    if (error instanceof BpfError) return { accepted: false, error };
+    if (error instanceof BpfError) return { verdict: "unlinked", error };
     throw error;
+  } finally {
+    bar?.end();
   }
 }
 
-function asJson({ program, section, structure, kernel }: Row): Record<string, unknown> {
+function asJson({ program, section, verdict, kernel }: Row): Record<string, unknown> {
+  const ours =
+    verdict.verdict === "unlinked"
+      ? { verdict: "rejected", error: verdict.error.toJSON() }
+      : {
+          verdict: verdict.verdict,
+          ...(verdict.verdict === "rejected" ? { errno: verdict.errno } : {}),
+          ...(verdict.reason === "" ? {} : { reason: verdict.reason }),
+          statistics: verdict.statistics,
+          log: verdict.log,
+        };
   return {
     program,
     section,
-    structure: { accepted: structure.accepted, error: structure.error?.toJSON() },
+    ...ours,
     ...(kernel === undefined
       ? {}
       : { kernel: { accepted: kernel.accepted, log: kernel.log, error: kernel.error?.toJSON() } }),
   };
 }
 
-function show(
-  { program, section, structure, kernel }: Row,
-  { line, style }: Terminal,
-  verbose: boolean,
-): void {
+function show({ program, section, verdict, kernel }: Row, { line, style }: Terminal, verbose: number): void {
   line(`${style("bold", program)}  ${section}`);
-  line(
-    structure.accepted
-      ? `  structure: ${style("green", "sound")} (no verifier of skep's own yet)`
-      : `  structure: ${style("red", "rejected")}: ${structure.error?.message}`,
-  );
+  if (verdict.verdict === "unlinked") line(`  ${style("red", "rejected")}: ${verdict.error.message}`);
+  else {
+    const { processedInstructions, totalStates, stackDepths, milliseconds } = verdict.statistics;
+    const work =
+      `${count(processedInstructions)} instructions processed, ${count(totalStates)} states, ` +
+      `stack ${stackDepths.join("+") || "0"}, ${duration(milliseconds)}`;
+    if (verdict.verdict === "accepted") line(`  ${style("green", "accepted")}  ${work}`);
+    else if (verdict.verdict === "rejected") {
+      line(`  ${style("red", "rejected")}: ${verdict.errno}: ${verdict.reason}`);
+    } else line(`  ${style("yellow", "unknown")}: ${verdict.reason}`);
+    if (verdict.verdict === "rejected" || verbose > 0) showLog(verdict.log, line);
+  }
   if (kernel === undefined) return;
   line(
     kernel.accepted
-      ? `  kernel:    ${style("green", "accepted")}`
-      : `  kernel:    ${style("red", "rejected")}: ${kernel.error?.message}`,
+      ? `  kernel: ${style("green", "accepted")}`
+      : `  kernel: ${style("red", "rejected")}: ${kernel.error?.message}`,
   );
-  if (kernel.log !== "" && (verbose || !kernel.accepted)) {
-    for (const text of kernel.log.trimEnd().split("\n")) line(`    ${text}`);
-  }
+  if (verbose > 0 || !kernel.accepted) showLog(kernel.log, line);
+}
+
+function showLog(log: string, line: Terminal["line"]): void {
+  if (log === "") return;
+  for (const text of log.trimEnd().split("\n")) line(`    ${text}`);
 }

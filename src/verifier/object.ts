@@ -1,0 +1,103 @@
+/** Verifying one program of an object: linked, fitted to a kernel's types, with its maps. */
+import type { Btf } from "../btf/index.ts";
+import { VerifierError } from "../errors.ts";
+import { type LinkedProgram, type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
+import type { AttachType } from "../uapi/index.ts";
+import { verifierProgram } from "./from-object.ts";
+import type { VerifierOptions } from "./input.ts";
+import { reasonOf } from "./reason.ts";
+import { type VerifierResult, verify } from "./verify.ts";
+
+/** {@link VerifierOptions}, and what the program is fitted to. */
+export interface VerifyObjectOptions extends VerifierOptions {
+  /** The kernel's types (CO-RE); default: the object's own. */
+  readonly btf?: Btf | undefined;
+}
+
+/** What came out for one program. */
+export interface ProgramVerdict extends VerifierResult {
+  readonly program: string;
+  /**
+   * "accepted": proved safe. "rejected": Linux would refuse it. "unknown": it uses what this verifier cannot judge yet, or the
+   * verification was cancelled.
+   */
+  readonly verdict: "accepted" | "rejected" | "unknown";
+  /** The last complaint of the log; "" if accepted. */
+  readonly reason: string;
+}
+
+/**
+ * Judges one program of an object as Linux 6.18 does.
+ *
+ * @throws BpfError code "usage" if there is no such program, "relocation" if it cannot be linked.
+ * @example
+ * const { verdict, reason, log } = verifyObject(parseObject(bytes), "firewall");
+ */
+export function verifyObject(
+  spec: ObjectSpec,
+  name: string,
+  { btf = spec.btf, ...options }: VerifyObjectOptions = {},
+): ProgramVerdict {
+  const linked = linkProgram(spec, name, { externs: "keep" });
+  return verifyLinked(btf === undefined ? linked : relocate(linked, { target: btf }), options);
+}
+
+/**
+ * Judges a linked program. One without a program type is "unknown". Without a log level nothing is written at first, which is
+ * faster; a program that is not accepted is judged once more at level 1, as loaders do with the kernel.
+ */
+export function verifyLinked(linked: LinkedProgram, options: VerifierOptions = {}): ProgramVerdict {
+  if (options.logLevel === undefined) {
+    const silent = verifyLinked(linked, { ...options, logLevel: 0 });
+    if (silent.accepted || silent.cancelled || silent.errno === undefined) return silent;
+    return verifyLinked(linked, { ...options, logLevel: 1 });
+  }
+  const { name, program } = linked;
+  if (program?.type === undefined) {
+    return { ...UNJUDGED, program: name, reason: `section ${program?.section ?? ""} names no program type` };
+  }
+  const { type, attachType, license, flags } = program;
+  const result = verify(
+    verifierProgram(linked, {
+      type,
+      attachType: attachType as AttachType | undefined,
+      license,
+      sleepable: flags.sleepable,
+      frags: flags.frags,
+    }),
+    options,
+  );
+  const { accepted, errno, cancelled, log } = result;
+  const unknown = cancelled || errno === "EOPNOTSUPP";
+  const reason = cancelled ? "cancelled" : accepted ? "" : reasonOf(log);
+  return {
+    ...result,
+    program: name,
+    verdict: accepted ? "accepted" : unknown ? "unknown" : "rejected",
+    reason,
+  };
+}
+
+const UNJUDGED = {
+  accepted: false,
+  errno: undefined,
+  log: "",
+  cancelled: false,
+  verdict: "unknown",
+  statistics: {
+    processedInstructions: 0,
+    maxStatesPerInstruction: 0,
+    totalStates: 0,
+    peakStates: 0,
+    stackDepths: [],
+    milliseconds: 0,
+  },
+} as const;
+
+/** The error to throw for a rejected program, in the words of the kernel's. */
+export function rejectionOf({ program, errno, reason, log }: ProgramVerdict): VerifierError {
+  return new VerifierError(`program '${program}': the verifier rejects it: ${errno ?? ""}: ${reason}`, log, {
+    ...(errno === undefined ? {} : { errno }),
+    where: { program },
+  });
+}

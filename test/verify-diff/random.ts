@@ -1,0 +1,74 @@
+/** `npm run verify-diff -- --random N --seed S`: generated programs, judged by both verifiers. */
+import { Handle, Kernel, attemptLoad, createMap } from "../../src/kernel/index.ts";
+import { nameOfErrno } from "../../src/kernel/errno.ts";
+import { type VerifierMap, reasonOf, verify } from "../../src/verifier/index.ts";
+import { GENERATED_MAPS, type GeneratedProgram, generateForVerifier } from "./generate.ts";
+
+export interface RandomOutcome {
+  readonly programs: number;
+  /** By the kernel. */
+  readonly accepted: number;
+  /** What we say is not implemented. */
+  readonly unknown: number;
+  readonly differences: readonly RandomDifference[];
+}
+
+export interface RandomDifference {
+  readonly seed: number;
+  readonly ours: string;
+  readonly kernel: string;
+  readonly falseAccept: boolean;
+}
+
+/** Milliseconds for one program: endless loops take a million instructions. */
+const LIMIT = 3000;
+
+const MAPS: readonly VerifierMap[] = GENERATED_MAPS.map((map) => ({ ...map, flags: 0 }));
+
+/** Judges `count` programs from a seed on. */
+export async function compareRandom(count: number, seed: number, cpus: number): Promise<RandomOutcome> {
+  using kernel = await Kernel.open();
+  const handles = GENERATED_MAPS.map((map) => createMap(kernel, map));
+  const differences: RandomDifference[] = [];
+  let accepted = 0;
+  let unknown = 0;
+  for (let at = seed; at < seed + count; at++) {
+    const program = generateForVerifier(at);
+    const theirs = askKernel(kernel, program, handles);
+    if (theirs === "accepted") accepted++;
+    const ours = askUs(program, cpus);
+    if (ours.startsWith("EOPNOTSUPP")) unknown++;
+    else if (ours !== theirs) {
+      const falseAccept = ours === "accepted";
+      differences.push({ seed: at, ours, kernel: theirs, falseAccept });
+    }
+  }
+  return { programs: count, accepted, unknown, differences };
+}
+
+function askKernel(kernel: Kernel, program: GeneratedProgram, maps: readonly Handle[]): string {
+  const instructions = program.instructions.map((row, slot) => {
+    const map = program.maps.get(slot);
+    return map === undefined ? row : { ...row, imm: maps[map]?.fd ?? 0 };
+  });
+  const { result, log } = attemptLoad(kernel, { type: program.type, instructions }, 1);
+  if (result < 0) return `${nameOfErrno(result)} ${reasonOf(log)}`;
+  new Handle(kernel, result).close();
+  return "accepted";
+}
+
+function askUs({ type, instructions, maps }: GeneratedProgram, cpus: number): string {
+  const begin = performance.now();
+  const { accepted, errno, log, cancelled } = verify(
+    {
+      name: "random",
+      type,
+      instructions,
+      maps: new Map([...maps].map(([slot, map]) => [slot, MAPS[map] as VerifierMap])),
+      license: "GPL",
+    },
+    { logLevel: 1, cpus, cancelled: () => performance.now() - begin > LIMIT },
+  );
+  if (cancelled) return "EOPNOTSUPP too slow";
+  return accepted ? "accepted" : `${errno} ${reasonOf(log)}`;
+}
