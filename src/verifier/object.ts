@@ -83,6 +83,7 @@ const UNJUDGED = {
   errno: undefined,
   log: "",
   cancelled: false,
+  states: new Map(),
   verdict: "unknown",
   statistics: {
     processedInstructions: 0,
