@@ -171,15 +171,15 @@ try {
       }
       return matched;
     });
+    // A loop of its own for each filter, as a program with one filter has: shared, its call would not be inlined.
+    const loop = new Function(
+      "run",
+      "packets",
+      "count",
+      "let matched=0;for(let row=0,at=0;row<count;row++){if(run(packets[at])!==0)matched++;if(++at===packets.length)at=0;}return matched;",
+    );
     const run = compileFunction(program);
-    const called = measure(() => {
-      let matched = 0;
-      for (let row = 0, at = 0; row < PACKETS; row++) {
-        if (run(packets[at]) !== 0) matched++;
-        if (++at === packets.length) at = 0;
-      }
-      return matched;
-    });
+    const called = measure(() => loop(run, packets, PACKETS));
     const [nanoseconds, matched] = theirs[index];
     for (const { matched: found } of [ours, better, copied, single, called]) {
       if (found !== matched)

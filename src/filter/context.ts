@@ -60,7 +60,10 @@ export class Context {
   readonly payloadSlot: Slot | undefined;
   headerUsed = false;
   payloadUsed = false;
-  /** libpcap forgets where the 802.11 header begins once a PPPoE header was asked for: it takes the packet's start. */
+  /**
+   * libpcap forgets where the 802.11 header begins once a PPPoE or Geneve header was asked for: it takes the packet's start.
+   * Nor does it look at radiotap's padding then.
+   */
   headerLost = false;
   /** Slots that begin as 0: those that a term of libpcap's reading may leave unwritten. */
   readonly zeroed: Slot[] = [];
@@ -189,6 +192,14 @@ export class Context {
 
   noBits(value: Value, mask: number): Predicate {
     return not(this.bits(value, mask));
+  }
+
+  /** For the words with which libpcap loses the 802.11 header. */
+  loseHeader(span: Span): void {
+    if (this.headerSlot !== undefined && !this.headerLost) {
+      this.headerLost = this.options.compat === "libpcap";
+      this.warn("compat", "libpcap mistakes where the 802.11 header begins in this expression", span);
+    }
   }
 
   push(family: LinkFamily, dlt: number, description: string, header: Place): void {

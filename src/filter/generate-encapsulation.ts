@@ -143,10 +143,7 @@ function pppoes(context: Context, session: number | undefined, span: Span): Pred
     tests.push(masked(context.values, context.network(0, 4), session, MAX_SESSION));
   }
   const { payload, network } = context.state;
-  if (context.headerSlot !== undefined && !context.headerLost) {
-    context.headerLost = context.options.compat === "libpcap";
-    context.warn("compat", "libpcap mistakes where the 802.11 header begins in this expression", span);
-  }
+  context.loseHeader(span);
   const header = moved(payload, network + 6);
   context.push("ppp", 9, "PPP", header);
   context.state = {

@@ -355,7 +355,7 @@ function wlanHeaderLength(context: Context, headerSlot: Slot | undefined): Predi
     set(length, before),
   );
   const rounding =
-    row.prefix === "radiotap"
+    row.prefix === "radiotap" && !context.headerLost
       ? or(and(padded, set(payloadSlot, rounded)), set(payloadSlot, unpadded))
       : set(payloadSlot, unpadded);
   return and(set(shortest, plus(24)), or(and(isData, measured, rounding), set(payloadSlot, before)));

@@ -124,6 +124,7 @@ export function geneve(context: Context, node: Tunnel): Predicate {
     masked(values, field(8, 1), 0, 0xc0),
     ...(id === undefined ? [] : [masked(values, field(12, 4), (id << 8) >>> 0, 0xffffff00)]),
   ]);
+  context.loseHeader(span);
   const at = values.slot(slot);
   const words = values.alu("and", values.load(1, at, 0), values.constant(0x3f));
   const length = values.alu("add", values.alu("mul", words, values.constant(4)), values.constant(8));

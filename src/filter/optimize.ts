@@ -3,9 +3,10 @@
  *
  * A branch that leads to a test whose outcome is certain on that branch goes on to where the test would lead, provided
  * that evaluating the test could not have rejected the packet. A test whose outcome is certain on every way to it but
- * whose load may still fail stays as a load alone. Rebuilding from the ends merges what has become equal. This repeats
+ * whose load may still fail stays as a load alone. Tests change places where that saves a load (exchange.ts). Rebuilding from the ends merges what has become equal. This repeats
  * until nothing changes.
  */
+import { exchange } from "./exchange.ts";
 import { Facts } from "./facts.ts";
 import { type Graph, type GraphNode, operands, ordered } from "./graph.ts";
 import { type Slot, type Value, mayFail } from "./value.ts";
@@ -35,7 +36,7 @@ export function withoutQuestions(graph: Graph, root: GraphNode): GraphNode {
 function repeat(graph: Graph, root: GraphNode): GraphNode {
   let current = withoutDeadSets(graph, root);
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const next = pass(graph, current);
+    const next = pass(graph, exchange(graph, current));
     if (next === current) break;
     current = next;
   }

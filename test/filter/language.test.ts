@@ -361,3 +361,14 @@ describe("the compiled filter", () => {
     }
   });
 });
+
+it.each([
+  ["host 192.0.2.1 and host 192.0.2.2", {}, 20],
+  ["(host 192.0.2.1 and host 192.0.2.2) or (host 192.0.2.3 and host 192.0.2.4)", {}, 34],
+  ["not port 22 and not port 53", {}, 27],
+  // libpcap forgets radiotap's padding, too.
+  ["pppoes", { linktype: "IEEE802_11_RADIO", compat: "libpcap" }, 28],
+  ["geneve", { linktype: "IEEE802_11_RADIO", compat: "libpcap" }, 58],
+] as const)("asks about what is loaded first: %s", (expression, options, length) => {
+  expect(compileFilter(expression, options).cbpf.length).toBeLessThanOrEqual(length);
+});
