@@ -82,6 +82,7 @@ export class LoadedProgram {
           : decodeContext(hook, result.context),
       contextBytes: result.context,
       redirect: undefined,
+      socket: undefined,
       durationNs: result.durationNs,
       verified: this.verified,
       safety: "verified",

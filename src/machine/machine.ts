@@ -53,7 +53,7 @@ import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from 
 import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Regions, type Window } from "./regions.ts";
-import { EventRunner } from "./run/runner.ts";
+import { EventRunner, type RunState } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
 import { rejectionOf, verifyLinked } from "../verifier/index.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
@@ -231,6 +231,7 @@ export class Machine {
     const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
     // Helpers reach the memory, whose allocator is in the core, which imports the helpers: `linear` closes the circle.
     let linear: LinearMemory | undefined;
+    let events: EventRunner | undefined;
     this.world = new World(options.world);
     const helpers = new HelperSet(
       {
@@ -244,6 +245,14 @@ export class Machine {
         mapAt: (address) => this.#maps.get(address),
         typeSize: (program, type) => this.#typeSize(program, type),
         timers: this.#timers,
+        regions: { add: (region) => this.regions.add(region) },
+        get run(): RunState {
+          return events?.means.state ?? {};
+        },
+        programAt: (descriptor) => {
+          const program = this.#programs.get(descriptor);
+          return { type: program?.type, attachType: program?.image.attachType };
+        },
         callBack: (func, ...args) => this.#callBack(func, args),
       },
       () => ({
@@ -268,7 +277,7 @@ export class Machine {
     this.memory = linear;
     this.#waiters = new Waiters(linear);
     this.user = new UserMemory(linear);
-    const events = new EventRunner(linear);
+    events = new EventRunner(linear);
     if (joined === undefined) this.#core.init(this.cpus, options.seed ?? 1);
     else this.#core.join(joined.cpu);
     this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);
@@ -298,6 +307,7 @@ export class Machine {
       engine: this.engine,
       fuel: this.#fuel,
       readMemory: (address, length) => this.memory.read(address, length),
+      socketAt: (address) => this.world.sockets.at(address),
       compile: (program) => this.#code.compile(program.descriptor),
       call: (program, engine, cpu, r1, r2) => this.#call(program, engine, cpu, r1, r2),
       prepare: (program, engine, cpu) => this.#prepare(program, engine, cpu),

@@ -18,6 +18,7 @@ import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner }
 import type { EventInput, EventResult } from "./run/input.ts";
 import type { EventRunner } from "./run/runner.ts";
 import type { Subject } from "./run/types.ts";
+import type { Socket } from "./world/sockets.ts";
 
 /**
  * What a run is given: a packet, for the types that packets go through; for the others the parts of {@link EventInput} that
@@ -58,6 +59,8 @@ export interface RunResult extends EventResult {
   readonly context: Readonly<Record<string, number | bigint | readonly number[]>>;
   /** Where bpf_redirect or bpf_redirect_map sent the packet, if it was called. */
   readonly redirect: Redirect | undefined;
+  /** The socket of the world that the context holds after the run, such as the one that bpf_sk_assign has given the packet. */
+  readonly socket: Socket | undefined;
   /** Mean time of one run, in nanoseconds. */
   readonly durationNs: number;
   /** Whether a verifier has proved the program safe. */
@@ -89,6 +92,8 @@ export interface ProgramHost {
   readonly engine: Engine;
   readonly fuel: bigint;
   readMemory(address: number, length: number): Uint8Array;
+  /** The world's socket whose struct bpf_sock lies at an address. */
+  socketAt(address: number): Socket | undefined;
   compile(program: Program): Compilation;
   /** Runs with r1 and r2 given; r0. */
   call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint;
@@ -202,14 +207,16 @@ export class Program {
     });
     const value = this.readResult(results[0] as number);
     const { bytes, metaLength } = kept ?? { bytes: new Uint8Array(0), metaLength: 0 };
+    const fields = decodeContext(hook, this.#host.readMemory(this.#host.runner.context, hook.context.size));
     return {
       returnValue: value,
       r0: BigInt(results[0] as number),
       returnName: returnName(hook, value, this.image.attachType),
       packet: bytes.subarray(metaLength),
       metadata: bytes.subarray(0, metaLength),
-      context: decodeContext(hook, this.#host.readMemory(this.#host.runner.context, hook.context.size)),
+      context: fields,
       redirect: this.#host.runner.redirect(),
+      socket: this.#host.socketAt(Number(fields["sk"] ?? 0)),
       durationNs: durationNs / repeat,
       verified: this.verified,
       safety: this.safety,
@@ -240,6 +247,7 @@ export class Program {
     const { r0, context, durationNs, extra } = this.#host.events.run(this.#subject, input, repeat, (r1) =>
       this.#host.call(this, engine, cpu, r1, 0),
     );
+    const host = this.#host;
     let fields: RunResult["context"] | undefined;
     const value = hook.signed ? Number(BigInt.asIntN(32, r0)) : Number(BigInt.asUintN(32, r0));
     return {
@@ -254,6 +262,10 @@ export class Program {
         return fields;
       },
       redirect: undefined,
+      get socket() {
+        fields ??= decodeContext(hook, context());
+        return host.socketAt(Number(fields["sk"] ?? 0));
+      },
       durationNs,
       safety: this.safety,
       verified: this.verified,

@@ -2,6 +2,8 @@ import { DYNPTRS } from "./dynptr.ts";
 import { FIB } from "./fib.ts";
 import { POINTERS } from "./pointers.ts";
 import { SKB } from "./skb.ts";
+import { SOCKETS } from "./sockets.ts";
+import { SOCKOPTS } from "./sockopts.ts";
 import { STRINGS } from "./strings.ts";
 import { TASKS } from "./tasks.ts";
 import { TIME } from "./time.ts";
@@ -16,6 +18,8 @@ export const HOST_HELPERS: readonly HostHelper[] = [
   ...FIB,
   ...POINTERS,
   ...SKB,
+  ...SOCKETS,
+  ...SOCKOPTS,
   ...STRINGS,
   ...TASKS,
   ...TIME,

@@ -1,7 +1,9 @@
 import { BpfError } from "../../errors.ts";
-import type { HelperName } from "../../uapi/index.ts";
+import type { AttachType, HelperName, ProgramType } from "../../uapi/index.ts";
 import type { BpfMap } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
+import type { Regions } from "../regions.ts";
+import type { RunState } from "../run/runner.ts";
 import type { World } from "../world/world.ts";
 import type { Timers } from "./timers.ts";
 
@@ -21,6 +23,15 @@ export interface HelperWorld {
   typeSize(program: number, type: number): number | undefined;
   /** Timers and work queues of programs. */
   readonly timers: Timers;
+  /** Where memory that helpers hand out becomes known to the sandbox. */
+  readonly regions: Pick<Regions, "add">;
+  /** What the run under way is about. */
+  readonly run: RunState;
+  /** Of the program whose descriptor lies at an address. */
+  programAt(descriptor: number): {
+    readonly type: ProgramType | undefined;
+    readonly attachType: AttachType | undefined;
+  };
   /**
    * Calls a function of the running program, by the address of its descriptor.
    *

@@ -13,3 +13,4 @@ export type {
 } from "./options.ts";
 export type { Interface, Network, Route, SentPacket } from "./network.ts";
 export type { Cgroup, Cgroups, Task, Tasks } from "./tasks.ts";
+export type { Socket, Sockets } from "./sockets.ts";

@@ -107,7 +107,8 @@ export class Network {
       : this.interfaces.find(({ name }) => name === which);
   }
 
-  #known(which: number | string, what: string): Interface {
+  /** @throws BpfError if there is none. */
+  known(which: number | string, what: string): Interface {
     const device = this.device(which);
     if (device !== undefined) return device;
     const names = this.interfaces.map(({ name, ifindex }) => `${name} (${ifindex})`).join(", ");
@@ -128,7 +129,7 @@ export class Network {
         `world: route to ${to}: no 'dev', and no interface has the gateway's network`,
       );
     }
-    const device = this.#known(dev, `route to ${to}`);
+    const device = this.known(dev, `route to ${to}`);
     const prefix = parsePrefix(to);
     const family = prefix.bytes.length;
     if (via !== undefined && family === 16 && via.length === 4) {
@@ -148,7 +149,7 @@ export class Network {
   }
 
   addNeighbour({ address, dev, mac }: NeighbourOptions): void {
-    const device = this.#known(dev, `neighbour ${address}`);
+    const device = this.known(dev, `neighbour ${address}`);
     this.#neighbours.push({ ifindex: device.ifindex, address: parseIp(address), mac: parseMac(mac) });
   }
 

@@ -82,8 +82,12 @@ export interface SocketOptions {
   readonly netns?: number;
   /** Fields of struct bpf_tcp_sock by name, such as `snd_cwnd`. */
   readonly tcp?: Readonly<Record<string, number | bigint>>;
-  /** Values of socket options as getsockopt gives them: `{ "SOL_SOCKET.SO_RCVBUF": 212992 }`. */
-  readonly options?: Readonly<Record<string, number | Uint8Array>>;
+  /** Values of socket options as getsockopt gives them, numbers as an int: `{ "SOL_SOCKET.SO_RCVBUF": 212992 }`. */
+  readonly options?: Readonly<Record<string, number | string | Uint8Array>>;
+  /** Default: the next free number from 1 on. */
+  readonly cookie?: bigint;
+  /** Address of a struct tcp_sock, udp6_sock, ... in the machine's memory, for bpf_skc_to_tcp_sock and its kin. */
+  readonly object?: number;
 }
 
 /** A thread of a process. */

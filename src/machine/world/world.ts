@@ -1,6 +1,7 @@
 import { BpfError } from "../../errors.ts";
 import { Network } from "./network.ts";
 import { type TaskOptions, WORLD_OPTION_NAMES, type WorldOptions } from "./options.ts";
+import { Sockets } from "./sockets.ts";
 import { Cgroups, type Task, Tasks } from "./tasks.ts";
 
 /** International Atomic Time is ahead of UTC by so many seconds since 2017 (IERS Bulletin C). */
@@ -24,6 +25,7 @@ export class World {
   readonly network: Network = new Network();
   readonly cgroups: Cgroups = new Cgroups();
   readonly tasks: Tasks = new Tasks(this.cgroups);
+  readonly sockets: Sockets = new Sockets(this.network, this.cgroups);
   readonly hz: number;
   readonly bootTime: bigint | undefined;
   readonly taiOffset: number;
@@ -55,6 +57,7 @@ export class World {
     for (const row of options.neighbours ?? []) this.network.addNeighbour(row);
     for (const row of options.cgroups ?? []) this.cgroups.add(row);
     for (const row of options.tasks ?? []) this.tasks.add(row);
+    for (const row of options.sockets ?? []) this.sockets.add(row);
     this.#current = this.#taskOf(options.current ?? { pid: 1000 });
   }
 
