@@ -1,3 +1,4 @@
+import { decodeValue, sizeOf } from "../btf/index.ts";
 import { BpfError } from "../errors.ts";
 import {
   type BpfMap,
@@ -26,6 +27,12 @@ export interface TestObject extends Loaded {
   readonly trace: string[];
   /** What has changed in the maps since loading, or since the last call. */
   changes(): readonly MapChange[];
+  /**
+   * Takes out the events that programs have sent through a ring buffer or a perf event array, as values of a structure of the object;
+   * without its name as bytes. clang describes only structures that something refers to: a pointer that nobody uses,
+   * `struct event *unused_event __attribute__((unused));`, is enough.
+   */
+  events(map: string, struct?: string): readonly unknown[];
 }
 
 const MACHINE_OPTIONS = ["cpus", "engine", "seed", "fuel", "optimize", "world"] as const;
@@ -52,7 +59,10 @@ export async function testObject(
   );
   const machine = await Machine.create({ ...forMachine, clock, onTrace: (line) => trace.push(line) });
   const loaded = await withVariables(spec, variables, () => machine.load(spec, rest));
-  let last: MapsSnapshot = snapshotMaps(loaded.maps as Record<string, BpfMap>);
+  const maps = loaded.maps as Record<string, BpfMap>;
+  // A perf event array without buffers loses what is sent.
+  for (const map of Object.values(maps)) if (map.type === "perf_event_array") map.open();
+  let last: MapsSnapshot = snapshotMaps(maps);
   return {
     ...loaded,
     spec,
@@ -60,12 +70,39 @@ export async function testObject(
     clock,
     trace,
     changes() {
-      const now = snapshotMaps(loaded.maps as Record<string, BpfMap>);
+      const now = snapshotMaps(maps);
       const changed = diffSnapshots(last, now);
       last = now;
       return changed;
     },
+    events(name, struct) {
+      const map = maps[name];
+      if (map === undefined) {
+        throw new BpfError("usage", `${spec.name}: no map '${name}'; it has ${Object.keys(maps).join(", ")}`);
+      }
+      const records = map.type === "perf_event_array" ? samplesOf(map) : [...map.records()];
+      return struct === undefined ? records : records.map((bytes) => decodeEvent(spec, struct, bytes));
+    },
   };
+}
+
+function samplesOf(map: BpfMap): Uint8Array[] {
+  return [...map.perfEvents()].flatMap(({ data }) => (data === undefined ? [] : [data]));
+}
+
+function decodeEvent({ name, btf }: ObjectSpec, struct: string, bytes: Uint8Array): unknown {
+  const type = btf?.find(struct, "struct")[0];
+  if (btf === undefined || type === undefined) {
+    throw new BpfError("btf", `${name}: struct ${struct} is not in its types; does anything refer to it?`);
+  }
+  const size = sizeOf(btf, type.id);
+  if (bytes.length < size) {
+    throw new BpfError(
+      "btf",
+      `struct ${struct}: an event of ${bytes.length} bytes, the structure has ${size}`,
+    );
+  }
+  return decodeValue(btf, type.id, bytes.subarray(0, size));
 }
 
 /** Values count for one loading only: the spec may be shared by tests. */
