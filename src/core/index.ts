@@ -135,6 +135,9 @@ export interface CoreExports {
   run_calls(exec: number, run: number, r1: number, r2: number): number;
   /** Runs a program over records (RUN_ order); a STATUS_ constant. */
   run_batch(exec: number, run: number): number;
+  /** The halves of a run over the first record, for a caller that drives the interpreter itself. */
+  batch_begin(exec: number, run: number): void;
+  batch_end(exec: number, run: number): void;
   /** Packet bytes for `ld_abs` and `ld_ind`, or -1. */
   ld_abs(context: number, offset: number, size: number): bigint;
 

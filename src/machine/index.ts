@@ -17,6 +17,7 @@ export {
   type RunResult,
 } from "./program.ts";
 export { PreparedCall, PreparedPacket } from "./prepared.ts";
+export { Debugger, type DebugSnapshot, type StackFrame } from "./debug.ts";
 export {
   BpfMap,
   type Codec,

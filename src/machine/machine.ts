@@ -50,6 +50,7 @@ import {
 import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
 import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
+import type { DebugWorld } from "./debug.ts";
 import { PreparedCall } from "./prepared.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Regions, type Window } from "./regions.ts";
@@ -295,6 +296,8 @@ export class Machine {
       memory: linear,
       mapAt: (address) => this.#maps.get(address),
       runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
+      batchBegin: (cpu, run) => this.#running(cpu, (exec) => this.#core.batch_begin(exec, run)),
+      batchEnd: (cpu, run) => this.#running(cpu, (exec) => this.#core.batch_end(exec, run)),
       regions: this.regions,
       faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
     };
@@ -311,6 +314,7 @@ export class Machine {
       compile: (program) => this.#code.compile(program.descriptor),
       call: (program, engine, cpu, r1, r2) => this.#call(program, engine, cpu, r1, r2),
       prepare: (program, engine, cpu) => this.#prepare(program, engine, cpu),
+      debug: (cpu) => this.#debug(cpu),
     };
     if (joined !== undefined) this.#takeOver(joined.shared);
   }
@@ -779,6 +783,20 @@ export class Machine {
     const word = new Int32Array(this.memory.u8.buffer as ArrayBuffer, exec + EXEC_BUSY, 1);
     if (Atomics.compareExchange(word, 0, 0, 1) === 0) return word;
     throw new BpfError("usage", `machine: CPU ${cpu} is running a program in another thread`);
+  }
+
+  #debug(cpu: number): DebugWorld {
+    const exec = this.#core.exec_of(cpu) >>> 0;
+    return {
+      exec,
+      memory: this.memory,
+      fuel: this.#fuel,
+      begin: (descriptor, r1) => this.#core.begin(exec, descriptor, r1, 0),
+      interpret: (count) => this.#running(cpu, () => this.#core.interpret(exec, BigInt(count))),
+      programAt: (descriptor) => this.#programs.get(descriptor),
+      slotAt: (descriptor, address) => this.#code.slotAt(descriptor, address),
+      faultOf: (program, cause) => this.#faultOf(program, cpu, cause),
+    };
   }
 
   #call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {

@@ -16,9 +16,10 @@ import { type PreparedCall, PreparedPacket } from "./prepared.ts";
 import type { Safety } from "./safety.ts";
 import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner } from "./runner.ts";
 import type { EventInput, EventResult } from "./run/input.ts";
-import type { EventRunner } from "./run/runner.ts";
+import type { EventRun, EventRunner } from "./run/runner.ts";
 import type { Subject } from "./run/types.ts";
 import type { Socket } from "./world/sockets.ts";
+import { Debugger, type DebugWorld } from "./debug.ts";
 
 /**
  * What a run is given: a packet, for the types that packets go through; for the others the parts of {@link EventInput} that
@@ -100,6 +101,7 @@ export interface ProgramHost {
   prepare(program: Program, engine: Engine, cpu: number): PreparedCall;
   /** With buffers of its own, for one packet at a time. */
   createRunner(): Runner<Program>;
+  debug(cpu: number): DebugWorld;
 }
 
 /** What is known of a program's compilation. */
@@ -108,6 +110,12 @@ export interface Compilation {
   readonly module: Uint8Array;
   /** Milliseconds from instructions to a module that runs. */
   readonly ms: number;
+}
+
+/** A packet after its run: metadata, then the packet. */
+interface PacketLeft {
+  readonly bytes: Uint8Array;
+  readonly metaLength: number;
 }
 
 /** A loaded program. */
@@ -182,57 +190,118 @@ export class Program {
         `program '${this.name}': repeat must be a whole number from 1 on, not ${repeat}`,
       );
     }
-    if (!takesPackets(hook)) return this.#runEvent(hook, packet, event, repeat, cpu, engine);
+    if (!takesPackets(hook)) {
+      this.#checkCpu(cpu);
+      if (engine === "jit") this.compile();
+      const given = packet === undefined ? event : { ...event, data: packet };
+      const done = this.#host.events.run(this.#subjectOf(hook), given, repeat, (r1) =>
+        this.#host.call(this, engine, cpu, r1, 0),
+      );
+      return this.#eventResult(hook, packet, done);
+    }
+    let kept: PacketLeft | undefined;
+    const bytes = this.#packetOf(hook, packet, event);
+    const batch = { data: bytes, offset: [0], capturedLength: [bytes.length], count: 1 };
+    const { results, durationNs } = this.#runner(batch, engine, cpu, {
+      ...this.#packetOptions(hook, layer, event.context, bytes, (left) => {
+        kept = left;
+      }),
+      repeat,
+    });
+    return this.#packetResult(hook, results[0] as number, kept, durationNs / repeat);
+  }
+
+  /**
+   * Begins a run that the caller drives: step by step, with a look at registers and memory in between.
+   *
+   * @throws BpfError as {@link run} does for its input.
+   * @example
+   * const debug = programs.firewall.debug({ packet });
+   * debug.runTo("firewall.bpf.c:120");
+   * console.log(debug.source, debug.register(1));
+   * debug.finish().returnName;
+   */
+  debug(input: RunInput = {}): Debugger {
+    const { packet, cpu = 0, layer, repeat: _repeat, engine: _engine, ...event } = input;
+    const { hook } = this;
+    this.#checkCpu(cpu);
+    const world = this.#host.debug(cpu);
+    if (!takesPackets(hook)) {
+      const given = packet === undefined ? event : { ...event, data: packet };
+      const open = this.#host.events.open(this.#subjectOf(hook), given);
+      open.reset();
+      world.begin(this.descriptor, open.address);
+      return new Debugger(world, this, {
+        result: (r0) => this.#eventResult(hook, packet, open.finish(r0, 0)),
+        release: () => open.release(),
+      });
+    }
+    let kept: PacketLeft | undefined;
+    const bytes = this.#packetOf(hook, packet, event);
+    const finish = this.#host.runner.open(this, bytes, {
+      ...this.#packetOptions(hook, layer, event.context, bytes, (left) => {
+        kept = left;
+      }),
+      engine: "interpreter",
+      cpu,
+      fuel: this.#host.fuel,
+    });
+    return new Debugger(world, this, {
+      result: () => this.#packetResult(hook, finish(), kept, 0),
+      release: () => undefined,
+    });
+  }
+
+  #packetOf(hook: Hook, packet: Uint8Array | undefined, event: EventInput): Uint8Array {
     if (packet === undefined) {
       throw new BpfError("context", `program '${this.name}': ${hook.type} programs are run over a packet`);
     }
-    const { context, ...rest } = event;
-    const [foreign] = Object.keys(rest);
+    const [foreign] = Object.keys(event).filter((name) => name !== "context");
     if (foreign !== undefined) {
       throw new BpfError(
         "context",
         `program '${this.name}': ${hook.type} programs take no '${foreign}'; they take packet, context`,
       );
     }
-    let kept: { bytes: Uint8Array; metaLength: number } | undefined;
-    const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
-    const { results, durationNs } = this.#runner(batch, engine, cpu, {
-      kind: this.#kind(layer),
-      template: contextTemplate(hook, withWireLength(hook, context, this.#kind(layer), packet.length)),
-      repeat,
+    return packet;
+  }
+
+  #packetOptions(
+    hook: Hook,
+    layer: Layer | undefined,
+    context: ContextValues | undefined,
+    packet: Uint8Array,
+    keep: (left: PacketLeft) => void,
+  ): Omit<BatchOptions, "engine" | "cpu" | "fuel"> {
+    const kind = this.#kind(layer);
+    return {
+      kind,
+      template: contextTemplate(hook, withWireLength(hook, context, kind, packet.length)),
       keep: 0xffffffff,
-      onPacket: ({ bytes, metaLength }) => {
-        kept = { bytes: bytes.slice(), metaLength };
-      },
-    });
-    const value = this.readResult(results[0] as number);
-    const { bytes, metaLength } = kept ?? { bytes: new Uint8Array(0), metaLength: 0 };
+      onPacket: ({ bytes, metaLength }) => keep({ bytes: bytes.slice(), metaLength }),
+    };
+  }
+
+  #packetResult(hook: Hook, r0: number, kept: PacketLeft | undefined, durationNs: number): RunResult {
+    const value = this.readResult(r0);
+    const { bytes, metaLength } = kept ?? { bytes: NOTHING, metaLength: 0 };
     const fields = decodeContext(hook, this.#host.readMemory(this.#host.runner.context, hook.context.size));
     return {
       returnValue: value,
-      r0: BigInt(results[0] as number),
+      r0: BigInt(r0),
       returnName: returnName(hook, value, this.image.attachType),
       packet: bytes.subarray(metaLength),
       metadata: bytes.subarray(0, metaLength),
       context: fields,
       redirect: this.#host.runner.redirect(),
       socket: this.#host.socketAt(Number(fields["sk"] ?? 0)),
-      durationNs: durationNs / repeat,
+      durationNs,
       verified: this.verified,
       safety: this.safety,
     };
   }
 
-  #runEvent(
-    hook: Hook,
-    packet: Uint8Array | undefined,
-    event: EventInput,
-    repeat: number,
-    cpu: number,
-    engine: Engine,
-  ): RunResult {
-    this.#checkCpu(cpu);
-    if (engine === "jit") this.compile();
+  #subjectOf(hook: Hook): Subject {
     const { image } = this;
     this.#subject ??= {
       name: this.name,
@@ -243,10 +312,12 @@ export class Program {
       types: image.types ?? [],
       ...this.#host.events.means,
     };
-    const input = packet === undefined ? event : { ...event, data: packet };
-    const { r0, context, durationNs, extra } = this.#host.events.run(this.#subject, input, repeat, (r1) =>
-      this.#host.call(this, engine, cpu, r1, 0),
-    );
+    return this.#subject;
+  }
+
+  #eventResult(hook: Hook, packet: Uint8Array | undefined, done: EventRun): RunResult {
+    const { image } = this;
+    const { r0, context, durationNs, extra } = done;
     const host = this.#host;
     let fields: RunResult["context"] | undefined;
     const value = hook.signed ? Number(BigInt.asIntN(32, r0)) : Number(BigInt.asUintN(32, r0));

@@ -114,6 +114,8 @@ export interface RunnerWorld<P> {
   readonly memory: LinearMemory;
   readonly regions: Regions;
   runBatch(cpu: number, run: number): number;
+  batchBegin(cpu: number, run: number): void;
+  batchEnd(cpu: number, run: number): void;
   mapAt(address: number): BpfMap | undefined;
   /** Turns whatever stopped a run into the error to report. */
   faultOf(program: P, cpu: number, cause: unknown): BpfError;
@@ -150,10 +152,41 @@ export class Runner<P extends Runnable> {
   }
 
   run(program: P, batch: Packets, options: BatchOptions): BatchResult {
-    const { memory } = this.#world;
-    const { packetHook: hook } = program;
     const results = new Uint32Array(batch.count);
     if (batch.count === 0) return { results, durationNs: 0 };
+    const base = this.#order(program, batch, options);
+    let durationNs = 0;
+    for (let first = 0; first < batch.count; ) {
+      const count = this.#lay(program, batch, options, base, first);
+      durationNs += this.#drive(program, options, first, results, count);
+      first += count;
+    }
+    return { results, durationNs };
+  }
+
+  /**
+   * Puts one packet in place and the program at its first instruction; the caller runs the interpreter.
+   *
+   * @returns what reads the result, once the program is at its end: r0, and the packet for `onPacket`.
+   */
+  open(program: P, packet: Uint8Array, options: BatchOptions): () => number {
+    const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
+    this.#lay(program, batch, options, this.#order(program, batch, options), 0);
+    const { memory, batchBegin, batchEnd } = this.#world;
+    memory.setU32(this.#run + RUN_OUT, this.#out.address);
+    batchBegin(options.cpu, this.#run);
+    return () => {
+      batchEnd(options.cpu, this.#run);
+      const results = new Uint32Array(1);
+      this.#collect(options, 0, results, 0, 1);
+      return results[0] as number;
+    };
+  }
+
+  /** Fills in the order but for what depends on the group of packets; the offset of the first packet. */
+  #order(program: P, batch: Packets, options: BatchOptions): number {
+    const { memory } = this.#world;
+    const { packetHook: hook } = program;
     const last = batch.count - 1;
     const base = batch.offset[0] as number;
     const bytes = batch.data.subarray(
@@ -180,21 +213,21 @@ export class Runner<P extends Runnable> {
     set(RUN_REPEAT, options.repeat ?? 1);
     set(RUN_KEEP, options.keep ?? 0);
     memory.setU64(run + RUN_FUEL, options.fuel);
+    return base;
+  }
 
-    let durationNs = 0;
-    for (let first = 0; first < batch.count; ) {
-      const { count, frame } = this.#group(batch, first, hook);
-      this.#buffer = this.#room(this.#buffer, frame, "packet buffer");
-      if (options.keep) this.#out = this.#room(this.#out, Math.max(OUT_SIZE, frame), "kept packets");
-      set(RUN_BUFFER, this.#buffer.address);
-      set(RUN_BUFFER_SIZE, frame - hook.packet.tailReserve);
-      set(RUN_COUNT, count);
-      set(RUN_NEXT, 0);
-      this.#fill(batch, base, first, count);
-      durationNs += this.#drive(program, options, first, results, count);
-      first += count;
-    }
-    return { results, durationNs };
+  /** Records of the packets from `first` on that fit the same size of frame; how many. */
+  #lay({ packetHook: hook }: P, batch: Packets, options: BatchOptions, base: number, first: number): number {
+    const { count, frame } = this.#group(batch, first, hook);
+    this.#buffer = this.#room(this.#buffer, frame, "packet buffer");
+    if (options.keep) this.#out = this.#room(this.#out, Math.max(OUT_SIZE, frame), "kept packets");
+    const set = (field: number, value: number): void => this.#world.memory.setU32(this.#run + field, value);
+    set(RUN_BUFFER, this.#buffer.address);
+    set(RUN_BUFFER_SIZE, frame - hook.packet.tailReserve);
+    set(RUN_COUNT, count);
+    set(RUN_NEXT, 0);
+    this.#fill(batch, base, first, count);
+    return count;
   }
 
   /** A run of packets, from `first`, that fit the same size of frame. */

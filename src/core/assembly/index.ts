@@ -7,7 +7,7 @@ export { replace_helper, use_core_helpers } from "./interpreter/calls";
 export { ld_abs } from "./interpreter/packet";
 export { run_calls, run_jit } from "./batch/compiled";
 export { packetEnd as packet_end, packetStart as packet_start } from "./batch/bounds";
-export { run_batch } from "./batch/run";
+export { batch_begin, batch_end, run_batch } from "./batch/run";
 export { for_each_map_elem, loop, tail_call } from "./helpers/callbacks";
 export { call_back, run_callback } from "./helpers/host-callbacks";
 export { map_create, map_free } from "./maps/create";

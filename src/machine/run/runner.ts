@@ -30,6 +30,18 @@ export interface EventRun {
   readonly extra: EventResult | undefined;
 }
 
+/** An input that lies in memory, for a program to be run on it. */
+export interface OpenEvent {
+  /** Of the context: r1. */
+  readonly address: number;
+  /** Puts the context's bytes there (again). */
+  reset(): void;
+  /** What the run has left. */
+  finish(r0: bigint, durationNs: number): EventRun;
+  /** Frees what was laid out beside the context. */
+  release(): void;
+}
+
 /** Larger contexts are copied. */
 const WORDS_LIMIT = 512;
 
@@ -50,26 +62,47 @@ export class EventRunner {
 
   /** `call` runs the program with an address in r1; each of `repeat` runs begins with the same context. */
   run(subject: Subject, input: EventInput, repeat: number, call: (r1: number) => bigint): EventRun {
+    const open = this.open(subject, input);
+    try {
+      let r0 = 0n;
+      let spent = 0;
+      for (let round = 0; round < repeat; round++) {
+        open.reset();
+        const start = performance.now();
+        r0 = call(open.address);
+        spent += performance.now() - start;
+      }
+      return open.finish(r0, (spent * 1e6) / repeat);
+    } finally {
+      open.release();
+    }
+  }
+
+  /** Lays an input out and leaves the running to the caller, who must `release` it. */
+  open(subject: Subject, input: EventInput): OpenEvent {
     const { scratch, state } = this.means;
+    const release = (): void => {
+      scratch.free();
+      state.sysctl = undefined;
+    };
     try {
       const arrangement = arrange(subject, input);
       const { context } = arrangement;
       const size = context.byteLength;
       const bytes = context instanceof Uint8Array ? context : this.#bytesOf(context);
       const address = this.#contextRoom(size, arrangement.buffer);
-      let r0 = 0n;
-      let spent = 0;
-      for (let round = 0; round < repeat; round++) {
-        this.#memory.write(address, bytes);
-        const start = performance.now();
-        r0 = call(address);
-        spent += performance.now() - start;
-      }
-      const extra = arrangement.result?.(this.#memory.read(address, size), r0);
-      return { r0, context: this.#snapshot(address, size), durationNs: (spent * 1e6) / repeat, extra };
-    } finally {
-      scratch.free();
-      state.sysctl = undefined;
+      return {
+        address,
+        reset: () => this.#memory.write(address, bytes),
+        finish: (r0, durationNs) => {
+          const extra = arrangement.result?.(this.#memory.read(address, size), r0);
+          return { r0, context: this.#snapshot(address, size), durationNs, extra };
+        },
+        release,
+      };
+    } catch (error) {
+      release();
+      throw error;
     }
   }
 

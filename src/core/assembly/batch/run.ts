@@ -61,16 +61,35 @@ export function run_batch(state: u32, run: u32): i32 {
     for (let round = load<u32>(run, RUN_REPEAT); round != 0; round--) {
       if (!runOnce(state, run, record)) return STATUS_FAULT;
     }
-    const result = load<u32>(state);
-    store<u32>(record, result, RECORD_RESULT);
-    store<u32>(record, load<u32>(state, EXEC_REDIRECT), RECORD_REDIRECT);
-    store<u32>(record, load<u32>(state, EXEC_REDIRECT_MAP), RECORD_REDIRECT_MAP);
-    store<u32>(record, load<u32>(state, EXEC_REDIRECT_KEY), RECORD_REDIRECT_KEY);
-    if (((keep >> min<u32>(result, 31)) & 1) != 0) keepPacket(run, record);
-    else store<u32>(record, 0, RECORD_OUT);
+    finish(state, run, record);
   }
   store<u32>(run, count, RUN_NEXT);
   return STATUS_DONE;
+}
+
+/** Stores what a run has left in its record. */
+function finish(state: u32, run: u32, record: u32): void {
+  const result = load<u32>(state);
+  store<u32>(record, result, RECORD_RESULT);
+  store<u32>(record, load<u32>(state, EXEC_REDIRECT), RECORD_REDIRECT);
+  store<u32>(record, load<u32>(state, EXEC_REDIRECT_MAP), RECORD_REDIRECT_MAP);
+  store<u32>(record, load<u32>(state, EXEC_REDIRECT_KEY), RECORD_REDIRECT_KEY);
+  if (((load<u32>(run, RUN_KEEP) >> min<u32>(result, 31)) & 1) != 0) keepPacket(run, record);
+  else store<u32>(record, 0, RECORD_OUT);
+}
+
+/**
+ * The first half of a run over the first record of an order, for who wants to drive the interpreter between its instructions: the
+ * packet is in place, the program at its first instruction.
+ */
+export function batch_begin(state: u32, run: u32): void {
+  if (!preparePacket(run, load<u32>(run, RUN_RECORDS))) unreachable();
+  begin(state, load<u32>(run, RUN_PROG), load<u32>(run, RUN_CTX), 0);
+}
+
+/** The second half, after the program's last instruction. */
+export function batch_end(state: u32, run: u32): void {
+  finish(state, run, load<u32>(run, RUN_RECORDS));
 }
 
 function runOnce(state: u32, run: u32, record: u32): bool {
