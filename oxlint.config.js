@@ -21,7 +21,7 @@ const LAYERS = {
   seccomp: ["isa", "cbpf"],
   machine: ["isa", "uapi", "btf", "object", "core", "jit", "hooks", "verifier"],
   kernel: ["isa", "uapi", "btf", "object", "hooks", "verifier", "machine"],
-  testing: ["btf", "object", "packet", "machine"],
+  testing: ["isa", "btf", "object", "packet", "machine"],
   cli: [
     "isa",
     "uapi",

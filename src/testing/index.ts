@@ -2,6 +2,14 @@
 export { assertEntries, assertEntry, assertPacket, assertReturn, CheckFailure } from "./assert.ts";
 export type { PacketOptions, Returned } from "./check.ts";
 export { chainPrograms, type ChainResult, runChain, type TestChain, testChains } from "./chain.ts";
+export {
+  type BranchCoverage,
+  Coverage,
+  formatCoverage,
+  formatLcov,
+  type LineCoverage,
+  type ProgramCoverage,
+} from "./coverage.ts";
 export type { CheckLine, TestStatus } from "./chain-result.ts";
 export { testObject, type TestObject, type TestOptions } from "./fixture.ts";
 export { matchers } from "./matchers.ts";

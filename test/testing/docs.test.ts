@@ -52,9 +52,9 @@ describe.skipIf(!ready)(needs("five minutes", ready, "clang-19"), () => {
 });
 
 describe("snippets", () => {
-  const snippets = [...(text.split("\n## Packets")[1] ?? "").matchAll(/```js\n(.*?)```/gs)].map(
-    ([, code = ""]) => code,
-  );
+  const snippets = [
+    ...(text.split("\n## Packets")[1]?.split("\n## Coverage")[0] ?? "").matchAll(/```js\n(.*?)```/gs),
+  ].map(([, code = ""]) => code);
   it.each(snippets)("%#", (code) => {
     const output: string[] = [];
     const body = code.replace(/^import (\{ .* \}) from "skep\/testing";$/gm, "const $1 = testing;");
@@ -63,5 +63,22 @@ describe("snippets", () => {
     const promised = [...code.matchAll(/^\/\/ (.*)$/gm)].map(([, line]) => line);
     expect(promised.length).toBeGreaterThan(0);
     expect(output).toEqual(promised);
+  });
+});
+
+describe("docs/debugging.md", () => {
+  it("prints what it promises", async () => {
+    const page = readFileSync(join(ROOT, "docs/debugging.md"), "utf8");
+    const code = /```js\n(.*?)```/s.exec(page)?.[1] ?? "";
+    const output: string[] = [];
+    const body = code.replace(/^import .*$/gm, "").replace("examples/", `${ROOT}/examples/`);
+    const run = new Function(
+      "console",
+      "testing",
+      "readFileSync",
+      `return (async () => { const { eth, testObject } = testing; ${body} })();`,
+    ) as (...args: unknown[]) => Promise<void>;
+    await run({ log: (...parts: unknown[]) => output.push(parts.join(" ")) }, testing, readFileSync);
+    expect(output).toEqual([...code.matchAll(/^\/\/ (.*)$/gm)].map(([, line]) => line));
   });
 });
