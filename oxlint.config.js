@@ -20,6 +20,7 @@ const LAYERS = {
   filter: ["isa", "cbpf"],
   seccomp: ["isa", "cbpf"],
   machine: ["isa", "uapi", "btf", "object", "core", "jit", "hooks", "verifier"],
+  aot: ["uapi", "object", "core", "hooks", "jit", "wat", "machine"],
   kernel: ["isa", "uapi", "btf", "object", "hooks", "verifier", "machine"],
   testing: ["isa", "btf", "object", "packet", "machine"],
   cli: [
@@ -40,6 +41,7 @@ const LAYERS = {
     "jit",
     "wat",
     "machine",
+    "aot",
     "kernel",
     "verifier",
   ],

@@ -56,6 +56,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/helpers.ts")).helpersCommand,
   },
   {
+    name: "compile",
+    summary: "an object to one WebAssembly module with its maps that runs without skep",
+    load: async () => (await import("./commands/compile.ts")).compileCommand,
+  },
+  {
     name: "exec",
     summary: "run bare instructions: hex in, r0 out (the plugin contract of bpf_conformance)",
     load: async () => (await import("./commands/exec.ts")).execCommand,

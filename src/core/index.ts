@@ -169,14 +169,23 @@ const MAX_PAGES = 65536;
 
 const compiled = new Map<string, WebAssembly.Module>();
 
+function decode(source: string): Uint8Array<ArrayBuffer> {
+  const text = atob(source);
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  return bytes;
+}
+
+/** The module itself, as it is instantiated over memories that no threads share. */
+export function coreModule(): Uint8Array {
+  return decode(CORE_WASM);
+}
+
 function compile(shared: boolean): WebAssembly.Module {
   const source = shared ? SHARED_CORE_WASM : CORE_WASM;
   let module = compiled.get(source);
   if (module === undefined) {
-    const text = atob(source);
-    const bytes = new Uint8Array(text.length);
-    for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-    module = new WebAssembly.Module(bytes);
+    module = new WebAssembly.Module(decode(source));
     compiled.set(source, module);
   }
   return module;

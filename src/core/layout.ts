@@ -419,6 +419,30 @@ export const RECORD_META = 32;
 export const RECORD_REDIRECT_MAP = 36;
 export const RECORD_SIZE = 40;
 
+// --- Self-contained modules (aot/) -----------------------------------------------------------------------------------------
+
+// What such a module finds in its memory when it starts: numbers and addresses of programs (EMBED_PROGRAM_SIZE bytes each) and
+// of maps (u32 each, a descriptor's address).
+export const EMBED_PROGRAMS = 0;
+export const EMBED_PROGRAM_LIST = 4;
+export const EMBED_MAPS = 8;
+export const EMBED_MAP_LIST = 12;
+// The record of single runs; records of the batch under way that are done.
+export const EMBED_RECORD = 16;
+export const EMBED_DONE = 20;
+// The description as JSON: address and size.
+export const EMBED_MANIFEST = 24;
+export const EMBED_MANIFEST_SIZE = 28;
+// Areas that grow when a run needs more, each an address and a size: packets of the host, packet buffer, kept packets.
+export const EMBED_INPUT = 32;
+export const EMBED_BUFFER = 40;
+export const EMBED_OUT = 48;
+export const EMBED_SIZE = 56;
+
+// An order (RUN_), and how many bytes at the end of the packet buffer hold no packet data.
+export const EMBED_PROGRAM_RESERVE = 72;
+export const EMBED_PROGRAM_SIZE = 80;
+
 // Statuses of `run_batch` and `interpret`.
 export const STATUS_DONE = 0;
 // interpret: the step budget is used up, call again to go on. run_batch: the out area is full.

@@ -112,9 +112,22 @@ export const TYPE_I64 = 0x7e;
 export const TYPE_EMPTY = 0x40;
 
 const TYPE_FUNC = 0x60;
-const TYPE_FUNCREF = 0x70;
+export const TYPE_FUNCREF = 0x70;
 
-export const SECTIONS = { custom: 0, type: 1, import: 2, function: 3, export: 7, code: 10 } as const;
+export const SECTIONS = {
+  custom: 0,
+  type: 1,
+  import: 2,
+  function: 3,
+  table: 4,
+  memory: 5,
+  global: 6,
+  export: 7,
+  start: 8,
+  element: 9,
+  code: 10,
+  data: 11,
+} as const;
 
 const MAX_PAGES = 65536;
 
@@ -146,7 +159,7 @@ const ATOMIC_OPCODES = {
 /** Text names of atomic instructions. */
 export type AtomicOpcode = keyof typeof ATOMIC_OPCODES;
 
-const EXTERNALS = { func: 0, table: 1, memory: 2, global: 3 } as const;
+export const EXTERNALS = { func: 0, table: 1, memory: 2, global: 3 } as const;
 
 const encoder = new TextEncoder();
 

@@ -703,6 +703,11 @@ export class Machine {
     return this.#helpers.register(name, implementation);
   }
 
+  /** The kernel function that a number stands for: compiled programs import it as `kfunc_NUMBER`. */
+  kfuncName(id: number): string | undefined {
+    return this.#helpers.kfuncName(id);
+  }
+
   #typeSize(program: number, type: number): number | undefined {
     const btf = this.#btfs.get(program);
     if (btf === undefined) return undefined;

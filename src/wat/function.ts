@@ -54,6 +54,8 @@ export function immediates({ operation, operands, value, types }: Instruction, {
     case "f32":
     case "f64":
       return ` ${floatText(operation.shape, value)}`;
+    case "v128":
+      return ` i32x4${[0n, 32n, 64n, 96n].map((shift) => ` ${hexWord(value >> shift)}`).join("")}`;
     case "reftype":
       return ` ${types.join(" ")}`;
     case "memory_init":
@@ -70,6 +72,10 @@ export function immediates({ operation, operands, value, types }: Instruction, {
     default:
       return "";
   }
+}
+
+function hexWord(value: bigint): string {
+  return `0x${BigInt.asUintN(32, value).toString(16).padStart(8, "0")}`;
 }
 
 /** An open block, loop or if. */

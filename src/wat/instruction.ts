@@ -144,6 +144,8 @@ function readImmediates(reader: Reader, operation: Operation): Partial<Instructi
       return { value: readBits(reader, 4) };
     case "f64":
       return { value: readBits(reader, 8) };
+    case "v128":
+      return { value: readBits(reader, 16) };
     case "reftype":
       return { types: [readHeapType(reader)] };
     case "memory_init":

@@ -286,6 +286,10 @@ const ROWS = [
   ["i64.atomic.rmw8.cmpxchg_u", 0xfe4c, "access", 0],
   ["i64.atomic.rmw16.cmpxchg_u", 0xfe4d, "access", 1],
   ["i64.atomic.rmw32.cmpxchg_u", 0xfe4e, "access", 2],
+  // Of the vector instructions what moves 16 bytes
+  ["v128.load", 0xfd00, "access", 4],
+  ["v128.store", 0xfd0b, "access", 4],
+  ["v128.const", 0xfd0c, "v128"],
 ] as const;
 
 type Row = (typeof ROWS)[number];

@@ -147,7 +147,7 @@ describe("each fault by its name", () => {
     ["a tag", [...HEADER, ...section(13, 0)], "unsupported", /exception/u, 8],
     ["an opcode that does not exist", [...HEADER, ...oneFunction(0x27, 0x0b)], "usage", /opcode 0x27/u, 23],
     ["a prefixed one", [...HEADER, ...oneFunction(0xfc, 0x7f, 0x0b)], "usage", /opcode 0xfc7f/u, 23],
-    ["a SIMD instruction", [...HEADER, ...oneFunction(0xfd, 0x0c, 0x0b)], "unsupported", /SIMD/u, 23],
+    ["a SIMD instruction", [...HEADER, ...oneFunction(0xfd, 0x0f, 0x0b)], "unsupported", /SIMD/u, 23],
     ["an exception's", [...HEADER, ...oneFunction(0x08, 0, 0x0b)], "unsupported", /exception/u, 23],
     [
       "a second memory",

@@ -9,8 +9,8 @@ import { Random } from "../random/prng.ts";
 
 const { parseWat, readWasm } = await wabt();
 
-/** Beyond wabt's defaults; what toWat does not print is switched off, so that wabt refuses it too. */
-const FEATURES = { threads: true, tail_call: true, simd: false, extended_const: true } as const;
+/** Beyond wabt's defaults. */
+const FEATURES = { threads: true, tail_call: true, simd: true, extended_const: true } as const;
 
 /** wabt's declarations leave out that validation, too, is told the features. */
 function validateModule(module: object): void {
@@ -89,6 +89,7 @@ const IMMEDIATES: Readonly<Record<Shape, readonly string[]>> = {
   f32: ["0", "-0x1.8p-3", "nan:0x1", "-nan", "inf", "0x1p-149"],
   f64: ["0", "0.1", "nan:0xfffffffffffff", "-inf", "0x1p-1074", "0x1.fffffffffffffp+1023"],
   reftype: ["func", "extern"],
+  v128: ["i32x4 0x00000000 0x00000001 0x00000002 0xffffffff"],
   memory_init: ["$bytes"],
   memory_copy: [""],
   data: ["$bytes"],

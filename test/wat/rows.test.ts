@@ -34,6 +34,7 @@ describe("rows", () => {
       [0, 0, 0],
       [0, 0, 0, 0],
       [0, 0, 0, 0, 0, 0, 0, 0],
+      new Array<number>(16).fill(0),
       [0x70],
       [1, 0x7f],
       [0x40, 0x0b],
@@ -42,9 +43,11 @@ describe("rows", () => {
     const plain = Array.from({ length: 0x100 }, (_, code) => [code]);
     const opcodes = [
       // Without else, end and the prefixes.
-      ...plain.filter(([first]) => ![0x05, 0x0b, 0xfc, 0xfe].includes(first as number)),
+      ...plain.filter(([first]) => ![0x05, 0x0b, 0xfc, 0xfd, 0xfe].includes(first as number)),
       ...prefixed(0xfc),
       ...prefixed(0xfe),
+      // Of the vector instructions a few.
+      ...[0x00, 0x0b, 0x0c].map((code) => [0xfd, code]),
     ];
     const known = new Set<string>();
     for (const opcode of opcodes) {

@@ -105,3 +105,22 @@ export {
   probe_read_user_str,
   probe_write_user,
 } from "./helpers/probe";
+export {
+  embed_alloc,
+  embed_batch,
+  embed_call,
+  embed_context,
+  embed_done,
+  embed_fault,
+  embed_manifest,
+  embed_manifest_size,
+  embed_map_delete,
+  embed_map_lookup,
+  embed_map_next_key,
+  embed_map_update,
+  embed_packet_buffer,
+  embed_result,
+  embed_run,
+  embed_seed,
+  embed_start,
+} from "./embed";

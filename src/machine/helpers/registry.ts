@@ -125,6 +125,11 @@ export class HelperSet {
     return known >= 0 ? known : this.#kfuncs.push(name) - 1;
   }
 
+  /** The way back. */
+  kfuncName(id: number): string | undefined {
+    return this.#kfuncs[id];
+  }
+
   callKfunc(id: number, exec: number): void {
     const name = this.#kfuncs[id];
     if (name === undefined || name === "")

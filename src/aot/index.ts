@@ -1,0 +1,8 @@
+/** Ahead of time: BPF objects as self-contained WebAssembly modules. */
+export {
+  MANIFEST_SECTION,
+  type Manifest,
+  type Standalone,
+  type StandaloneOptions,
+  compileStandalone,
+} from "./compile.ts";

@@ -1,0 +1,77 @@
+import { compileStandalone } from "../../aot/index.ts";
+import { toWat } from "../../wat/index.ts";
+import { BpfError } from "../../errors.ts";
+import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
+import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
+import { writeOutput } from "../files.ts";
+import { JSON_VERSION, toJson } from "../json.ts";
+import { STRICT_OPTION, readObject } from "../object-file.ts";
+import { TARGET_OPTIONS, targetOf } from "../target.ts";
+import { table } from "../terminal.ts";
+
+// A module has compiled programs only.
+const { engine: _, ...LIMITS } = ENGINE_OPTIONS;
+
+export const compileCommand: Command = {
+  name: "compile",
+  usage: "OBJECT -o OUT.wasm [-p PROGRAM]",
+  description:
+    "Compiles an object ahead of time: one WebAssembly module with its programs, maps and variables, which runs without\n" +
+    "skep in Node.js, browsers and other hosts. docs/aot.md says what the module exports and imports.",
+  options: {
+    output: { type: "string", short: "o", value: "FILE", help: "the module; - is standard output" },
+    program: {
+      type: "string",
+      short: "p",
+      value: "NAME,...",
+      help: "only these programs, and what they use (default: all)",
+    },
+    wat: { type: "boolean", help: "write the module as text" },
+    ...LIMITS,
+    ...TARGET_OPTIONS,
+    ...STRICT_OPTION,
+  },
+  examples: [
+    ["skep compile firewall.bpf.o -o firewall.wasm", "a module for any WebAssembly host"],
+    ["skep compile firewall.bpf.o -o firewall.wasm --unverified sandbox", "with every access checked"],
+    ["skep compile firewall.bpf.o -p firewall --wat -o -", "look at it"],
+  ],
+  run,
+};
+
+async function run(invocation: Invocation): Promise<number> {
+  const { values, terminal, json } = invocation;
+  const path = onlyPositional(invocation, "compile", "an object file");
+  const output = text(values, "output");
+  if (output === undefined) throw new BpfError("usage", "compile: say where to: -o FILE");
+  if (json && output === "-")
+    throw new BpfError("usage", "compile: --json needs a file for the module: -o FILE");
+  const { fuel, unverified } = machineOptions(values);
+  const names = text(values, "program")?.split(",");
+  const { bytes, manifest } = await compileStandalone(await readObject(path, values), {
+    ...(fuel === undefined ? {} : { fuel }),
+    ...(unverified === undefined ? {} : { unverified }),
+    ...(await targetOf(values)),
+    ...(names === undefined ? {} : { programs: names }),
+  });
+  const content = values["wat"] === true ? new TextEncoder().encode(toWat(bytes)) : bytes;
+  await writeOutput(output, content);
+  if (json) {
+    terminal.line(toJson({ version: JSON_VERSION, object: path, output, size: content.length, ...manifest }));
+    return 0;
+  }
+  if (output === "-") return 0;
+  terminal.note(`${output}: ${content.length} bytes`);
+  const rows = [
+    ...manifest.programs.map(({ name, type }, index) => ["program", String(index), name, type]),
+    ...manifest.maps.map(({ name, type }, index) => ["map", String(index), name, type]),
+    ...manifest.imports.map(({ name, params, results }) => [
+      "import",
+      "",
+      `host.${name}`,
+      `(${params.join(", ")}) -> ${results.join(", ") || "nothing"}`,
+    ]),
+  ];
+  for (const line of table(["", "index", "name", "type"], rows)) terminal.note(line);
+  return 0;
+}

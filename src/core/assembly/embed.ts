@@ -1,0 +1,214 @@
+/**
+ * What a self-contained module (aot/) offers its host. The host knows programs and maps by their index; whatever it gets
+ * wrong traps.
+ */
+import {
+  EMBED_BUFFER,
+  EMBED_DONE,
+  EMBED_INPUT,
+  EMBED_MANIFEST,
+  EMBED_MANIFEST_SIZE,
+  EMBED_MAPS,
+  EMBED_MAP_LIST,
+  EMBED_OUT,
+  EMBED_PROGRAMS,
+  EMBED_PROGRAM_LIST,
+  EMBED_PROGRAM_RESERVE,
+  EMBED_PROGRAM_SIZE,
+  EMBED_RECORD,
+  EXEC_FAULT,
+  EXEC_RANDOM,
+  KIND_NONE,
+  RECORD_LENGTH,
+  RECORD_ORIGIN,
+  RECORD_RESULT,
+  RECORD_SIZE,
+  RUN_BUFFER,
+  RUN_BUFFER_SIZE,
+  RUN_COUNT,
+  RUN_CTX,
+  RUN_FUEL,
+  RUN_HEADROOM,
+  RUN_KEEP,
+  RUN_KIND,
+  RUN_NEXT,
+  RUN_OUT,
+  RUN_OUT_END,
+  RUN_PROG,
+  RUN_RECORDS,
+  RUN_TEMPLATE,
+  STATUS_DONE,
+} from "../layout";
+import { alloc, free } from "./allocator";
+import { callCompiled } from "./batch/compiled";
+import { run_batch } from "./batch/run";
+import { LARGEST } from "./helpers/skb-buffer";
+import { map_delete, map_get_next_key, map_lookup_copy, map_update_copy } from "./maps/syscall";
+import { exec, exec_of, join, setFuel } from "./state";
+
+/** As the kernel's, a packet buffer is made of whole pages; see machine/runner.ts. */
+const PAGE: u32 = 4096;
+/** Records of one order of the batch loop, whose packets have buffers of one size. */
+const MAX_RECORDS: u32 = 4096;
+
+/** Address of the EMBED_ block. */
+let block: u32 = 0;
+
+/** The module's start function calls this; the memory is as the compiler left it. */
+export function embed_start(address: u32): void {
+  block = address;
+  join(0);
+}
+
+function orderOf(program: u32): u32 {
+  if (program >= load<u32>(block, EMBED_PROGRAMS)) unreachable();
+  return load<u32>(block, EMBED_PROGRAM_LIST) + program * EMBED_PROGRAM_SIZE;
+}
+
+function mapOf(map: u32): u32 {
+  if (map >= load<u32>(block, EMBED_MAPS)) unreachable();
+  return load<u32>(load<u32>(block, EMBED_MAP_LIST) + 4 * map);
+}
+
+/** An area of the block, at least this large; what was in it is lost when it grows. */
+function room(area: u32, size: u32): u32 {
+  const field = block + area;
+  const old = load<u32>(field);
+  if (old != 0 && load<u32>(field, 4) >= size) return old;
+  if (old != 0) free(old);
+  const address = alloc(size, 64);
+  store<u32>(field, address);
+  store<u32>(field, address == 0 ? 0 : size, 4);
+  return address;
+}
+
+function frameOf(order: u32, length: u32): u32 {
+  const overhead = load<u32>(order, RUN_HEADROOM) + load<u32>(order, EMBED_PROGRAM_RESERVE);
+  return (overhead + length + PAGE - 1) & ~(PAGE - 1);
+}
+
+/** Gives an order its packet buffer. */
+function takeFrame(order: u32, frame: u32): void {
+  const buffer = room(EMBED_BUFFER, frame);
+  if (buffer == 0) unreachable();
+  store<u32>(order, buffer, RUN_BUFFER);
+  store<u32>(order, frame - load<u32>(order, EMBED_PROGRAM_RESERVE), RUN_BUFFER_SIZE);
+}
+
+export function embed_alloc(size: u32): u32 {
+  return alloc(size, 8);
+}
+
+export function embed_packet_buffer(size: u32): u32 {
+  return room(EMBED_INPUT, max<u32>(size, 64));
+}
+
+/** Runs over the first bytes of the packet buffer. */
+export function embed_run(program: u32, length: u32): u32 {
+  const order = orderOf(program);
+  if (load<i32>(order, RUN_KIND) == KIND_NONE) unreachable();
+  if (length > load<u32>(block, EMBED_INPUT + 4)) unreachable();
+  const frame = frameOf(order, length);
+  takeFrame(order, frame);
+  const size = max<u32>(frame, LARGEST);
+  const out = room(EMBED_OUT, size);
+  if (out == 0) unreachable();
+  const record = load<u32>(block, EMBED_RECORD);
+  memory.fill(record, 0, RECORD_SIZE);
+  store<u32>(record, load<u32>(block, EMBED_INPUT), RECORD_ORIGIN);
+  store<u32>(record, length, RECORD_LENGTH);
+  store<u32>(order, record, RUN_RECORDS);
+  store<u32>(order, 1, RUN_COUNT);
+  store<u32>(order, 0, RUN_NEXT);
+  store<u32>(order, out, RUN_OUT);
+  store<u32>(order, out + size, RUN_OUT_END);
+  store<u32>(order, 0xffffffff, RUN_KEEP);
+  if (run_batch(exec_of(0), order) != STATUS_DONE) unreachable();
+  return load<u32>(record, RECORD_RESULT);
+}
+
+/** The record of the last single run. */
+export function embed_result(): u32 {
+  return load<u32>(block, EMBED_RECORD);
+}
+
+/** Runs over records; how many. */
+export function embed_batch(program: u32, records: u32, count: u32): u32 {
+  const order = orderOf(program);
+  if (load<i32>(order, RUN_KIND) == KIND_NONE) unreachable();
+  store<u32>(order, 0, RUN_KEEP);
+  store<u32>(order, 0, RUN_OUT);
+  store<u32>(order, 0, RUN_OUT_END);
+  let first: u32 = 0;
+  while (first < count) {
+    const from = records + first * RECORD_SIZE;
+    const frame = frameOf(order, load<u32>(from, RECORD_LENGTH));
+    const limit = min<u32>(count - first, MAX_RECORDS);
+    let size: u32 = 1;
+    while (size < limit && frameOf(order, load<u32>(from + size * RECORD_SIZE, RECORD_LENGTH)) == frame)
+      size++;
+    takeFrame(order, frame);
+    store<u32>(order, from, RUN_RECORDS);
+    store<u32>(order, size, RUN_COUNT);
+    store<u32>(order, 0, RUN_NEXT);
+    // So that after a trap, which leaves RUN_NEXT at the record at fault, their sum tells which one it was.
+    store<u32>(block, first, EMBED_DONE);
+    if (run_batch(exec_of(0), order) != STATUS_DONE) unreachable();
+    first += size;
+  }
+  store<u32>(order, 0, RUN_NEXT);
+  store<u32>(block, count, EMBED_DONE);
+  return count;
+}
+
+/** How many records of a program's last batch are done: after a trap the index of the record at fault. */
+export function embed_done(program: u32): u32 {
+  return load<u32>(block, EMBED_DONE) + load<u32>(orderOf(program), RUN_NEXT);
+}
+
+/** Runs with two bare arguments. */
+export function embed_call(program: u32, r1: u32, r2: u32): u64 {
+  const order = orderOf(program);
+  setFuel(load<i64>(order, RUN_FUEL));
+  return callCompiled(exec_of(0), load<u32>(order, RUN_PROG), r1, r2);
+}
+
+/** What the host may fill in: the bytes that the context of each packet starts from; of other types the context itself. */
+export function embed_context(program: u32): u32 {
+  const order = orderOf(program);
+  if (load<i32>(order, RUN_KIND) == KIND_NONE) return load<u32>(order, RUN_CTX);
+  return load<u32>(order, RUN_TEMPLATE);
+}
+
+/** Why the last run trapped: a FAULT_ constant, 0 if the trap is none of the core's. */
+export function embed_fault(): i32 {
+  return load<i32>(exec, EXEC_FAULT);
+}
+
+export function embed_seed(seed: u64): void {
+  store<u64>(exec_of(0), seed | 1, EXEC_RANDOM);
+}
+
+export function embed_manifest(): u32 {
+  return load<u32>(block, EMBED_MANIFEST);
+}
+
+export function embed_manifest_size(): u32 {
+  return load<u32>(block, EMBED_MANIFEST_SIZE);
+}
+
+export function embed_map_lookup(map: u32, key: u32, out: u32): i32 {
+  return map_lookup_copy(mapOf(map), key, out, 0);
+}
+
+export function embed_map_update(map: u32, key: u32, value: u32, flags: u64): i32 {
+  return map_update_copy(mapOf(map), key, value, flags);
+}
+
+export function embed_map_delete(map: u32, key: u32): i32 {
+  return map_delete(mapOf(map), key);
+}
+
+export function embed_map_next_key(map: u32, key: u32, next: u32): i32 {
+  return map_get_next_key(mapOf(map), key, next);
+}
