@@ -59,6 +59,7 @@ import { Runner, type RunnerWorld } from "./runner.ts";
 import { rejectionOf, verifyLinked } from "../verifier/index.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
+import type { Task } from "./world/tasks.ts";
 import { World } from "./world/world.ts";
 import type { WorldOptions } from "./world/options.ts";
 
@@ -245,6 +246,9 @@ export class Machine {
         trace: (line: string) => onTrace?.(line),
         mapAt: (address) => this.#maps.get(address),
         typeSize: (program, type) => this.#typeSize(program, type),
+        putStack: (map, addresses, count, stackFlags) =>
+          this.#core.stack_map_put(map, addresses, count, stackFlags),
+        taskObject: (task) => this.#taskObject(task),
         timers: this.#timers,
         regions: { add: (region) => this.regions.add(region) },
         get run(): RunState {
@@ -252,7 +256,8 @@ export class Machine {
         },
         programAt: (descriptor) => {
           const program = this.#programs.get(descriptor);
-          return { type: program?.type, attachType: program?.image.attachType };
+          const { type, image } = program ?? {};
+          return { type, attachType: image?.attachType, attachTo: image?.attachTo };
         },
         callBack: (func, ...args) => this.#callBack(func, args),
       },
@@ -574,6 +579,22 @@ export class Machine {
    */
   alloc(type: string, value: ObjectValue = {}): KernelObject {
     return allocateObject(this.memory, [...this.#types], type, value);
+  }
+
+  /** A process that a test has given no structure gets one when the machine was given the kernel's types. */
+  #taskObject(task: Task): number | undefined {
+    if (task.object !== undefined || this.#btf === undefined) return task.object;
+    const { pid, tgid, comm } = task;
+    const object = allocateObject(this.memory, [this.#btf], "task_struct", { pid, tgid, comm });
+    task.object = object.address;
+    this.regions.add({
+      kind: "object",
+      label: `struct task_struct of process ${pid}`,
+      address: object.address,
+      size: object.size,
+      writable: false,
+    });
+    return task.object;
   }
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety, btf?: Btf): Program {

@@ -73,6 +73,9 @@ function ipText(ip: Uint8Array): string {
 
 const nameOf = ({ protocol, local }: Socket): string => `${protocol} ${endText(local)}`;
 
+/** ::ffff:10.0.0.1 (RFC 4291, 2.5.5.2). */
+const mapped = (ip: Uint8Array): Uint8Array => Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ...ip);
+
 /** The address of a socket's struct bpf_sock. */
 export function placeSocket({ memory, regions }: HelperWorld, socket: Socket): number {
   const { placed } = socket;
@@ -93,6 +96,11 @@ export function placeSocket({ memory, regions }: HelperWorld, socket: Socket): n
   );
   placed.sock = memory.alloc(SOCK.size, `socket ${name}`);
   memory.write(placed.sock, bytes);
+  // A connection of TCP over IPv4 has its ends as IPv6 addresses too (sk_daddr_set, sk_rcv_saddr_set), other sockets have not.
+  if (socket.protocol === "tcp" && socket.remote?.ip.length === 4) {
+    memory.write(placed.sock + SOCK.sourceIp6, mapped(socket.local.ip));
+    memory.write(placed.sock + SOCK.destinationIp6, mapped(socket.remote.ip));
+  }
   regions.add({
     kind: "object",
     label: `socket ${name}`,

@@ -1,6 +1,9 @@
 import { DYNPTRS } from "./dynptr.ts";
 import { FIB } from "./fib.ts";
 import { POINTERS } from "./pointers.ts";
+import { GROUPS } from "./groups.ts";
+import { RUNS } from "./runs.ts";
+import { STACKS } from "./stacks.ts";
 import { SKB } from "./skb.ts";
 import { SOCKETS } from "./sockets.ts";
 import { SOCKOPTS } from "./sockopts.ts";
@@ -16,7 +19,10 @@ import type { HostHelper } from "./types.ts";
 export const HOST_HELPERS: readonly HostHelper[] = [
   ...DYNPTRS,
   ...FIB,
+  ...GROUPS,
   ...POINTERS,
+  ...RUNS,
+  ...STACKS,
   ...SKB,
   ...SOCKETS,
   ...SOCKOPTS,

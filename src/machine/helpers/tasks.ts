@@ -7,13 +7,14 @@ import { notInWorld, type HelperWorld, type HostHelper } from "./types.ts";
 /** A process as its two numbers in one register: the second in the upper half. */
 const pair = (low: number, high: number): bigint => (BigInt(high) << 32n) | BigInt(low);
 
-function currentObject(helper: string, { world }: HelperWorld): number {
-  const { current } = world;
-  if (current.object !== undefined) return current.object;
+function currentObject(helper: string, helperWorld: HelperWorld): number {
+  const { current } = helperWorld.world;
+  const object = helperWorld.taskObject(current);
+  if (object !== undefined) return object;
   throw notInWorld(
     helper,
     `the current process (${current.pid}, '${current.comm}') has no struct task_struct`,
-    "give its address: world: { current: { pid, object: ADDRESS } }",
+    "give its address: world: { current: { pid, object: ADDRESS } }, or the machine the kernel's types: Machine.create({ btf })",
   );
 }
 
@@ -51,6 +52,19 @@ export const TASKS: readonly HostHelper[] = [
     name: "get_current_task_btf",
     args: 0,
     call: (world) => BigInt(currentObject("get_current_task_btf", world)),
+  },
+  {
+    name: "task_pt_regs",
+    args: 1,
+    call({ world }, args) {
+      const task = world.tasks.byObject(args.u32(1));
+      if (task?.registers !== undefined) return BigInt(task.registers);
+      throw notInWorld(
+        "task_pt_regs",
+        `nothing is known of the user registers of the process at 0x${args.u32(1).toString(16)}`,
+        "give the address of their struct pt_regs: world: { current: { pid, object: ADDRESS, registers: ADDRESS } }",
+      );
+    },
   },
   {
     name: "get_ns_current_pid_tgid",

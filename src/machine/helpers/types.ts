@@ -4,6 +4,7 @@ import type { BpfMap } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { Regions } from "../regions.ts";
 import type { RunState } from "../run/runner.ts";
+import type { Task } from "../world/tasks.ts";
 import type { World } from "../world/world.ts";
 import type { Timers } from "./timers.ts";
 
@@ -21,6 +22,10 @@ export interface HelperWorld {
   mapAt(address: number): BpfMap | undefined;
   /** Bytes of a BTF type of the program whose descriptor lies at an address; undefined if it has none. */
   typeSize(program: number, type: number): number | undefined;
+  /** Puts a stack's addresses into a stack map: its id or -errno. */
+  putStack(map: number, addresses: number, count: number, flags: bigint): number;
+  /** The address of a process's struct task_struct, made of the kernel's types if the machine has them; undefined if not. */
+  taskObject(task: Task): number | undefined;
   /** Timers and work queues of programs. */
   readonly timers: Timers;
   /** Where memory that helpers hand out becomes known to the sandbox. */
@@ -31,6 +36,7 @@ export interface HelperWorld {
   programAt(descriptor: number): {
     readonly type: ProgramType | undefined;
     readonly attachType: AttachType | undefined;
+    readonly attachTo: string | undefined;
   };
   /**
    * Calls a function of the running program, by the address of its descriptor.

@@ -54,6 +54,7 @@ function layOut(subject: Subject, input: EventInput, signature: Signature | unde
         : given;
     parts.push(argumentBytes(subject, signature?.btf, parameter?.type ?? 0, value, what));
   }
+  subject.state.arguments = parts.reduce((sum, part) => sum + part.length / EIGHT, 0);
   // What the function has returned follows its arguments (fexit, fmod_ret, LSM).
   const what = "ret";
   parts.push(argumentBytes(subject, signature?.btf, signature?.result ?? 0, ret ?? 0, what));
@@ -72,7 +73,7 @@ function layOut(subject: Subject, input: EventInput, signature: Signature | unde
 }
 
 export const ARGUMENTS: Arranger = {
-  takes: ["args", "ret"],
+  takes: ["args", "ret", "cookie"],
   arrange(subject, input): Arrangement {
     return { context: layOut(subject, input, signatureOf(subject)) };
   },

@@ -21,8 +21,17 @@ export interface EventInput {
   readonly fields?: Readonly<Record<string, Word>>;
   /** The text of the event's format file, for a tracepoint whose layout BTF does not tell. */
   readonly format?: string;
-  /** Period and address of a perf event. */
-  readonly sample?: { readonly period?: number | bigint; readonly addr?: number | bigint };
+  /** Period and address of a perf event; what it has counted, for bpf_perf_prog_read_value. */
+  readonly sample?: {
+    readonly period?: number | bigint;
+    readonly addr?: number | bigint;
+    readonly counter?: number | bigint;
+    /** Nanoseconds for which it was enabled, and counted. */
+    readonly enabled?: number | bigint;
+    readonly running?: number | bigint;
+  };
+  /** What bpf_get_attach_cookie gives. Default 0, as of an attachment without one. */
+  readonly cookie?: number | bigint;
   /** The address of connect, bind, sendmsg, ...: "10.0.0.1:80", "[fd00::1]:80", or the path of a unix socket. */
   readonly address?: string;
   /** Of sendmsg: the address that is sent from. */
@@ -101,8 +110,23 @@ export interface SockoptInput {
   readonly ret?: number;
 }
 
+/** What a remote control's decoder has found. */
+export type RemoteEvent =
+  | { readonly kind: "key"; readonly protocol: number; readonly scancode: bigint; readonly toggle: boolean }
+  | { readonly kind: "repeat" }
+  | { readonly kind: "pointer"; readonly x: number; readonly y: number };
+
 /** What those types leave beside a return value, each its part. */
 export interface EventResult {
+  /** What bpf_override_return lets the function return, if it was called (kprobe). */
+  readonly overridden?: bigint;
+  /** What bpf_set_retval has set, if it was called (control groups). */
+  readonly retval?: number;
+  /** What bpf_msg_apply_bytes and bpf_msg_cork_bytes have set (sk_msg). */
+  readonly applyBytes?: number;
+  readonly corkBytes?: number;
+  /** What bpf_rc_keydown and its kin have reported, oldest first (lirc_mode2). */
+  readonly remote?: readonly RemoteEvent[];
   /** The address after the run (cgroup_sock_addr). */
   readonly address?: string;
   readonly source?: string;

@@ -17,7 +17,7 @@ type Fields = NonNullable<EventInput["fields"]>;
 const SLACK = 256;
 
 export const RECORD: Arranger = {
-  takes: ["fields", "format"],
+  takes: ["fields", "format", "cookie"],
   arrange(subject, { fields = {}, format }): Arrangement {
     const bytes = format === undefined ? byType(subject, fields) : byFormat(subject, fields, format);
     const context = new Uint8Array(Math.ceil(bytes.length / 8) * 8 + SLACK);

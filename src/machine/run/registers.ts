@@ -139,17 +139,18 @@ function putArguments(
 }
 
 export const PROBE: Arranger = {
-  takes: ["args", "ret", "registers", "arch"],
+  takes: ["args", "ret", "registers", "arch", "cookie"],
   arrange(subject, input): Arrangement {
     const machine = machineOf(subject, input);
     const context = subject.scratch.buffer(machine.size);
+    subject.state.returnAt = machine.registers[machine.ret];
     fill(subject, machine, context, input);
     return { context };
   },
 };
 
 export const SAMPLE: Arranger = {
-  takes: ["registers", "sample", "arch"],
+  takes: ["registers", "sample", "arch", "cookie"],
   arrange(subject, input): Arrangement {
     const machine = machineOf(subject, input);
     // bpf_user_pt_regs_t of arm64 is struct user_pt_regs: 34 registers.

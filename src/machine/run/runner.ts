@@ -12,7 +12,7 @@ import {
 } from "../../core/layout.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { SysctlState } from "./cgroup.ts";
-import type { EventInput, EventResult } from "./input.ts";
+import type { EventInput, EventResult, RemoteEvent } from "./input.ts";
 import { Scratch } from "./scratch.ts";
 import { arrange } from "./table.ts";
 import type { Arrangement, Subject } from "./types.ts";
@@ -20,6 +20,22 @@ import type { Arrangement, Subject } from "./types.ts";
 /** What the run under way is about, for helpers that ask. */
 export interface RunState {
   sysctl?: SysctlState | undefined;
+  /** Address of the context. */
+  context?: number | undefined;
+  /** Words of arguments that a traced call has. */
+  arguments?: number | undefined;
+  cookie?: number | bigint | undefined;
+  /** Where registers have the result of a function. */
+  returnAt?: number | undefined;
+  /** What bpf_override_return lets the function return. */
+  overridden?: bigint | undefined;
+  /** What bpf_set_retval has set. */
+  retval?: number | undefined;
+  /** What a perf event has counted. */
+  sample?: EventInput["sample"];
+  applyBytes?: number | undefined;
+  corkBytes?: number | undefined;
+  remote?: RemoteEvent[] | undefined;
 }
 
 export interface EventRun {
@@ -40,6 +56,28 @@ export interface OpenEvent {
   finish(r0: bigint, durationNs: number): EventRun;
   /** Frees what was laid out beside the context. */
   release(): void;
+}
+
+/** With what helpers have noted in the course of the run. */
+function noted(state: RunState, result: EventResult | undefined): EventResult | undefined {
+  const { overridden, retval, applyBytes, corkBytes, remote } = state;
+  if ((overridden ?? retval ?? applyBytes ?? corkBytes ?? remote) === undefined) return result;
+  return {
+    ...result,
+    ...(overridden === undefined ? {} : { overridden }),
+    ...(retval === undefined ? {} : { retval }),
+    ...(applyBytes === undefined ? {} : { applyBytes }),
+    ...(corkBytes === undefined ? {} : { corkBytes }),
+    ...(remote === undefined ? {} : { remote }),
+  };
+}
+
+function forget(state: RunState): void {
+  state.overridden = undefined;
+  state.retval = undefined;
+  state.applyBytes = undefined;
+  state.corkBytes = undefined;
+  state.remote = undefined;
 }
 
 /** Larger contexts are copied. */
@@ -83,19 +121,25 @@ export class EventRunner {
     const { scratch, state } = this.means;
     const release = (): void => {
       scratch.free();
-      state.sysctl = undefined;
+      for (const key in state) state[key as keyof RunState] = undefined;
     };
     try {
+      if (input.cookie !== undefined) state.cookie = input.cookie;
+      if (input.sample !== undefined) state.sample = input.sample;
       const arrangement = arrange(subject, input);
       const { context } = arrangement;
       const size = context.byteLength;
       const bytes = context instanceof Uint8Array ? context : this.#bytesOf(context);
       const address = this.#contextRoom(size, arrangement.buffer);
+      state.context = address;
       return {
         address,
-        reset: () => this.#memory.write(address, bytes),
+        reset: () => {
+          forget(state);
+          this.#memory.write(address, bytes);
+        },
         finish: (r0, durationNs) => {
-          const extra = arrangement.result?.(this.#memory.read(address, size), r0);
+          const extra = noted(state, arrangement.result?.(this.#memory.read(address, size), r0));
           return { r0, context: this.#snapshot(address, size), durationNs, extra };
         },
         release,

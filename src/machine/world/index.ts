@@ -4,6 +4,7 @@ export type {
   CgroupOptions,
   InterfaceOptions,
   NeighbourOptions,
+  PerfCounter,
   RouteOptions,
   SocketOptions,
   SocketState,

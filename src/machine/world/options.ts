@@ -106,6 +106,11 @@ export interface TaskOptions {
   readonly parent?: number;
   /** Address of a struct task_struct in the machine's memory, for bpf_get_current_task. */
   readonly object?: number;
+  /** Address of a struct pt_regs in the machine's memory, for bpf_task_pt_regs. */
+  readonly registers?: number;
+  /** Addresses of the calls that it is in, the innermost first: in the kernel, and in user space. For bpf_get_stack and its kin. */
+  readonly stack?: readonly bigint[];
+  readonly userStack?: readonly bigint[];
   /** pid and tgid as they are in another pid namespace, by that namespace's device and inode: bpf_get_ns_current_pid_tgid. */
   readonly namespaces?: readonly { dev: bigint; ino: bigint; pid: number; tgid: number }[];
   /** Memory areas, for bpf_find_vma. */
@@ -157,6 +162,16 @@ export interface WorldOptions {
   readonly paths?: ReadonlyMap<number, string>;
   /** Names and addresses of kernel symbols: %ps, %pS and %pB print them, bpf_kallsyms_lookup_name finds them. */
   readonly symbols?: Readonly<Record<string, bigint>>;
+  /** What perf events have counted, by the name of the perf event array and the index in it: bpf_perf_event_read and its kin. */
+  readonly counters?: Readonly<Record<string, readonly (PerfCounter | undefined)[]>>;
+}
+
+/** What a perf event has counted. */
+export interface PerfCounter {
+  readonly counter: number | bigint;
+  /** Nanoseconds for which the event was enabled, and counted. Default 0. */
+  readonly enabled?: number | bigint;
+  readonly running?: number | bigint;
 }
 
 export const WORLD_OPTION_NAMES: readonly (keyof WorldOptions)[] = [
@@ -174,4 +189,5 @@ export const WORLD_OPTION_NAMES: readonly (keyof WorldOptions)[] = [
   "netnsCookie",
   "paths",
   "symbols",
+  "counters",
 ];

@@ -21,6 +21,9 @@ export interface Task {
   cgroup: Cgroup;
   readonly parent: number | undefined;
   object: number | undefined;
+  readonly registers: number | undefined;
+  stack: readonly bigint[] | undefined;
+  userStack: readonly bigint[] | undefined;
   readonly namespaces: NonNullable<TaskOptions["namespaces"]>;
   readonly vmas: readonly VmaOptions[];
 }
@@ -129,6 +132,9 @@ export class Tasks {
       cgroup: this.#cgroups.add({ path: options.cgroup ?? "/" }),
       parent,
       object,
+      registers: options.registers,
+      stack: options.stack,
+      userStack: options.userStack,
       namespaces: options.namespaces ?? [],
       vmas: options.vmas ?? [],
     };

@@ -1,6 +1,6 @@
 import { BpfError } from "../../errors.ts";
 import { Network } from "./network.ts";
-import { type TaskOptions, WORLD_OPTION_NAMES, type WorldOptions } from "./options.ts";
+import { type PerfCounter, type TaskOptions, WORLD_OPTION_NAMES, type WorldOptions } from "./options.ts";
 import { Sockets } from "./sockets.ts";
 import { Cgroups, type Task, Tasks } from "./tasks.ts";
 
@@ -33,6 +33,7 @@ export class World {
   readonly netnsCookie: bigint;
   readonly paths: Map<number, string>;
   readonly symbols: Map<string, bigint>;
+  readonly counters: Map<string, readonly (PerfCounter | undefined)[]>;
   /** Signals that programs have sent, oldest first. */
   readonly signals: { readonly pid: number; readonly signal: number; readonly thread: boolean }[] = [];
   #current: Task;
@@ -52,6 +53,7 @@ export class World {
     this.netnsCookie = options.netnsCookie ?? 1n;
     this.paths = new Map(options.paths);
     this.symbols = new Map(Object.entries(options.symbols ?? {}));
+    this.counters = new Map(Object.entries(options.counters ?? {}));
     for (const row of options.interfaces ?? []) this.network.addInterface(row);
     for (const row of options.routes ?? []) this.network.addRoute(row);
     for (const row of options.neighbours ?? []) this.network.addNeighbour(row);

@@ -1,0 +1,200 @@
+/**
+ * Helpers that ask what a run is about. Expectations: the documentation of the helpers in uapi/linux/bpf.h; stack maps by
+ * kernel/bpf/stackmap.c, texts of sysctls by kernel/bpf/cgroup.c.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { ENGINES, Machine, type RunInput, type WorldOptions } from "../../src/machine/index.ts";
+import type { AttachType, ProgramType } from "../../src/uapi/index.ts";
+import { parseObject } from "../../src/object/index.ts";
+import { ROOT } from "../helpers.ts";
+import { code } from "./code.ts";
+
+const KERNEL = [0xffffffff81000010n, 0xffffffff81000020n, 0xffffffff81000030n];
+const WORLD: WorldOptions = {
+  current: { pid: 7, stack: KERNEL, userStack: [0x401000n], object: 0x123450, registers: 0x123500 },
+  tasks: [{ pid: 8, object: 0x123460, stack: [1n, 2n] }],
+  symbols: { do_thing: 0xffffffff81234560n },
+};
+
+/** Result in the upper half, the first word of a buffer of 24 bytes, filled with ones, in the lower. */
+const buffered = (setup: string, helper: string, word = -24): string => `
+  r6 = r1
+  r7 = -1
+  *(u64 *)(r10 - 24) = r7
+  *(u64 *)(r10 - 16) = r7
+  *(u64 *)(r10 - 8) = r7
+  ${setup}
+  call bpf_${helper}
+  r0 <<= 32
+  w1 = *(u32 *)(r10 ${word < 0 ? `- ${-word}` : `+ ${word}`})
+  r0 |= r1
+  exit`;
+const stack = (size: number, flags: number): string =>
+  `r1 = r6\nr2 = r10\nr2 += -24\nr3 = ${size}\nr4 = ${flags}`;
+const task = (address: number, flags: number): string =>
+  `r1 = ${address}\nr2 = r10\nr2 += -24\nr3 = 16\nr4 = ${flags}`;
+const text = (size: number, flags = ""): string => `r1 = r6\nr2 = r10\nr2 += -24\nr3 = ${size}\n${flags}`;
+const argument = (index: number): string => `r1 = r6\nr2 = ${index}\nr3 = r10\nr3 += -24`;
+const letters = (value: string): number => Buffer.from(value.padEnd(4, "\0")).readInt32LE();
+
+interface Row {
+  readonly type: ProgramType;
+  readonly attachType?: AttachType;
+  readonly attachTo?: string;
+  readonly input?: RunInput;
+}
+const KPROBE: Row = { type: "kprobe", attachTo: "do_thing" };
+const FEXIT: Row = { type: "tracing", attachType: "trace_fexit", input: { args: [10, 20], ret: 30 } };
+const SYSCTL: Row = {
+  type: "cgroup_sysctl",
+  input: { sysctl: { name: "net.ipv4.ip_forward", value: "600" } },
+};
+
+describe.each(ENGINES)("%s", (engine) => {
+  test.each<[string, Row, string, number, number]>([
+    ["a stack", KPROBE, buffered(stack(24, 0), "get_stack"), 24, 0x81000010 | 0],
+    ["its innermost skipped", KPROBE, buffered(stack(24, 1), "get_stack"), 16, 0x81000020 | 0],
+    ["zeros behind it", KPROBE, buffered(stack(24, 1), "get_stack", -8), 16, 0],
+    ["what fits", KPROBE, buffered(stack(8, 0), "get_stack"), 8, 0x81000010 | 0],
+    ["of user space", KPROBE, buffered(stack(24, 256), "get_stack"), 8, 0x401000],
+    ["more skipped than there is", KPROBE, buffered(stack(24, 4), "get_stack"), -14, 0],
+    ["no such flag", KPROBE, buffered(stack(24, 1 << 12), "get_stack"), -22, 0],
+    ["build ids of the kernel", KPROBE, buffered(stack(24, 1 << 11), "get_stack"), -22, 0],
+    ["no multiple of 8", KPROBE, buffered(stack(20, 0), "get_stack"), -22, 0],
+    ["of another process", KPROBE, buffered(task(0x123460, 0), "get_task_stack"), 16, 1],
+    ["user space of another", KPROBE, buffered(task(0x123460, 256), "get_task_stack"), -95, 0],
+    ["second argument", FEXIT, buffered(argument(1), "get_func_arg"), 0, 20],
+    ["no third argument", FEXIT, buffered(argument(2), "get_func_arg"), -22, -1],
+    ["result", FEXIT, buffered("r1 = r6\nr2 = r10\nr2 += -24", "get_func_ret"), 0, 30],
+    ["count", FEXIT, buffered("r1 = r6", "get_func_arg_cnt"), 2, -1],
+    ["cookie", { ...KPROBE, input: { cookie: 5 } }, buffered("r1 = r6", "get_attach_cookie"), 5, -1],
+    ["no cookie", KPROBE, buffered("r1 = r6", "get_attach_cookie"), 0, -1],
+    ["address of the function", KPROBE, "call bpf_get_func_ip\nexit", -1, 0x81234560 | 0],
+    ["in its midst", { ...KPROBE, attachTo: "do_thing+0x4" }, buffered("r1 = r6", "get_func_ip"), 0, -1],
+    ["registers", KPROBE, buffered("r1 = 0x123450", "task_pt_regs"), 0x123500, -1],
+    ["branches", KPROBE, buffered("r1 = r10\nr1 += -24\nr2 = 24\nr3 = 0", "get_branch_snapshot"), -2, -1],
+    ["name", SYSCTL, buffered(text(24, "r4 = 0"), "sysctl_get_name"), 19, letters("net/")],
+    ["base name", SYSCTL, buffered(text(24, "r4 = 1"), "sysctl_get_name"), 10, letters("ip_f")],
+    ["name cut off", SYSCTL, buffered(text(3, "r4 = 0"), "sysctl_get_name"), -7, 0xff00656e | 0],
+    ["value", SYSCTL, buffered(text(24), "sysctl_get_current_value"), 3, letters("600")],
+    ["value cut off", SYSCTL, buffered(text(3), "sysctl_get_current_value"), -7, 0xff003036 | 0],
+    ["nothing is written", SYSCTL, buffered(text(24), "sysctl_get_new_value"), -22, 0],
+  ])("%s", async (_, { input = {}, ...options }, program, result, word) => {
+    const machine = await Machine.create({ engine, world: WORLD });
+    const { r0 } = machine.loadInstructions(code(program), options).run(input);
+    expect([Number(BigInt.asIntN(64, r0) >> 32n), Number(BigInt.asIntN(32, r0))]).toEqual([result, word]);
+  });
+
+  test("stack ids: the same stack has one, another in its place is refused unless told", async () => {
+    const machine = await Machine.create({ engine, world: WORLD });
+    const map = machine.createMap({
+      name: "stacks",
+      type: "stack_trace",
+      keySize: 4,
+      valueSize: 127 * 8,
+      maxEntries: 1,
+      flags: 0,
+    });
+    const id = (flags: number): number => {
+      const instructions = code(`r2 = 0 ll\nr3 = ${flags}\ncall bpf_get_stackid\nexit`);
+      const references = new Map([[0, { kind: "map" as const, map: "stacks", offset: 0 }]]);
+      const program = machine.loadInstructions(instructions, {
+        type: "kprobe",
+        maps: { stacks: map },
+        references,
+      });
+      return Number(BigInt.asIntN(64, program.run({}).r0));
+    };
+    expect([id(0), id(0)]).toEqual([0, 0]);
+    const trace = new BigUint64Array(map.lookup(new Uint8Array(4))!.slice().buffer);
+    expect(Array.from(trace.slice(0, 4))).toEqual([...KERNEL, 0n]);
+    expect(id(1)).toBe(-17);
+    // The new trace is taken from the map's store before the old one is given back: of one there is none left.
+    expect(id(1 | (1 << 10))).toBe(-12);
+    expect(id(3)).toBe(-14);
+    expect(id(1 << 11)).toBe(-22);
+  });
+
+  test("what a run leaves: an overridden result, a verdict, a new sysctl, callbacks", async () => {
+    const machine = await Machine.create({ engine, world: WORLD });
+    const run = (type: ProgramType, program: string, input: RunInput) =>
+      machine.loadInstructions(code(`${program}\nr0 = 1\nexit`), { type }).run(input);
+    const probe = run("kprobe", "r2 = -12\ncall bpf_override_return", {});
+    expect(probe.overridden).toBe(BigInt.asUintN(64, -12n));
+    expect(probe.context["rax"] ?? probe.context["ax"]).toBe(BigInt.asUintN(64, -12n));
+    expect(run("cgroup_sock", "r1 = -13\ncall bpf_set_retval", {}).retval).toBe(-13);
+    const options = { sockopt: { level: 1, name: 8, value: 1, ret: -5 } };
+    expect(run("cgroup_sockopt", "r1 = 0\ncall bpf_set_retval", options).sockopt?.ret).toBe(0);
+    const write = { sysctl: { name: "net/x", value: "1", write: "2" } };
+    const set = `w2 = 51\n*(u16 *)(r10 - 8) = w2\nr2 = r10\nr2 += -8\nr3 = 2\ncall bpf_sysctl_set_new_value`;
+    expect(run("cgroup_sysctl", set, write).sysctl?.newValue).toBe("3");
+    const flags = run("sock_ops", "r2 = 0x83\ncall bpf_sock_ops_cb_flags_set", { op: 1 });
+    expect(flags.context["bpf_sock_ops_cb_flags"]).toBe(3);
+    expect(run("sk_msg", "r2 = 100\ncall bpf_msg_apply_bytes", { data: "abc" }).applyBytes).toBe(100);
+    const key = "r2 = 4\nr3 = 0x1234567890 ll\nr4 = 1\ncall bpf_rc_keydown";
+    expect(run("lirc_mode2", key, { pulse: 9 }).remote).toEqual([
+      { kind: "key", protocol: 4, scancode: 0x1234567890n, toggle: true },
+    ]);
+    // The next run knows nothing of it.
+    expect(run("cgroup_sock", "", {}).retval).toBeUndefined();
+  });
+});
+
+test("what the world lacks is an error that says how to give it", async () => {
+  const machine = await Machine.create();
+  const run =
+    (program: string, options: Row): (() => unknown) =>
+    () =>
+      machine.loadInstructions(code(program), options).run({});
+  expect(run(buffered(stack(8, 0), "get_stack"), KPROBE)).toThrow(
+    /nothing is known of the stack of process 1000 .* stack: \[/,
+  );
+  expect(run("call bpf_get_func_ip\nexit", KPROBE)).toThrow(
+    /address of 'do_thing'; give it: world: \{ symbols/,
+  );
+  expect(
+    run(buffered("r1 = r6\nr2 = r10\nr2 += -24\nr3 = 24", "perf_prog_read_value"), { type: "perf_event" }),
+  ).toThrow(/run\(\{ sample: \{ counter: 1000 \} \}\)/);
+});
+
+test("a process has the kernel's structure when the machine has the kernel's types", async () => {
+  const btf = parseObject(readFileSync(join(ROOT, "test/fixtures/objects.bpf.o")), { name: "objects" }).btf;
+  if (btf === undefined) throw new Error("the fixture has no types");
+  const machine = await Machine.create({ btf, world: { current: { pid: 42, comm: "sh" } } });
+  const program = machine.loadInstructions(code("call bpf_get_current_task\nexit"), { type: "kprobe" });
+  const { r0 } = program.run({});
+  expect(program.run({}).r0).toBe(r0);
+  expect(machine.world.current.object).toBe(Number(r0));
+  expect(machine.memory.read(Number(r0), 4096).includes(42)).toBe(true);
+});
+
+test("control groups of an array: under, not under, no entry, no such index", async () => {
+  const machine = await Machine.create({
+    world: {
+      cgroups: [
+        { path: "/a", object: 0x1000 },
+        { path: "/b", object: 0x2000 },
+      ],
+      current: { pid: 1, cgroup: "/a/deep" },
+    },
+  });
+  const map = machine.createMap({
+    name: "groups",
+    type: "cgroup_array",
+    keySize: 4,
+    valueSize: 4,
+    maxEntries: 3,
+    flags: 0,
+  });
+  map.setObject(Uint8Array.of(0, 0, 0, 0), { address: 0x1000 });
+  map.setObject(Uint8Array.of(1, 0, 0, 0), { address: 0x2000 });
+  const references = new Map([[0, { kind: "map" as const, map: "groups", offset: 0 }]]);
+  const results = [0, 1, 2, 3].map((index) => {
+    const text = code(`r1 = 0 ll\nr2 = ${index}\ncall bpf_current_task_under_cgroup\nexit`);
+    const program = machine.loadInstructions(text, { type: "kprobe", maps: { groups: map }, references });
+    return Number(BigInt.asIntN(64, program.run({}).r0));
+  });
+  expect(results).toEqual([1, 0, -11, -7]);
+});
