@@ -159,6 +159,94 @@ test("what the world lacks is an error that says how to give it", async () => {
   ).toThrow(/run\(\{ sample: \{ counter: 1000 \} \}\)/);
 });
 
+describe("options of a TCP header", () => {
+  // MSS 1460, NOP, window scale 7, an experimental option with a magic of 16 bits.
+  const options = Uint8Array.of(2, 4, 5, 180, 1, 3, 3, 7, 254, 5, 0xf9, 0x89, 9, 0, 0, 0);
+  const data = new Uint8Array(20 + options.length);
+  data.set(options, 20);
+  const load = (search: number, size: number, flags = 0): string => `
+    r7 = ${search}
+    *(u64 *)(r10 - 8) = r7
+    r2 = r10
+    r2 += -8
+    r3 = ${size}
+    r4 = ${flags}
+    call bpf_load_hdr_opt
+    r0 <<= 32
+    w1 = *(u32 *)(r10 - 8)
+    r0 |= r1
+    exit`;
+  test.each<[string, string, string, number, number]>([
+    ["MSS", "PARSE_HDR_OPT_CB", load(2, 8), 4, 0xb4050402 | 0],
+    ["window scale", "PARSE_HDR_OPT_CB", load(3, 8), 3, 0x00070303],
+    ["by its magic", "PARSE_HDR_OPT_CB", load(0x89f904fe | 0, 8), 5, 0x89f905fe | 0],
+    ["of another magic", "PARSE_HDR_OPT_CB", load(0x8af904fe | 0, 8), -42, 0x8af904fe | 0],
+    ["absent", "PARSE_HDR_OPT_CB", load(8, 8), -42, 8],
+    ["too little room", "PARSE_HDR_OPT_CB", load(2, 2), -28, 0x0402],
+    ["NOP cannot be asked for", "PARSE_HDR_OPT_CB", load(1, 8), -22, 1],
+    ["a length is for experiments", "PARSE_HDR_OPT_CB", load(0x0402, 8), -22, 0x0402],
+    ["no SYN is saved", "PARSE_HDR_OPT_CB", load(2, 8, 1), -2, 2],
+    ["before there is a header", "HDR_OPT_LEN_CB", load(2, 8), -1, 2],
+  ])("%s", async (_, op, program, result, word) => {
+    const machine = await Machine.create();
+    const { r0 } = machine.loadInstructions(code(program), { type: "sock_ops" }).run({ op, data });
+    expect([Number(BigInt.asIntN(64, r0) >> 32n), Number(BigInt.asIntN(32, r0))]).toEqual([result, word]);
+  });
+});
+
+test("a message is pulled: its pointers move; past its end they stay", async () => {
+  const machine = await Machine.create();
+  const pull = (start: number, end: number): string => `
+    r6 = r1
+    r2 = ${start}
+    r3 = ${end}
+    r4 = 0
+    call bpf_msg_pull_data
+    r0 <<= 32
+    r2 = *(u64 *)(r6 + 0)
+    w1 = *(u8 *)(r2 + 0)
+    r0 |= r1
+    exit`;
+  const run = (start: number, end: number): number[] => {
+    const program = machine.loadInstructions(code(pull(start, end)), { type: "sk_msg" });
+    const { r0, data } = program.run({ data: "abcd" });
+    expect(new TextDecoder().decode(data)).toBe("abcd");
+    return [Number(BigInt.asIntN(64, r0) >> 32n), Number(r0 & 0xffn)];
+  };
+  expect([run(1, 3), run(2, 5), run(2, 2)]).toEqual([
+    [0, 98],
+    [-22, 97],
+    [-22, 97],
+  ]);
+});
+
+test("a socket is bound to an address of the machine's", async () => {
+  const world: WorldOptions = { interfaces: [{ name: "eth0", addresses: ["10.0.0.1/24"] }] };
+  const machine = await Machine.create({ world });
+  const bind = (family: number, last: number, length: number): string => `
+    r7 = 0
+    *(u64 *)(r10 - 8) = r7
+    w7 = ${family}
+    *(u32 *)(r10 - 16) = w7
+    w7 = ${0x0000000a | (last << 24)}
+    *(u32 *)(r10 - 12) = w7
+    r2 = r10
+    r2 += -16
+    r3 = ${length}
+    call bpf_bind
+    exit`;
+  const run = (family: number, last: number, length: number): [number, string | undefined] => {
+    const options = { type: "cgroup_sock_addr", attachType: "cgroup_inet4_connect" } as const;
+    const program = machine.loadInstructions(code(bind(family, last, length)), options);
+    const { r0, bound } = program.run({ address: "10.0.0.9:80" });
+    return [Number(BigInt.asIntN(32, r0)), bound];
+  };
+  expect(run(2, 1, 16)).toEqual([0, "10.0.0.1:0"]);
+  expect(run(2, 2, 16)).toEqual([-99, undefined]);
+  expect(run(2, 1, 15)).toEqual([-22, undefined]);
+  expect(run(1, 1, 16)).toEqual([-97, undefined]);
+});
+
 test("a process has the kernel's structure when the machine has the kernel's types", async () => {
   const btf = parseObject(readFileSync(join(ROOT, "test/fixtures/objects.bpf.o")), { name: "objects" }).btf;
   if (btf === undefined) throw new Error("the fixture has no types");

@@ -78,7 +78,7 @@ export function helpersMarkdown(): string {
     "",
     'Made from the tables by `skep helpers --markdown`; a test checks that it is current. "core" runs in WebAssembly, "host" in',
     'TypeScript. Whatever says "no" can be answered by a test: `machine.mockHelper(name, fn)`, `machine.registerKfunc(name, fn)`.',
-    "What helpers ask of the outside (interfaces, routes, processes, control groups, clocks) is set up with",
+    "What helpers ask of the outside (interfaces, routes, sockets, processes and their stacks, control groups, clocks) is set up with",
     "`Machine.create({ world: { ... } })` and read and changed through `machine.world`; what is not there is an error that says how",
     "to give it. Timers and work queues run when the clock comes to them: `machine.advance(ns)`.",
     "",

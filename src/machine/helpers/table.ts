@@ -1,5 +1,6 @@
 import { DYNPTRS } from "./dynptr.ts";
 import { FIB } from "./fib.ts";
+import { MESSAGES } from "./messages.ts";
 import { POINTERS } from "./pointers.ts";
 import { GROUPS } from "./groups.ts";
 import { RUNS } from "./runs.ts";
@@ -20,6 +21,7 @@ export const HOST_HELPERS: readonly HostHelper[] = [
   ...DYNPTRS,
   ...FIB,
   ...GROUPS,
+  ...MESSAGES,
   ...POINTERS,
   ...RUNS,
   ...STACKS,

@@ -125,6 +125,8 @@ export interface EventResult {
   /** What bpf_msg_apply_bytes and bpf_msg_cork_bytes have set (sk_msg). */
   readonly applyBytes?: number;
   readonly corkBytes?: number;
+  /** The address that bpf_bind has given the socket, "10.0.0.1:0" (cgroup_sock_addr). */
+  readonly bound?: string;
   /** What bpf_rc_keydown and its kin have reported, oldest first (lirc_mode2). */
   readonly remote?: readonly RemoteEvent[];
   /** The address after the run (cgroup_sock_addr). */

@@ -35,6 +35,10 @@ export interface RunState {
   sample?: EventInput["sample"];
   applyBytes?: number | undefined;
   corkBytes?: number | undefined;
+  /** Where a message of sk_msg lies. */
+  message?: { readonly start: number; readonly length: number } | undefined;
+  /** The address that bpf_bind has given the socket. */
+  bound?: string | undefined;
   remote?: RemoteEvent[] | undefined;
 }
 
@@ -60,8 +64,8 @@ export interface OpenEvent {
 
 /** With what helpers have noted in the course of the run. */
 function noted(state: RunState, result: EventResult | undefined): EventResult | undefined {
-  const { overridden, retval, applyBytes, corkBytes, remote } = state;
-  if ((overridden ?? retval ?? applyBytes ?? corkBytes ?? remote) === undefined) return result;
+  const { overridden, retval, applyBytes, corkBytes, remote, bound } = state;
+  if ((overridden ?? retval ?? applyBytes ?? corkBytes ?? remote ?? bound) === undefined) return result;
   return {
     ...result,
     ...(overridden === undefined ? {} : { overridden }),
@@ -69,6 +73,7 @@ function noted(state: RunState, result: EventResult | undefined): EventResult | 
     ...(applyBytes === undefined ? {} : { applyBytes }),
     ...(corkBytes === undefined ? {} : { corkBytes }),
     ...(remote === undefined ? {} : { remote }),
+    ...(bound === undefined ? {} : { bound }),
   };
 }
 
@@ -78,6 +83,7 @@ function forget(state: RunState): void {
   state.applyBytes = undefined;
   state.corkBytes = undefined;
   state.remote = undefined;
+  state.bound = undefined;
 }
 
 /** Larger contexts are copied. */

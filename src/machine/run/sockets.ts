@@ -220,11 +220,12 @@ export const SK_MSG: Arranger = {
     const bytes = bytesOf(input.data);
     const context = contextTemplate(subject.hook, { ...endValues(subject, input), ...input.context });
     const start = subject.scratch.place(bytes);
+    subject.state.message = { start, length: bytes.length };
     setPointer(context, MSG_DATA, start);
     setPointer(context, MSG_DATA_END, start + bytes.length);
     setPointer(context, MSG_SK, placeSocket(subject, socketOf(input)));
     new DataView(context.buffer).setUint32(MSG_SIZE, bytes.length, true);
-    return { context, result: (after) => ({ data: between(subject, after, MSG_DATA, MSG_DATA_END) }) };
+    return { context, result: () => ({ data: subject.scratch.memory.read(start, bytes.length) }) };
   },
 };
 
