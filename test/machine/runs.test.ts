@@ -247,6 +247,24 @@ test("a socket is bound to an address of the machine's", async () => {
   expect(run(1, 1, 16)).toEqual([-97, undefined]);
 });
 
+test("memory of a named process: flags must be 0, what is not there leaves zeros", async () => {
+  const machine = await Machine.create({ world: WORLD });
+  const from = machine.user.write(Uint8Array.of(1, 2, 3, 4));
+  const copy = (address: string, task: number, flags = 0): string =>
+    buffered(
+      `r1 = r10\nr1 += -24\nr2 = 4\nr3 = ${address}\nr4 = ${task}\nr5 = ${flags}`,
+      "copy_from_user_task",
+    );
+  const run = (program: string): number[] => {
+    const { r0 } = machine.loadInstructions(code(program), { type: "kprobe" }).run({});
+    return [Number(BigInt.asIntN(64, r0) >> 32n), Number(BigInt.asIntN(32, r0))];
+  };
+  expect(run(copy(String(from), 0x123460))).toEqual([0, 0x04030201]);
+  expect(run(copy(String(from), 0x123460, 1))).toEqual([-22, -1]);
+  expect(run(copy("0xffff000000000 ll", 0x123460))).toEqual([-14, 0]);
+  expect(run(copy(String(from), 0x999990))).toEqual([-14, 0]);
+});
+
 test("a process has the kernel's structure when the machine has the kernel's types", async () => {
   const btf = parseObject(readFileSync(join(ROOT, "test/fixtures/objects.bpf.o")), { name: "objects" }).btf;
   if (btf === undefined) throw new Error("the fixture has no types");

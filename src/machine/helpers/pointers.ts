@@ -2,6 +2,7 @@
 import { EXEC_CPU } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { cpuCopy, currentCpu } from "../kfuncs/objects.ts";
+import { inMemory } from "./memory.ts";
 import type { HostHelper } from "./types.ts";
 
 export const POINTERS: readonly HostHelper[] = [
@@ -21,6 +22,21 @@ export const POINTERS: readonly HostHelper[] = [
     name: "this_cpu_ptr",
     args: 1,
     call: (world, args) => cpuCopy(world, args.u32(1), currentCpu(world, args)),
+  },
+  {
+    // All processes' memory lies in the machine's, so the one that is named need only exist.
+    name: "copy_from_user_task",
+    args: 5,
+    call({ memory, world }, args) {
+      const [to, size] = [args.u32(1), args.u32(2)];
+      if (args.u64(5) !== 0n) return -ERRNO.EINVAL;
+      if (size === 0) return 0;
+      const known = world.tasks.byObject(args.u32(4)) !== undefined;
+      const there = known && inMemory(memory, args.u64(3), size);
+      if (there) memory.write(to, memory.read(args.u32(3), size));
+      else memory.u8.fill(0, to, to + size);
+      return there ? 0 : -ERRNO.EFAULT;
+    },
   },
   {
     name: "find_vma",
