@@ -108,11 +108,6 @@ export function isSocketPointer(type: number): boolean {
   );
 }
 
-/** What is neither "nothing" nor a number (__is_pointer_value). */
-export function isPointerType(type: number): boolean {
-  return type !== SCALAR_VALUE && type !== NOT_INIT;
-}
-
 /** "map_value_or_null", "rdonly_mem", ... (reg_type_str). */
 export function typeName(type: number): string {
   const base = type & BASE_MASK;

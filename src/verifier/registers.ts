@@ -4,7 +4,6 @@ import type { Environment } from "./environment.ts";
 import {
   CONST_PTR_TO_MAP,
   MEM_ALLOC,
-  MEM_RCU,
   NON_OWN_REF,
   NOT_INIT,
   PTR_MAYBE_NULL,
@@ -23,7 +22,7 @@ import {
   mayBeNull,
   typeFlags,
 } from "./register-types.ts";
-import { UNKNOWN, ZERO, constantNumber, isConstant, isZero } from "./scalar/index.ts";
+import { UNKNOWN, ZERO, isZero } from "./scalar/index.ts";
 import { type FunctionState, type RegisterState, DEF_NOT_SUBREG, clearRegister } from "./state.ts";
 
 /** A number of which nothing is known (__mark_reg_unknown). */
@@ -73,11 +72,6 @@ export function markConstantZero(reg: RegisterState): void {
 /** Whether it is the number 0 (register_is_null). */
 export function isNull(reg: RegisterState): boolean {
   return reg.type === SCALAR_VALUE && isZero(reg.scalar);
-}
-
-/** Whether the value would tell an address to someone who may not know it; root may. Kept for the day of other users. */
-export function leaksPointer(_env: Environment, _regno: number): boolean {
-  return false;
 }
 
 /** A nullable pointer was found not to be NULL (mark_ptr_not_null_reg). */
@@ -136,19 +130,6 @@ export function isTrusted(reg: RegisterState): boolean {
 }
 
 const TRUSTED_FLAGS = MEM_ALLOC | PTR_TRUSTED | NON_OWN_REF;
-
-export function isRcu(reg: RegisterState): boolean {
-  return (reg.type & MEM_RCU) !== 0;
-}
-
-/** The fixed and variable offset of a pointer whose variable part is constant. */
-export function constantOffset(reg: RegisterState): number {
-  return reg.off + constantNumber(reg.scalar);
-}
-
-export function hasConstantOffset(reg: RegisterState): boolean {
-  return isConstant(reg.scalar);
-}
 
 export function scratchRegister(env: Environment, regno: number): void {
   env.scratchedRegisters |= 1 << regno;

@@ -311,11 +311,6 @@ export function copyState(to: VerifierState, from: VerifierState): void {
   to.mayGotoDepth = from.mayGotoDepth;
 }
 
-/** The frame that runs. */
-export function currentFrame(state: VerifierState): FunctionState {
-  return state.frames[state.frames.length - 1] as FunctionState;
-}
-
 /** Calls `visit` for every register of every frame, spilled ones included (bpf_for_each_reg_in_vstate). */
 export function eachRegister(
   state: VerifierState,

@@ -6,7 +6,6 @@
 import type { Instruction } from "../../isa/index.ts";
 import type { Environment, InstructionAux, Subprogram } from "../environment.ts";
 import { findPreviousEntry, widenImpreciseScalars } from "../loops.ts";
-import { pushPath } from "../paths.ts";
 import { markChainPrecision } from "../precision.ts";
 import { stateText } from "../print.ts";
 import {
@@ -193,21 +192,4 @@ export function returnFromFunction(env: Environment): void {
   if (!inCallback) return;
   const previous = findPreviousEntry(env, state, env.index);
   if (previous !== undefined) widenImpreciseScalars(env, previous, state);
-}
-
-/**
- * A helper that runs a callback at once: the callback is walked as a path of its own, which returns to the call, again and
- * again until its state repeats; the current path goes on behind the call (push_callback_call).
- */
-export function pushCallback(env: Environment, number: number, set: SetCalleeState): void {
-  const subprogram = env.subprograms[number] as Subprogram;
-  const failure = matchArguments(env, number);
-  if (failure?.errno === "EFAULT") throw env.reject("EFAULT");
-  subprogram.isCallback = true;
-  const caller = env.frame;
-  const state = pushPath(env, subprogram.start, env.index, "ENOMEM");
-  enterFrame(env, state, number, env.index, set);
-  state.callbackUnrollDepth++;
-  (state.frames[state.frames.length - 2] as FunctionState).callbackDepth++;
-  caller.callbackDepth = 0;
 }

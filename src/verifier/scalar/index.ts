@@ -81,11 +81,6 @@ export function resetScalars(): void {
   wasm.reset();
 }
 
-/** How many values there are. */
-export function scalarCount(): number {
-  return wasm.size();
-}
-
 /** A constant; `value` is a signed 32-bit number and is sign-extended. */
 export function constant(value: number): number {
   return value === 0 ? ZERO : wasm.constant(value);
@@ -213,10 +208,6 @@ export function lowBits(a: number): number {
   return wasm.low(a);
 }
 
-export function highBits(a: number): number {
-  return wasm.high(a);
-}
-
 /** The known bits as a signed number: the value of a constant, exact up to 53 bits. */
 export function constantNumber(a: number): number {
   return wasm.constantNumber(a);
@@ -237,22 +228,6 @@ export function smin(a: number): number {
 
 export function smax(a: number): number {
   return wasm.smax(a);
-}
-
-export function u32min(a: number): number {
-  return wasm.u32min(a) >>> 0;
-}
-
-export function u32max(a: number): number {
-  return wasm.u32max(a) >>> 0;
-}
-
-export function s32min(a: number): number {
-  return wasm.s32min(a);
-}
-
-export function s32max(a: number): number {
-  return wasm.s32max(a);
 }
 
 /** Bits that the largest unsigned value needs (get_reg_width). */
