@@ -56,7 +56,6 @@ import { Program, type ProgramHost } from "./program.ts";
 import { Regions, type Window } from "./regions.ts";
 import { EventRunner, type RunState } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
-import { rejectionOf, verifyLinked } from "../verifier/index.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
 import type { Task } from "./world/tasks.ts";
@@ -195,7 +194,7 @@ export class Machine {
   readonly engine: Engine;
   /** Interfaces, routes, sockets, processes: what helpers find outside of the machine. */
   readonly world: World;
-  readonly #unverified: Unverified;
+  readonly #unverified: Unverified | undefined;
   readonly #verify: boolean;
   readonly #core: CoreExports;
   readonly #helpers: HelperSet;
@@ -224,7 +223,7 @@ export class Machine {
     if (options.btf !== undefined) this.#types.add(options.btf);
     this.#optimize = options.optimize ?? true;
     this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
-    this.#unverified = options.unverified ?? DEFAULT_UNVERIFIED;
+    this.#unverified = options.unverified;
     this.#verify = options.verify ?? false;
     const { clock = "real", onTrace } = options;
     this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
@@ -453,8 +452,9 @@ export class Machine {
    */
   async load(object: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
     const { kconfig, ksyms } = options;
-    const choice = options.unverified ?? this.#unverified;
     const verifies = options.verify ?? this.#verify;
+    // Who asks for proofs does not get programs that run unproved and unchecked, unless that was said.
+    const choice = options.unverified ?? this.#unverified ?? (verifies ? "sandbox" : DEFAULT_UNVERIFIED);
     const spec = resolveExterns(object, {
       ...(kconfig === undefined ? {} : { kconfig }),
       ...(ksyms === undefined ? {} : { ksyms }),
@@ -495,7 +495,10 @@ export class Machine {
       const image = linkedImage(fitted, spec, target);
       this.#check(image);
       images.push(image);
-      safety.set(name, verifies ? this.#prove(fitted, choice, options.maps, notes) : safetyOf(false, choice));
+      safety.set(
+        name,
+        verifies ? await this.#prove(fitted, choice, options.maps, notes) : safetyOf(false, choice),
+      );
       for (const reference of image.references.values()) {
         if (reference.kind === "extern") continue;
         used.add(reference.map);
@@ -527,12 +530,19 @@ export class Machine {
   }
 
   /** Asks the verifier, and decides how the program runs. What cannot be judged is noted. */
-  #prove(linked: LinkedProgram, choice: Unverified, given: LoadOptions["maps"], notes: string[]): Safety {
+  async #prove(
+    linked: LinkedProgram,
+    choice: Unverified,
+    given: LoadOptions["maps"],
+    notes: string[],
+  ): Promise<Safety> {
     const other = standIn(linked, given);
     if (other !== undefined) {
       notes.push(`program '${linked.name}': not verified: map '${other}' is not as the object declares it`);
       return safetyOf(false, choice);
     }
+    // The verifier is a quarter of all modules: who does not ask it does not load it.
+    const { rejectionOf, verifyLinked } = await import("../verifier/index.ts");
     const verdict = verifyLinked(linked, { cpus: this.cpus });
     if (verdict.verdict === "rejected") throw rejectionOf(verdict);
     if (verdict.verdict === "accepted") return safetyOf(true, choice);
@@ -553,7 +563,7 @@ export class Machine {
       name = "main",
       type,
       maps = {},
-      unverified = this.#unverified,
+      unverified = this.#unverified ?? DEFAULT_UNVERIFIED,
       references = new Map(),
       attachType,
       attachTo,

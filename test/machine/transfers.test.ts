@@ -386,7 +386,7 @@ ${forget}
 r0 = 0
 exit`;
     const counts: number[] = [];
-    for (let seed = 1; seed <= 12; seed++) {
+    for (let seed = 1; seed <= 60; seed++) {
       machine = await Machine.create({ engine, seed });
       const [keySize, valueSize, maxEntries, flags] = [4, 8, KEYS, seed % 2];
       const map = machine.createMap({ name: "hash", type: "hash", keySize, valueSize, maxEntries, flags });
