@@ -83,11 +83,50 @@ export function testChains({ name: file, programs }: ObjectSpec): readonly TestC
   });
 }
 
-/** Programs that the tests of an object need: their steps, and all that program arrays hold. */
-export function chainPrograms(chains: readonly TestChain[]): readonly string[] {
-  return chains.flatMap(({ pktgen, setup, check }) =>
+/** A program that goes into a slot of a program array. */
+export interface TailCall {
+  readonly program: string;
+  readonly map: string;
+  readonly index: number;
+}
+
+const TAIL_TAG = /^tail:([^/]+)\/(\d+)$/;
+
+/**
+ * Programs that say themselves which slot of which program array they go into, by a declaration tag "tail:MAP/INDEX", as Cilium's do.
+ */
+export function taggedTailCalls({ btf, programs }: ObjectSpec): readonly TailCall[] {
+  const calls: TailCall[] = [];
+  for (const tag of btf?.types() ?? []) {
+    if (tag.kind !== "decl_tag") continue;
+    const [, map, index] = TAIL_TAG.exec(tag.name) ?? [];
+    const owner = btf?.type(tag.type);
+    if (map === undefined || owner?.kind !== "func" || programs[owner.name] === undefined) continue;
+    calls.push({ program: owner.name, map, index: Number(index) });
+  }
+  return calls;
+}
+
+/** Puts programs into the slots that they name; those that were not loaded are left out. */
+export function placeTailCalls(
+  calls: readonly TailCall[],
+  { programs, maps }: Awaited<ReturnType<Machine["load"]>>,
+): void {
+  for (const { program, map, index } of calls) {
+    const loaded = programs[program];
+    if (loaded !== undefined) maps[map]?.setProgram(index, loaded);
+  }
+}
+
+/** Programs that the tests of an object need: their steps, and those that tail calls go to. */
+export function chainPrograms(
+  chains: readonly TestChain[],
+  tailCalls: readonly TailCall[] = [],
+): readonly string[] {
+  const steps = chains.flatMap(({ pktgen, setup, check }) =>
     [pktgen, setup, check].filter((name) => name !== undefined),
   );
+  return [...new Set([...steps, ...tailCalls.map(({ program }) => program)])];
 }
 
 /**
@@ -103,8 +142,14 @@ export function runChain(
   let context: Record<string, unknown> = {};
   const run = (name: string): number => {
     const program = programs[name] as Program;
-    const { returnValue, packet: left, context: after } = program.run({ packet, context: context as never });
-    packet = left;
+    const {
+      returnValue,
+      packet: left,
+      metadata,
+      context: after,
+    } = program.run({ packet, context: context as never });
+    // TEST_RUN gives the metadata area of an XDP frame back in front of it.
+    packet = metadata.length === 0 ? left : Uint8Array.from([...metadata, ...left]);
     if (program.type === "sched_cls")
       context = Object.fromEntries(
         CARRIED.map((field) => [field, (after as Record<string, unknown>)[field]]),

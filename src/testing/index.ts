@@ -1,7 +1,16 @@
 /** Unit tests of BPF programs: loading, assertions, packets, snapshots of maps, tests that are BPF programs themselves. */
 export { assertEntries, assertEntry, assertPacket, assertReturn, CheckFailure } from "./assert.ts";
 export type { PacketOptions, Returned } from "./check.ts";
-export { chainPrograms, type ChainResult, runChain, type TestChain, testChains } from "./chain.ts";
+export {
+  chainPrograms,
+  type ChainResult,
+  placeTailCalls,
+  runChain,
+  taggedTailCalls,
+  type TailCall,
+  type TestChain,
+  testChains,
+} from "./chain.ts";
 export {
   type BranchCoverage,
   Coverage,

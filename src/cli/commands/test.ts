@@ -1,6 +1,13 @@
 import { BpfError } from "../../errors.ts";
 import { Machine } from "../../machine/index.ts";
-import { type ChainResult, chainPrograms, runChain, testChains } from "../../testing/index.ts";
+import {
+  type ChainResult,
+  chainPrograms,
+  placeTailCalls,
+  runChain,
+  taggedTailCalls,
+  testChains,
+} from "../../testing/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
@@ -45,7 +52,10 @@ async function run(invocation: Invocation): Promise<number> {
     );
   }
   const machine = await Machine.create({ ...machineOptions(values), clock: "virtual" });
-  const loaded = await machine.load(spec, { programs: chainPrograms(chains), ...(await targetOf(values)) });
+  const tailCalls = taggedTailCalls(spec);
+  const programs = chainPrograms(chains, tailCalls);
+  const loaded = await machine.load(spec, { programs, ...(await targetOf(values)) });
+  placeTailCalls(tailCalls, loaded);
   const results: ChainResult[] = [];
   for (const chain of chains) {
     const result = runChain(chain, loaded);

@@ -53,7 +53,9 @@ import { preparePacket } from "./packet";
 export function run_batch(state: u32, run: u32): i32 {
   const count = load<u32>(run, RUN_COUNT);
   const keep = load<u32>(run, RUN_KEEP);
-  const mayTake: u32 = keep == 0 ? 0 : max<u32>(load<u32>(run, RUN_BUFFER_SIZE), LARGEST);
+  // A frame stays in its buffer, a socket buffer may move to a larger one.
+  const largest = load<i32>(run, RUN_KIND) == KIND_XDP ? 0 : LARGEST;
+  const mayTake: u32 = keep == 0 ? 0 : max<u32>(load<u32>(run, RUN_BUFFER_SIZE), largest);
   for (let index = load<u32>(run, RUN_NEXT); index < count; index++) {
     store<u32>(run, index, RUN_NEXT);
     if (load<u32>(run, RUN_OUT_END) - load<u32>(run, RUN_OUT) < mayTake) return STATUS_PAUSED;
