@@ -230,10 +230,13 @@ describe("budgets", () => {
   });
 });
 
+/** The loader's own: loads that read zero where nothing is (interpreter/probes.ts). Programs that bring them are refused. */
+const PROBES = [0x21, 0x29, 0x31, 0x39, 0x41, 0x49, 0x51];
+
 describe("what does not exist", () => {
   test("opcodes", () => {
     for (let opcode = 0; opcode < 256; opcode++) {
-      if (ROWS_BY_OPCODE[opcode]?.length !== 0) continue;
+      if (ROWS_BY_OPCODE[opcode]?.length !== 0 || PROBES.includes(opcode)) continue;
       const { status, fault } = bench.interpret(bench.program([ins(opcode), EXIT]));
       expect([opcode, status, fault]).toEqual([opcode, STATUS_FAULT, FAULT_INSTRUCTION]);
     }

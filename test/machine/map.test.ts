@@ -139,7 +139,7 @@ describe("maps from the host", () => {
 
 describe("machines", () => {
   it.each([
-    [{ cpu: 2 }, /no option 'cpu'; there are cpus/],
+    [{ cpu: 2 }, /no option 'cpu'; there are shared, cpus/],
     [{ cpus: 0 }, /cpus must be a whole number from 1 to 1024/],
     [{ engine: "v8" }, /engine must be jit or interpreter/],
   ])("refuse %j", async (options, message) => {
