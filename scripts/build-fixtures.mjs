@@ -13,7 +13,9 @@
  *
  * One object a line; the flags are appended to FLAGS, so the last word counts. The output is the same bytes on every
  * machine with the same clang and headers: the compiler runs in the source's own folder and every include folder
- * is mapped to a relative name, so no absolute path gets into the debug information.
+ * is mapped to a relative name, so no absolute path gets into the debug information. One thing clang 19 leaves to
+ * chance: forward declarations stand in .BTF in the order of the compiler's own heap, so objects that are the same
+ * without .BTF and .BTF.ext are the same (DWARF tells all types once more).
  */
 import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -25,6 +27,7 @@ import { promisify } from "node:util";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FOLDERS = ["bench", "examples", "test/fixtures"];
 const CLANG = process.env.CLANG ?? "clang-19";
+const OBJCOPY = CLANG.replace("clang", "llvm-objcopy");
 
 const ARCH = { x64: "x86_64", arm64: "aarch64" }[process.arch] ?? process.arch;
 const MULTIARCH = `/usr/include/${ARCH}-linux-gnu`;
@@ -68,6 +71,16 @@ function builds(source) {
 /** Whether an object names another clang: the debug information holds the compiler's version, without -g nothing does. */
 function foreign(object, version) {
   return object.includes("clang version") && !object.includes(version);
+}
+
+/** An object's bytes without what clang leaves to chance; undefined where there is no llvm-objcopy. */
+function withoutBtf(object, out) {
+  try {
+    execFileSync(OBJCOPY, ["--remove-section=.BTF", "--remove-section=.BTF.ext", object, out]);
+    return readFileSync(out);
+  } catch {
+    return undefined;
+  }
 }
 
 async function main() {
@@ -120,6 +133,10 @@ async function main() {
       old = undefined;
     }
     if (old !== undefined && fresh.equals(old)) return;
+    if (old?.length === fresh.length) {
+      const bare = withoutBtf(out, `${out}.fresh`);
+      if (bare !== undefined && withoutBtf(object, `${out}.old`)?.equals(bare)) return;
+    }
     const other = old !== undefined && foreign(old, version);
     const why = old === undefined ? "new" : other ? `was built by another clang than ${version}` : "changed";
     changed.push(`${relative(ROOT, object)}: ${why} (${fresh.length} bytes)`);
