@@ -1,12 +1,12 @@
 /** A live address space: memory, maps, programs, engines, helpers, clocks. */
-export {
-  Machine,
-  type MachineOptions,
-  type Loaded,
-  type LoadInstructionsOptions,
-  type LoadOptions,
-  type JoinOptions,
-} from "./machine.ts";
+export { Machine } from "./machine.ts";
+export type {
+  JoinOptions,
+  LoadInstructionsOptions,
+  LoadOptions,
+  Loaded,
+  MachineOptions,
+} from "./options.ts";
 export type { ImageReference } from "./image.ts";
 export {
   Program,

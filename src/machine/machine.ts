@@ -1,179 +1,45 @@
 import { type Btf, sizeOf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
-import {
-  EXEC_BUSY,
-  EXEC_FAULT,
-  EXEC_FAULT_ADDRESS,
-  EXEC_PC,
-  EXEC_PROG,
-  EXEC_REGS,
-  FAULT_FUEL,
-  FAULT_MEMORY,
-  FUNC_PROG,
-  MAP_ID,
-  STATUS_DONE,
-  STATUS_PAUSED,
-} from "../core/layout.ts";
+import { MAP_ID } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { PACKET_HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
-import {
-  type MapInitializer,
-  type MapSpec,
-  type ObjectSpec,
-  type Surroundings,
-  linkProgram,
-  relocate,
-  resolveExterns,
-  type LinkedProgram,
-} from "../object/index.ts";
-import { type AttachType, MAP_TYPES, type ProgramType, errnoName } from "../uapi/index.ts";
+import type { MapSpec, ObjectSpec } from "../object/index.ts";
+import { MAP_TYPES, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
 import { type Clock, RealClock, VirtualClock } from "./clock.ts";
 import { CodeSpace } from "./code.ts";
-import { type Engine, ENGINES } from "./engine.ts";
-import { describeFault } from "./faults.ts";
+import type { Engine } from "./engine.ts";
+import { Execution } from "./execution.ts";
 import type { HelperCall, HelperMock, HelperSpy } from "./helpers/mock.ts";
 import { HelperSet } from "./helpers/registry.ts";
 import { Timers } from "./helpers/timers.ts";
+import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
 import { BpfMap, type MapDefinition, type MapHost } from "./map.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
 import { Waiters } from "./maps/wait.ts";
-import {
-  type ImageReference,
-  type ProgramImage,
-  bareImage,
-  essentialName,
-  linkedImage,
-  sourceOf,
-} from "./image.ts";
-import { alwaysReached, explainPoison, poisonError, poisonedSlot } from "./poison.ts";
 import { LinearMemory } from "./memory.ts";
 import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
-import type { DebugWorld } from "./debug.ts";
-import { PreparedCall } from "./prepared.ts";
+import {
+  DEFAULT_FUEL,
+  type JoinOptions,
+  type LoadInstructionsOptions,
+  type LoadOptions,
+  type Loaded,
+  type MachineOptions,
+  NO_LIMIT,
+  checkOptions,
+} from "./options.ts";
+import { planLoad, programsOf } from "./plan.ts";
+import { alwaysReached, poisonError, poisonedSlot } from "./poison.ts";
 import { Program, type ProgramHost } from "./program.ts";
-import { Regions, type Window } from "./regions.ts";
+import { Regions } from "./regions.ts";
 import { EventRunner, type RunState } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
 import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
 import type { Task } from "./world/tasks.ts";
 import { World } from "./world/world.ts";
-import type { WorldOptions } from "./world/options.ts";
-
-export interface MachineOptions {
-  /** Other threads can join it ({@link Machine.share}): memory, locks and atomic operations are made for that. Default false. */
-  readonly shared?: boolean;
-  /** Number of CPUs: per-CPU maps have a value for each. 1 to 1024, default 1. */
-  readonly cpus?: number;
-  /** What bpf_ktime_get_ns reads. Default "real". */
-  readonly clock?: "real" | "virtual" | Clock;
-  /** What runs programs unless a call says otherwise. Default "jit". */
-  readonly engine?: Engine;
-  /** Of bpf_get_prandom_u32; the same seed gives the same numbers. Default 1. */
-  readonly seed?: number;
-  /**
-   * How long one run may take: instructions in the interpreter, rounds of loops and calls in compiled code. What exceeds
-   * it is stopped with a fault. Default 2 * 10^8, about a second. `Infinity`: nothing is counted, which compiled code is
-   * faster for, and a program that does not end does not end.
-   */
-  readonly fuel?: number;
-  /**
-   * Whether compiled code is optimised. Default true; `false` translates instruction by instruction, which compiles no faster
-   * and is there to compare with.
-   */
-  readonly optimize?: boolean;
-  /** Whether objects are verified when they are loaded, unless a load says otherwise: {@link LoadOptions.verify}. */
-  readonly verify?: boolean;
-  /** What becomes of programs that no verifier has proved, unless a load says otherwise. Default "trusted". */
-  readonly unverified?: Unverified;
-  /**
-   * The kernel's types, such as a parsed `/sys/kernel/btf/vmlinux`: programs are fitted to them, arguments of functions have
-   * their names from them, and {@link Machine.alloc} makes structures of them. Default: what loaded objects bring.
-   */
-  readonly btf?: Btf;
-  /** Told of each line that bpf_trace_printk prints. */
-  readonly onTrace?: (line: string) => void;
-  /** What helpers find outside: interfaces, routes, sockets, processes. */
-  readonly world?: WorldOptions;
-}
-
-const OPTION_NAMES: readonly string[] = [
-  "shared",
-  "cpus",
-  "clock",
-  "engine",
-  "seed",
-  "fuel",
-  "unverified",
-  "verify",
-  "optimize",
-  "onTrace",
-  "world",
-  "btf",
-];
-const DEFAULT_FUEL = 2e8;
-/** The most that the interpreter can count. */
-const NO_LIMIT = 2n ** 63n - 1n;
-
-/** How a thread joins a machine. */
-export interface JoinOptions {
-  /** The CPU that the thread is. */
-  readonly cpu: number;
-  readonly onTrace?: (line: string) => void;
-  readonly clock?: MachineOptions["clock"];
-}
-
-export interface LoadOptions {
-  /** Names of the programs to load; all if absent. Those that the program arrays they use begin with are loaded too. */
-  readonly programs?: readonly string[];
-  /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
-  readonly maps?: Readonly<Record<string, BpfMap>>;
-  /**
-   * The kernel's types that programs are fitted to (CO-RE), such as a parsed `/sys/kernel/btf/vmlinux`. Default: the
-   * object's own, so that programs see the structures as their source declares them.
-   */
-  readonly btf?: Btf;
-  /** The kernel configuration that programs see (`.kconfig`): its text, or values by name. */
-  readonly kconfig?: Surroundings["kconfig"];
-  /**
-   * Whether programs are verified as Linux 6.18 does it. Those that are proved safe run as "verified"; one that Linux would refuse
-   * makes the load fail with a VerifierError; what skep's verifier cannot judge yet is treated as `unverified` says, and
-   * {@link Loaded.notes} says which. Default: as the machine has it; false if it says nothing.
-   */
-  readonly verify?: boolean;
-  /**
-   * What becomes of programs that no verifier has proved: "sandbox" checks every access while they run, "trusted" nothing.
-   * Default: as the machine has it.
-   */
-  readonly unverified?: Unverified;
-  /** Addresses of kernel symbols (`.ksyms`); weak ones that are missing are 0. */
-  readonly ksyms?: Surroundings["ksyms"];
-}
-
-export interface LoadInstructionsOptions {
-  /** Default "main". */
-  readonly name?: string;
-  readonly type?: ProgramType;
-  /** Live maps, by the names that `references` use. */
-  readonly maps?: Readonly<Record<string, BpfMap>>;
-  /** As for {@link Machine.load}. */
-  readonly unverified?: Unverified;
-  /** By slot: which `lddw` takes the address of which map. */
-  readonly references?: ReadonlyMap<number, ImageReference>;
-  readonly attachType?: AttachType;
-  /** The function, tracepoint or hook that the program is for. */
-  readonly attachTo?: string;
-}
-
-/** What {@link Machine.load} returns, by name. */
-export interface Loaded {
-  readonly programs: Readonly<Record<string, Program>>;
-  readonly maps: Readonly<Record<string, BpfMap>>;
-  /** What could not be done as wished, in sentences: programs that the verifier cannot judge yet. */
-  readonly notes: readonly string[];
-}
 
 /**
  * A live address space: one linear memory, the maps and programs in it, and the engines that run them.
@@ -202,6 +68,7 @@ export class Machine {
   /** Types of programs, by their descriptors. */
   readonly #btfs = new Map<number, Btf>();
   readonly #code: CodeSpace;
+  readonly #execution: Execution;
   readonly #host: ProgramHost;
   readonly #fuel: bigint;
   /** Memory of the process that programs watch. */
@@ -258,7 +125,7 @@ export class Machine {
           const { type, image } = program ?? {};
           return { type, attachType: image?.attachType, attachTo: image?.attachTo };
         },
-        callBack: (func, ...args) => this.#callBack(func, args),
+        callBack: (func, ...args) => this.#execution.callBack(func, args),
       },
       () => ({
         core: this.#core,
@@ -295,15 +162,27 @@ export class Machine {
       optimize: this.#optimize,
       mapAt: (address) => this.#maps.get(address),
     });
+    this.#execution = new Execution({
+      memory: linear,
+      core: this.#core,
+      clock: this.clock,
+      timers: this.#timers,
+      waiters: this.#waiters,
+      regions: this.regions,
+      engine: this.engine,
+      fuel: this.#fuel,
+      programAt: (descriptor) => this.#programs.get(descriptor),
+      slotAt: (descriptor, address) => this.#code.slotAt(descriptor, address),
+    });
     const contextSize = Math.max(...PACKET_HOOKS.map(({ context }) => context.size));
     const runnerWorld: RunnerWorld<Program> = {
       memory: linear,
       mapAt: (address) => this.#maps.get(address),
-      runBatch: (cpu, run) => this.#running(cpu, (exec) => this.#core.run_batch(exec, run)),
-      batchBegin: (cpu, run) => this.#running(cpu, (exec) => this.#core.batch_begin(exec, run)),
-      batchEnd: (cpu, run) => this.#running(cpu, (exec) => this.#core.batch_end(exec, run)),
+      runBatch: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.run_batch(exec, run)),
+      batchBegin: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.batch_begin(exec, run)),
+      batchEnd: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.batch_end(exec, run)),
       regions: this.regions,
-      faultOf: (program, cpu, cause) => this.#faultOf(program, cpu, cause),
+      faultOf: (program, cpu, cause) => this.#execution.faultOf(program, cpu, cause),
     };
     this.#host = {
       runner: new Runner(runnerWorld, contextSize),
@@ -316,9 +195,9 @@ export class Machine {
       readMemory: (address, length) => this.memory.read(address, length),
       socketAt: (address) => this.world.sockets.at(address),
       compile: (program) => this.#code.compile(program.descriptor),
-      call: (program, engine, cpu, r1, r2) => this.#call(program, engine, cpu, r1, r2),
-      prepare: (program, engine, cpu) => this.#prepare(program, engine, cpu),
-      debug: (cpu) => this.#debug(cpu),
+      call: (program, engine, cpu, r1, r2) => this.#execution.call(program, engine, cpu, r1, r2),
+      prepare: (program, engine, cpu) => this.#execution.prepare(program, engine, cpu),
+      debug: (cpu) => this.#execution.debug(cpu),
     };
     if (joined !== undefined) this.#takeOver(joined.shared);
   }
@@ -422,26 +301,7 @@ export class Machine {
    * @throws BpfError code "usage" for options that do not exist or make no sense.
    */
   static async create(options: MachineOptions = {}): Promise<Machine> {
-    for (const name of Object.keys(options)) {
-      if (!OPTION_NAMES.includes(name)) {
-        throw new BpfError("usage", `machine: no option '${name}'; there are ${OPTION_NAMES.join(", ")}`);
-      }
-    }
-    const { cpus = 1, engine = "jit", seed = 1, fuel = DEFAULT_FUEL } = options;
-    const whole = (name: string, value: number, min: number, max: number): void => {
-      if (Number.isInteger(value) && value >= min && value <= max) return;
-      throw new BpfError(
-        "usage",
-        `machine: ${name} must be a whole number from ${min} to ${max}, not ${value}`,
-      );
-    };
-    safetyOf(false, options.unverified ?? DEFAULT_UNVERIFIED);
-    whole("cpus", cpus, 1, 1024);
-    whole("seed", seed, 0, 0xffffffff);
-    if (fuel !== Infinity) whole("fuel", fuel, 1, Number.MAX_SAFE_INTEGER);
-    if (!ENGINES.includes(engine)) {
-      throw new BpfError("usage", `machine: engine must be ${ENGINES.join(" or ")}, not '${String(engine)}'`);
-    }
+    checkOptions(options);
     return new Machine(options);
   }
 
@@ -451,62 +311,16 @@ export class Machine {
    * @throws BpfError that names the program or map which cannot be loaded.
    */
   async load(object: ObjectSpec, options: LoadOptions = {}): Promise<Loaded> {
-    const { kconfig, ksyms } = options;
-    const verifies = options.verify ?? this.#verify;
-    // Who asks for proofs does not get programs that run unproved and unchecked, unless that was said.
-    const choice = options.unverified ?? this.#unverified ?? (verifies ? "sandbox" : DEFAULT_UNVERIFIED);
-    const spec = resolveExterns(object, {
-      ...(kconfig === undefined ? {} : { kconfig }),
-      ...(ksyms === undefined ? {} : { ksyms }),
+    const plan = await planLoad(object, options, {
+      btf: this.#btf,
+      cpus: this.cpus,
+      verify: this.#verify,
+      unverified: this.#unverified,
+      hasKfunc: (name) => this.#helpers.hasKfunc(name),
+      check: (image) => this.#check(image),
     });
-    if (!spec.littleEndian) {
-      throw new BpfError(
-        "unsupported",
-        `${spec.name}: a big-endian object cannot run here (it can be dumped): the machine is little-endian`,
-        { where: { file: spec.name } },
-      );
-    }
-    const known = Object.keys(spec.programs);
-    const names = options.programs ?? known;
-    for (const name of names) {
-      if (known.includes(name)) continue;
-      throw new BpfError(
-        "usage",
-        `${spec.name}: no program '${name}'; it has ${known.join(", ") || "none"}`,
-        {
-          where: { file: spec.name },
-        },
-      );
-    }
-    // All that can fail without a map fails before the first map takes memory.
-    const target = options.btf ?? this.#btf ?? spec.btf;
-    for (const btf of [target, spec.btf]) if (btf !== undefined) this.#types.add(btf);
-    const images: ProgramImage[] = [];
-    const safety = new Map<string, Safety>();
-    const notes: string[] = [];
-    const used = new Set<string>();
-    const wanted = new Set(names);
-    // The set grows while it is walked: by the programs that a program array of the object holds.
-    for (const name of wanted) {
-      const linked = linkProgram(spec, name, {
-        provides: (extern) => extern.kind === "kfunc" && this.#helpers.hasKfunc(essentialName(extern.name)),
-      });
-      const fitted = target === undefined ? linked : relocate(linked, { target });
-      const image = linkedImage(fitted, spec, target);
-      this.#check(image);
-      images.push(image);
-      safety.set(
-        name,
-        verifies ? await this.#prove(fitted, choice, options.maps, notes) : safetyOf(false, choice),
-      );
-      for (const reference of image.references.values()) {
-        if (reference.kind === "extern") continue;
-        used.add(reference.map);
-        for (const entry of programsOf(spec.maps[reference.map])) wanted.add(entry.name);
-        for (const { kind, name } of spec.maps[reference.map]?.values ?? [])
-          if (kind === "map") used.add(name);
-      }
-    }
+    const { spec, images, used, notes } = plan;
+    for (const btf of plan.types) this.#types.add(btf);
     const maps: Record<string, BpfMap> = {};
     for (const map of Object.values(spec.maps)) {
       const given = options.maps?.[map.name];
@@ -517,7 +331,7 @@ export class Machine {
     }
     const programs: Record<string, Program> = {};
     for (const image of images) {
-      programs[image.name] = this.#install(image, maps, safety.get(image.name) ?? choice, spec.btf);
+      programs[image.name] = this.#install(image, maps, plan.safetyOf(image.name), spec.btf);
     }
     // As libbpf does it, a live array that stands in gets the programs too.
     for (const [name, map] of Object.entries(maps)) {
@@ -527,27 +341,6 @@ export class Machine {
       }
     }
     return { programs, maps, notes };
-  }
-
-  /** Asks the verifier, and decides how the program runs. What cannot be judged is noted. */
-  async #prove(
-    linked: LinkedProgram,
-    choice: Unverified,
-    given: LoadOptions["maps"],
-    notes: string[],
-  ): Promise<Safety> {
-    const other = standIn(linked, given);
-    if (other !== undefined) {
-      notes.push(`program '${linked.name}': not verified: map '${other}' is not as the object declares it`);
-      return safetyOf(false, choice);
-    }
-    // The verifier is a quarter of all modules: who does not ask it does not load it.
-    const { rejectionOf, verifyLinked } = await import("../verifier/index.ts");
-    const verdict = verifyLinked(linked, { cpus: this.cpus });
-    if (verdict.verdict === "rejected") throw rejectionOf(verdict);
-    if (verdict.verdict === "accepted") return safetyOf(true, choice);
-    notes.push(`program '${linked.name}': not verified: ${verdict.reason}`);
-    return safetyOf(false, choice);
   }
 
   /**
@@ -739,6 +532,11 @@ export class Machine {
     return this.#helpers.kfuncName(id);
   }
 
+  /** Runs the callbacks of timers and work queues that are due; with a real clock nothing else does. */
+  runTimers(): number {
+    return this.#execution.runTimers();
+  }
+
   #typeSize(program: number, type: number): number | undefined {
     const btf = this.#btfs.get(program);
     if (btf === undefined) return undefined;
@@ -747,45 +545,6 @@ export class Machine {
     } catch {
       return undefined;
     }
-  }
-
-  /** Runs the callbacks of timers and work queues that are due; with a real clock nothing else does. */
-  runTimers(): number {
-    const now = this.clock.now();
-    let count = 0;
-    for (let due = this.#timers.takeDue(now); due !== undefined; due = this.#timers.takeDue(now)) {
-      const exec = this.#core.exec_of(0) >>> 0;
-      due.args.forEach((value, index) =>
-        this.memory.setU64(exec + EXEC_REGS + 8 * (index + 1), BigInt(value)),
-      );
-      const program = this.#programs.get(this.memory.u32(due.callback + FUNC_PROG));
-      const jit = this.engine === "jit" && program !== undefined ? 1 : 0;
-      if (jit === 1) program?.compile();
-      let cause: unknown;
-      let done = false;
-      try {
-        const fuel = Math.min(Number(this.#fuel), 0xffffffff);
-        done = this.#core.run_callback(exec, due.callback, jit, fuel) === STATUS_DONE;
-      } catch (error) {
-        cause = error;
-      }
-      if (!done && program !== undefined) throw this.#faultOf(program, 0, cause);
-      count++;
-    }
-    return count;
-  }
-
-  #callBack(func: number, args: readonly (number | bigint)[]): bigint {
-    const exec = this.#core.exec.value >>> 0;
-    args.forEach((value, index) => {
-      this.memory.setU64(exec + EXEC_REGS + 8 * (index + 1), BigInt.asUintN(64, BigInt(value)));
-    });
-    for (let register = args.length + 1; register <= 5; register++) {
-      this.memory.setU64(exec + EXEC_REGS + 8 * register, 0n);
-    }
-    const status = this.#core.call_back(func, Math.min(Number(this.#fuel), 0xffffffff));
-    if (status !== STATUS_DONE) throw new Error("stopped in a callback");
-    return this.memory.u64(exec + EXEC_REGS);
   }
 
   #check(program: ProgramImage): void {
@@ -800,121 +559,4 @@ export class Machine {
     const reached = alwaysReached(program.instructions, program.poisoned);
     if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
   }
-
-  /** A run on a CPU; afterwards readers that wait for events of programs look again. */
-  #running<T>(cpu: number, run: (exec: number) => T): T {
-    const exec = this.#core.exec_of(cpu);
-    const busy = this.#claim(exec, cpu);
-    try {
-      return run(exec);
-    } finally {
-      if (busy !== undefined) Atomics.store(busy, 0, 0);
-      this.#waiters.check();
-    }
-  }
-
-  /** Of a shared memory: a CPU runs one program at a time, so only one thread may use it. */
-  #claim(exec: number, cpu: number): Int32Array | undefined {
-    if (!this.memory.shared) return undefined;
-    const word = new Int32Array(this.memory.u8.buffer as ArrayBuffer, exec + EXEC_BUSY, 1);
-    if (Atomics.compareExchange(word, 0, 0, 1) === 0) return word;
-    throw new BpfError("usage", `machine: CPU ${cpu} is running a program in another thread`);
-  }
-
-  #debug(cpu: number): DebugWorld {
-    const exec = this.#core.exec_of(cpu) >>> 0;
-    return {
-      exec,
-      memory: this.memory,
-      fuel: this.#fuel,
-      begin: (descriptor, r1) => this.#core.begin(exec, descriptor, r1, 0),
-      interpret: (count) => this.#running(cpu, () => this.#core.interpret(exec, BigInt(count))),
-      programAt: (descriptor) => this.#programs.get(descriptor),
-      slotAt: (descriptor, address) => this.#code.slotAt(descriptor, address),
-      faultOf: (program, cause) => this.#faultOf(program, cpu, cause),
-    };
-  }
-
-  #call(program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {
-    return this.#running(cpu, (exec) => this.#callOn(exec, program, engine, cpu, r1, r2));
-  }
-
-  #callOn(exec: number, program: Program, engine: Engine, cpu: number, r1: number, r2: number): bigint {
-    let stopped = false;
-    let cause: unknown;
-    try {
-      if (engine === "jit") {
-        this.#core.fuel.value = this.#fuel;
-        this.#core.run_jit(exec, program.descriptor, r1, r2);
-      } else {
-        this.#core.begin(exec, program.descriptor, r1, r2);
-        const status = this.#core.interpret(exec, this.#fuel);
-        // Here a budget that is used up is no pause but the end.
-        if (status === STATUS_PAUSED) {
-          this.memory.setU32(exec + EXEC_FAULT, FAULT_FUEL);
-          this.memory.setU32(exec + EXEC_FAULT_ADDRESS, this.memory.u32(exec + EXEC_PC));
-        }
-        stopped = status !== STATUS_DONE;
-      }
-    } catch (error) {
-      stopped = true;
-      cause = error;
-    }
-    if (stopped) throw this.#faultOf(program, cpu, cause);
-    return this.memory.u64(exec + EXEC_REGS);
-  }
-
-  #prepare(program: Program, engine: Engine, cpu: number): PreparedCall {
-    const world = {
-      memory: this.memory,
-      exec: this.#core.exec_of(cpu) >>> 0,
-      // As #running, but without a closure and another call of the core: 43 ns a call instead of 64.
-      runCalls: (exec: number, run: number, r1: number, r2: number): number => {
-        try {
-          return this.#core.run_calls(exec, run, r1, r2);
-        } finally {
-          this.#waiters.check();
-        }
-      },
-      faultOf: (cause: unknown) => this.#faultOf(program, cpu, cause),
-    };
-    return new PreparedCall(world, program.descriptor, engine, this.#fuel);
-  }
-
-  #faultOf(started: Program, cpu: number, thrown: unknown): BpfError {
-    const exec = this.#core.exec_of(cpu) >>> 0;
-    // Tail calls may have led elsewhere.
-    const current =
-      this.memory.u32(exec + EXEC_FAULT) === FAULT_MEMORY
-        ? started
-        : (this.#programs.get(this.memory.u32(exec + EXEC_PROG)) ?? started);
-    const { name, image, descriptor } = current;
-    const cause = explainPoison(image, thrown, (slot) => sourceOf(image, slot));
-    const nearest = (frame: number, address: number, size: number): Window | undefined =>
-      this.regions.nearest(exec, frame, address, size);
-    return describeFault({ program: name, memory: this.memory, exec, cause, nearest }, (address) => {
-      const slot = this.#code.slotAt(descriptor, address);
-      if (slot === undefined) return undefined;
-      const source = sourceOf(image, slot);
-      return { slot, ...(source === undefined ? {} : { source }) };
-    });
-  }
-}
-
-/** The programs that a program array begins with. */
-function programsOf(map: MapSpec | undefined): readonly MapInitializer[] {
-  return map?.type === "prog_array" ? map.values.filter(({ kind }) => kind === "program") : [];
-}
-
-/** A live map that stands in for one of the object but differs from it, so that a proof would not hold; its name. */
-function standIn({ references }: LinkedProgram, given: LoadOptions["maps"] = {}): string | undefined {
-  for (const reference of references.values()) {
-    if (reference.kind === "extern") continue;
-    const { name, type, keySize, valueSize, maxEntries, frozen } = reference.map;
-    const map = given[name];
-    if (map === undefined) continue;
-    const same = map.type === type && map.keySize === keySize && map.valueSize === valueSize;
-    if (!same || map.maxEntries !== maxEntries || frozen) return name;
-  }
-  return undefined;
 }

@@ -1,0 +1,107 @@
+/** Loading an object, as far as it goes without a machine's memory: linking, fitting to types, checks, proofs. */
+import type { Btf } from "../btf/index.ts";
+import { BpfError } from "../errors.ts";
+import {
+  type MapInitializer,
+  type MapSpec,
+  type ObjectSpec,
+  linkProgram,
+  relocate,
+  resolveExterns,
+} from "../object/index.ts";
+import { type ProgramImage, essentialName, linkedImage } from "./image.ts";
+import type { LoadOptions } from "./options.ts";
+import { prove } from "./prove.ts";
+import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
+
+/** What a plan needs to know of the machine. */
+interface PlanWorld {
+  readonly btf: Btf | undefined;
+  readonly cpus: number;
+  readonly verify: boolean;
+  readonly unverified: Unverified | undefined;
+  hasKfunc(name: string): boolean;
+  /** @throws BpfError if the structure of a program is wrong. */
+  check(image: ProgramImage): void;
+}
+
+/** An object whose programs can be installed once its maps are there. */
+interface LoadPlan {
+  /** With its externs resolved. */
+  readonly spec: ObjectSpec;
+  readonly images: readonly ProgramImage[];
+  /** Types that the object brings. */
+  readonly types: readonly Btf[];
+  /** Names of the maps that the programs use. */
+  readonly used: ReadonlySet<string>;
+  readonly notes: readonly string[];
+  safetyOf(program: string): Safety;
+}
+
+/**
+ * All that can fail without a map fails here, before the first map takes memory.
+ *
+ * @throws BpfError that names the program which cannot be loaded.
+ */
+export async function planLoad(
+  object: ObjectSpec,
+  options: LoadOptions,
+  world: PlanWorld,
+): Promise<LoadPlan> {
+  const { kconfig, ksyms } = options;
+  const verifies = options.verify ?? world.verify;
+  // Who asks for proofs does not get programs that run unproved and unchecked, unless that was said.
+  const choice = options.unverified ?? world.unverified ?? (verifies ? "sandbox" : DEFAULT_UNVERIFIED);
+  const spec = resolveExterns(object, {
+    ...(kconfig === undefined ? {} : { kconfig }),
+    ...(ksyms === undefined ? {} : { ksyms }),
+  });
+  if (!spec.littleEndian) {
+    throw new BpfError(
+      "unsupported",
+      `${spec.name}: a big-endian object cannot run here (it can be dumped): the machine is little-endian`,
+      { where: { file: spec.name } },
+    );
+  }
+  const known = Object.keys(spec.programs);
+  const names = options.programs ?? known;
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    throw new BpfError("usage", `${spec.name}: no program '${name}'; it has ${known.join(", ") || "none"}`, {
+      where: { file: spec.name },
+    });
+  }
+  const target = options.btf ?? world.btf ?? spec.btf;
+  const images: ProgramImage[] = [];
+  const safety = new Map<string, Safety>();
+  const notes: string[] = [];
+  const used = new Set<string>();
+  const wanted = new Set(names);
+  // The set grows while it is walked: by the programs that a program array of the object holds.
+  for (const name of wanted) {
+    const linked = linkProgram(spec, name, {
+      provides: (extern) => extern.kind === "kfunc" && world.hasKfunc(essentialName(extern.name)),
+    });
+    const fitted = target === undefined ? linked : relocate(linked, { target });
+    const image = linkedImage(fitted, spec, target);
+    world.check(image);
+    images.push(image);
+    safety.set(
+      name,
+      verifies ? await prove(fitted, choice, world.cpus, options.maps, notes) : safetyOf(false, choice),
+    );
+    for (const reference of image.references.values()) {
+      if (reference.kind === "extern") continue;
+      used.add(reference.map);
+      for (const entry of programsOf(spec.maps[reference.map])) wanted.add(entry.name);
+      for (const { kind, name } of spec.maps[reference.map]?.values ?? []) if (kind === "map") used.add(name);
+    }
+  }
+  const types = [target, spec.btf].filter((btf) => btf !== undefined);
+  return { spec, images, types, used, notes, safetyOf: (name) => safety.get(name) ?? choice };
+}
+
+/** The programs that a program array begins with. */
+export function programsOf(map: MapSpec | undefined): readonly MapInitializer[] {
+  return map?.type === "prog_array" ? map.values.filter(({ kind }) => kind === "program") : [];
+}
