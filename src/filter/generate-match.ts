@@ -16,7 +16,7 @@ import { IP_PROTOCOL, isIp, isIp6, ports, protocolNumber } from "./generate-port
 import { networkByName, portByName, portRangeByName, protocolByName } from "./lookup.ts";
 import { type Predicate, and, not, or } from "./predicate.ts";
 import { type Ranges, rangeOf } from "./ranges.ts";
-import { parseIp4, parseIp6, parseMac } from "./resolver.ts";
+import { parseIp4, parseIp6, parseStation } from "./resolver.ts";
 import type { WordRanges } from "./word-sets.ts";
 import type { Identifier, Primitive, Protocol, Qualifiers, Span } from "./syntax.ts";
 
@@ -289,7 +289,7 @@ function ip6Network(
 }
 
 function byMac(context: Context, q: Qualifiers, text: string, span: Span): Predicate {
-  const address = parseMac(text);
+  const address = parseStation(text);
   if (address === undefined) return context.fail(span, `bogus ethernet address ${text}`);
   if (q.protocol !== "link" || (q.type !== undefined && q.type !== "host")) {
     return context.fail(
@@ -394,7 +394,7 @@ function constantOf(context: Context, node: Match): Constant | undefined {
     return { kind: "ip6", key: "host6", words: ip6Ranges(words, prefix) };
   }
   if (id.kind === "mac" && protocol === "link" && type !== "net" && context.state.family !== "wlan") {
-    const address = parseMac(id.text);
+    const address = parseStation(id.text);
     if (address === undefined || !hasStations(context)) return undefined;
     return { kind: "station", key: "station", address };
   }

@@ -1,4 +1,5 @@
 /** Names of hosts, Ethernet stations and networks: only those that the caller gives, never the network's. */
+import { parseIpv4, parseIpv6, parseMac } from "../addresses.ts";
 import { BpfError } from "../errors.ts";
 
 /** What names in a filter stand for; each function answers undefined (or nothing) for names that it doesn't know. */
@@ -18,48 +19,30 @@ export interface HostFiles {
   readonly networks?: string | undefined;
 }
 
-/** Four bytes of dotted decimal, or undefined. */
+const wordsOf = (bytes: Uint8Array): readonly number[] => {
+  const view = new DataView(bytes.buffer);
+  return Array.from({ length: bytes.length >> 2 }, (_, index) => view.getUint32(4 * index));
+};
+
+/** The 32-bit word of dotted decimal, or undefined. */
 export function parseIp4(text: string): number | undefined {
-  const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (parts === null) return undefined;
-  let address = 0;
-  for (const part of parts.slice(1)) {
-    if (Number(part) > 255) return undefined;
-    address = address * 256 + Number(part);
-  }
-  return address;
+  const bytes = parseIpv4(text);
+  return bytes && wordsOf(bytes)[0];
 }
 
 /** Four 32-bit words of an IPv6 address, or undefined. */
 export function parseIp6(text: string): readonly number[] | undefined {
-  const tail = /^(.*:)(\d{1,3}(?:\.\d{1,3}){3})$/.exec(text);
-  let plain = text;
-  if (tail !== null) {
-    const v4 = parseIp4(tail[2] as string);
-    if (v4 === undefined) return undefined;
-    plain = `${tail[1]}${(v4 >>> 16).toString(16)}:${(v4 & 0xffff).toString(16)}`;
-  }
-  const halves = plain.split("::");
-  if (halves.length > 2) return undefined;
-  const groups = halves.map((half) => (half === "" ? [] : half.split(":")));
-  const given = groups.flat();
-  if (given.some((group) => !/^[0-9A-Fa-f]{1,4}$/.test(group))) return undefined;
-  const missing = 8 - given.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
-  const all = [...(groups[0] ?? []), ...Array.from({ length: missing }, () => "0"), ...(groups[1] ?? [])];
-  const numbers = all.map((group) => Number.parseInt(group, 16));
-  return [0, 2, 4, 6].map((at) => (numbers[at] as number) * 65536 + (numbers[at + 1] as number));
+  const bytes = parseIpv6(text);
+  return bytes && wordsOf(bytes);
 }
 
 /** Six bytes of `02:00:00:00:00:01` and its relatives, or undefined. */
-export function parseMac(text: string): readonly number[] | undefined {
-  const separated = text.split(/[:.-]/);
-  if (separated.length === 6 && separated.every((part) => /^[0-9A-Fa-f]{1,2}$/.test(part))) {
-    return separated.map((part) => Number.parseInt(part, 16));
-  }
+export function parseStation(text: string): readonly number[] | undefined {
   const digits = text.replace(/[.]/g, "");
-  if (!/^[0-9A-Fa-f]{12}$/.test(digits)) return undefined;
-  return Array.from({ length: 6 }, (_, index) => Number.parseInt(digits.slice(2 * index, 2 * index + 2), 16));
+  const bytes = parseMac(
+    /^[0-9A-Fa-f]{12}$/.test(digits) ? digits.replace(/..(?!$)/g, "$&:") : text.replaceAll(".", ":"),
+  );
+  return bytes && [...bytes];
 }
 
 function* entries(text: string): Generator<readonly string[]> {
@@ -96,8 +79,8 @@ export function parseHosts(files: HostFiles): FilterResolver {
     const [address = "", ...names] = words;
     if (parseIp4(address) === undefined && parseIp6(address) === undefined) {
       // A hosts file may name Ethernet stations, too.
-      if (parseMac(address) === undefined) throw wrong("hosts", words);
-      for (const name of names) ethers.set(name, parseMac(address) as readonly number[]);
+      if (parseStation(address) === undefined) throw wrong("hosts", words);
+      for (const name of names) ethers.set(name, parseStation(address) as readonly number[]);
       continue;
     }
     for (const name of names) {
@@ -106,7 +89,7 @@ export function parseHosts(files: HostFiles): FilterResolver {
     }
   }
   for (const words of entries(files.ethers ?? "")) {
-    const mac = parseMac(words[0] ?? "");
+    const mac = parseStation(words[0] ?? "");
     if (mac === undefined) throw wrong("ethers", words);
     ethers.set(words[1] as string, mac);
   }

@@ -142,6 +142,13 @@ export function emitDecision(decision: Decision): CbpfInstruction[] {
   const bare = new Map<number, number>();
   const leaves = new Map<number, number>();
 
+  const order = inOrder(decision);
+  /** Nodes that are entered with another word in A, and so load theirs. */
+  const cold = new Set([decision.id]);
+  for (const node of order)
+    for (const next of [node.yes, node.no])
+      if (next.kind === "branch" && needs(next) !== needs(node)) cold.add(next.id);
+
   const push = (instruction: CbpfInstruction): number => code.push(instruction) - 1;
   const jumpTo = (position: number): number =>
     push(cbpfStatement(CBPF_CLASSES.jmp, code.length - position - 1));
@@ -172,11 +179,12 @@ export function emitDecision(decision: Decision): CbpfInstruction[] {
       code.length - noAt - 1,
     );
     bare.set(node.id, push(jump));
+    if (!cold.has(node.id)) return;
     if (mask !== ALL_BITS) push(cbpfStatement(CBPF_CLASSES.alu | CBPF_ALU_OPS.and, mask));
     loaded.set(node.id, push(cbpfStatement(CBPF_CLASSES.ld | CBPF_MODES.abs, word)));
   };
 
-  for (const node of inOrder(decision)) write(node);
+  for (const node of order) write(node);
   if (decision.kind === "leaf") push(cbpfStatement(CBPF_CLASSES.ret, decision.value));
   return code.reverse();
 }
