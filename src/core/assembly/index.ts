@@ -2,7 +2,8 @@
 export { exec, exec_of, fault, fuel, init, join } from "./state";
 export { alloc, free } from "./allocator";
 export { begin } from "./interpreter/frames";
-export { interpret, interpret_slice, sandbox_slice } from "./interpreter/run";
+export { interpret_slice, sandbox_slice } from "./interpreter/run";
+export { interpret } from "./interpreter/slices";
 export { replace_helper, use_core_helpers } from "./interpreter/calls";
 export { ld_abs } from "./interpreter/packet";
 export { run_calls, run_jit } from "./batch/compiled";

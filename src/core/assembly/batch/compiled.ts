@@ -13,7 +13,7 @@ import {
   STATUS_PAUSED,
 } from "../../layout";
 import { begin, beginAgain, reset, resetAgain } from "../interpreter/frames";
-import { interpret } from "../interpreter/run";
+import { interpret } from "../interpreter/slices";
 import { setCompiled, setExec, setFault, setFuel } from "../state";
 
 /** Calls a compiled function: five arguments and the end of its stack frame. */

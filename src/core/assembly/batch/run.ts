@@ -41,7 +41,7 @@ import {
 } from "../../layout";
 import { LARGEST } from "../helpers/skb-buffer";
 import { begin } from "../interpreter/frames";
-import { interpret } from "../interpreter/run";
+import { interpret } from "../interpreter/slices";
 import { setFault, setFuel } from "../state";
 import { callCompiled } from "./compiled";
 import { preparePacket } from "./packet";

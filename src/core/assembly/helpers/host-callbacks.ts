@@ -21,7 +21,7 @@ import {
 } from "../../layout";
 import { compile_program } from "../host";
 import { begin, enter, functionAt, hasRoom, reset } from "../interpreter/frames";
-import { interpret } from "../interpreter/run";
+import { interpret } from "../interpreter/slices";
 import { compiled, exec, setCompiled, setExec, setFault, setFuel } from "../state";
 
 const R1 = 8;

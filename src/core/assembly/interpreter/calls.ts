@@ -1,7 +1,13 @@
 /** Calls of helpers: those of the core directly, all others through the host. */
 import { EXEC_COUNT, EXEC_PC } from "../../layout";
 import { callCoreHelper } from "../helpers/dispatch";
-import { call_helper } from "../host";
+import { call_helper, call_kfunc } from "../host";
+import { forgetWindows } from "../sandbox/access";
+import { check_call, keepsWindows } from "../sandbox/arguments";
+import { forgetArguments } from "./frames";
+import { SANDBOXED } from "./operands";
+
+const R10 = 80;
 
 /** Whether ids of the core's helpers mean those; off when the host defines other helpers under the same ids. */
 let coreHelpers: bool = true;
@@ -38,4 +44,26 @@ export function callHelper(id: i32, state: u32, count: u64, pc: u32): void {
   store<u64>(state, count, EXEC_COUNT);
   store<u32>(state, pc, EXEC_PC);
   call_helper(id, state);
+}
+
+/** With what sandboxed programs need before and after (S: see `slice`). */
+export function callChecked<S>(id: i32, state: u32, pc: u32, count: u64): void {
+  if (sizeof<S>() == SANDBOXED) {
+    check_call(id, load<u32>(state, R10), pc);
+    callHelper(id, state, count, pc);
+    if (!keepsWindows(state, id)) forgetWindows(state);
+    forgetArguments(state);
+  } else {
+    callHelper(id, state, count, pc);
+  }
+}
+
+export function callKfunc<S>(id: i32, state: u32, count: u64, pc: u32): void {
+  store<u64>(state, count, EXEC_COUNT);
+  store<u32>(state, pc, EXEC_PC);
+  call_kfunc(id, state);
+  if (sizeof<S>() == SANDBOXED) {
+    forgetWindows(state);
+    forgetArguments(state);
+  }
 }

@@ -9,8 +9,6 @@ import {
   EXEC_COUNT,
   EXEC_MAY_GOTO,
   EXEC_PC,
-  EXEC_WINDOWS,
-  EXEC_WRITE_WINDOWS,
   FAULT_CALL_DEPTH,
   FAULT_CALL_TARGET,
   FAULT_INSTRUCTION,
@@ -20,12 +18,10 @@ import {
   STATUS_DONE,
   STATUS_FAULT,
   STATUS_PAUSED,
-  WINDOW_BIAS,
 } from "../../layout";
-import { call_kfunc } from "../host";
-import { checkAtomic, checkRegister, forgetWindows } from "../sandbox/access";
-import { check_call, check_packet_context, keepsWindows } from "../sandbox/arguments";
-import { setExec, setFault } from "../state";
+import { checkAtomic } from "../sandbox/access";
+import { check_call, check_packet_context } from "../sandbox/arguments";
+import { setExec } from "../state";
 import {
   divS32,
   divS64,
@@ -39,103 +35,20 @@ import {
   truncate,
 } from "./arithmetic";
 import { atomic16, atomic32, atomic64, atomic8 } from "./atomics";
-import { callHelper, isReplaced, runsCoreHelpers } from "./calls";
+import { callChecked, callKfunc, isReplaced, runsCoreHelpers } from "./calls";
+import { STATUS_OTHER_SAFETY, pause, stop } from "./endings";
 import { enter, forgetArguments, functionAt, isSandboxed, leave } from "./frames";
 import { move32, move64 } from "./moves";
-import { ld_abs } from "./packet";
-import { isTransfer, transfer } from "./transfers";
-import { PROBEB, PROBEDW, PROBEH, PROBESB, PROBESH, PROBESW, PROBEW, probe } from "./probes";
 import * as op from "./opcodes";
+import { SANDBOXED, at, imm32, imm64, jump, offset, set32, src } from "./operands";
+import { ld_abs } from "./packet";
+import { PROBEB, PROBEDW, PROBEH, PROBESB, PROBESH, PROBESW, PROBEW, probe } from "./probes";
+import { isTransfer, transfer } from "./transfers";
 
-const SLICE: u64 = 1 << 18;
-/** Size of the type that stands for sandboxed programs. */
-const SANDBOXED: u32 = 1;
-const STATUS_OTHER_SAFETY = 3;
 const R6 = 48;
 const R10 = 80;
 const CALL_KIND_LOCAL = 1;
 const CALL_KIND_KFUNC = 2;
-
-// An instruction's first word holds opcode, registers and offset. A register's address is its number times 8 from
-// the state, which the field gives with one shift and one mask.
-function src(state: u32, word: i32): u32 {
-  return state + ((word >> 9) & 0x78);
-}
-
-function offset(word: i32): i32 {
-  return word >> 16;
-}
-
-/** The address of an access. Of a sandboxed program (S: see `slice`) it must lie in a window that holds all its bytes. */
-function at<S>(state: u32, register: u32, word: i32, size: u32, right: i32): u32 {
-  const address = load<u32>(register) + (word >> 16);
-  if (sizeof<S>() == SANDBOXED) {
-    const slot = register + (right == RIGHT_READ ? EXEC_WINDOWS : EXEC_WRITE_WINDOWS);
-    if (address + WINDOW_BIAS - load<u32>(slot) > load<u32>(slot, 4) + (8 - size)) {
-      checkRegister(state, register - state, address, size, right);
-    }
-  }
-  return address;
-}
-
-function jump(word: i32): i32 {
-  return (word >> 16) << 3;
-}
-
-// Read as unsigned: Binaryen (as of AssemblyScript 0.28.20) makes a sign-extending load of a signed 32-bit load that
-// is then zero-extended.
-function imm32(pc: u32): i32 {
-  return load<u32>(pc, 4);
-}
-
-function imm64(pc: u32): i64 {
-  return load<i32>(pc, 4);
-}
-
-/** 32-bit operations zero the upper half (RFC 9669, section 4.1). */
-function set32(dst: u32, value: u32): void {
-  store<u64>(dst, u64(value));
-}
-
-function call<S>(id: i32, state: u32, pc: u32, count: u64): void {
-  if (sizeof<S>() == SANDBOXED) {
-    check_call(id, load<u32>(state, R10), pc);
-    callHelper(id, state, count, pc);
-    if (!keepsWindows(state, id)) forgetWindows(state);
-    forgetArguments(state);
-  } else {
-    callHelper(id, state, count, pc);
-  }
-}
-
-function pause(state: u32, pc: u32, count: u64, status: i32): i32 {
-  store<u32>(state, pc, EXEC_PC);
-  store<u64>(state, count, EXEC_COUNT);
-  return status;
-}
-
-function stop(state: u32, pc: u32, count: u64, code: i32): i32 {
-  setFault(state, code, pc);
-  return pause(state, pc, count, STATUS_FAULT);
-}
-
-/**
- * Runs at most `budget` instructions from where `state` stands. One of the STATUS_ constants.
- *
- * Engines do not replace a WebAssembly function while it runs: a long run would end in the code of the baseline
- * compiler that it began in (6.9 ns an instruction against 1.5 ns, V8 11.3). So it is cut into slices.
- */
-export function interpret(state: u32, budget: u64): i32 {
-  const end = load<u64>(state, EXEC_COUNT) + budget;
-  let status = STATUS_PAUSED;
-  let left = budget;
-  do {
-    const part = min(left, SLICE);
-    status = isSandboxed(state) ? sandbox_slice(state, part) : interpret_slice(state, part);
-    left = end - load<u64>(state, EXEC_COUNT);
-  } while (status == STATUS_OTHER_SAFETY || (status == STATUS_PAUSED && left != 0));
-  return status;
-}
 
 /** Exported so that they stay functions of their own. */
 export function interpret_slice(state: u32, budget: u64): i32 {
@@ -592,19 +505,13 @@ function slice<S>(state: u32, budget: u64): i32 {
             if (sizeof<S>() == SANDBOXED && next == pc + 8) forgetArguments(state);
             pc = next - 8;
           } else {
-            call<S>(id, state, pc, total - left);
+            callChecked<S>(id, state, pc, total - left);
           }
         } else if (kind == CALL_KIND_LOCAL) {
           if (!enter(state, pc + 8)) return stop(state, pc, total - left, FAULT_CALL_DEPTH);
           pc += imm32(pc) << 3;
         } else if (kind == CALL_KIND_KFUNC) {
-          store<u64>(state, total - left, EXEC_COUNT);
-          store<u32>(state, pc, EXEC_PC);
-          call_kfunc(imm32(pc), state);
-          if (sizeof<S>() == SANDBOXED) {
-            forgetWindows(state);
-            forgetArguments(state);
-          }
+          callKfunc<S>(imm32(pc), state, total - left, pc);
         } else {
           return stop(state, pc, total - left, FAULT_INSTRUCTION);
         }
@@ -613,7 +520,7 @@ function slice<S>(state: u32, budget: u64): i32 {
       case op.CALLX: {
         const target = load<u64>(dst);
         if (target < u64(FIRST_ADDRESS)) {
-          call<S>(i32(target), state, pc, total - left);
+          callChecked<S>(i32(target), state, pc, total - left);
           break;
         }
         const entry = functionAt(target, state);
