@@ -6,6 +6,7 @@ import {
   type LinkedProgram,
   type MapSpec,
   type ObjectSpec,
+  createdSizes,
   kernelStructOps,
   linkProgram,
   resolveExterns,
@@ -17,7 +18,7 @@ import { possibleCpus } from "./cpus.ts";
 import type { Handle, Kernel } from "./kernel.ts";
 import { type KernelMap, type MapDefinition, createMap } from "./map.ts";
 import type { ProgramDefinition } from "./program.ts";
-import { LITTLE_ENDIAN, roundUp } from "./struct.ts";
+import { LITTLE_ENDIAN } from "./struct.ts";
 import { PROGRAM_FLAGS } from "./tables.ts";
 import { kernelConfig } from "./kconfig.ts";
 import { attachTypeId, kernelAddress, kernelTypeId, vmlinuxBtf } from "./vmlinux.ts";
@@ -210,8 +211,6 @@ const WITHOUT_BTF: ReadonlySet<MapType> = new Set<MapType>([
   "sockhash",
 ]);
 
-const PAGE = 4096;
-
 /** Creates a map of an object, fills it, and freezes it if it is constant. */
 export function createMapOf(
   kernel: Kernel,
@@ -241,9 +240,7 @@ export function createMapOf(
   const definition: MapDefinition = {
     type,
     name,
-    keySize: spec.keySize,
-    valueSize: spec.valueSize,
-    maxEntries: entriesOf(spec),
+    ...createdSizes(spec, possibleCpus()),
     flags: spec.flags,
     mapExtra: spec.extra,
     ...(spec.numaNode === undefined ? {} : { numaNode: spec.numaNode }),
@@ -284,13 +281,4 @@ function createTyped(
     if (!(error instanceof BpfError) || error.code !== "kernel") throw error;
     return createMap(kernel, definition);
   }
-}
-
-/** What libbpf makes of sizes that an object leaves open. */
-function entriesOf({ type, maxEntries }: MapSpec): number {
-  if (type === "perf_event_array" && maxEntries === 0) return possibleCpus();
-  if (type === "ringbuf" || type === "user_ringbuf") {
-    return 2 ** Math.ceil(Math.log2(roundUp(Math.max(1, maxEntries), PAGE)));
-  }
-  return maxEntries;
 }

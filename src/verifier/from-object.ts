@@ -1,7 +1,7 @@
 /** A linked program of an object as the verifier takes it. */
 import { MAP_FLAGS } from "../uapi/index.ts";
 import type { AttachType, ProgramType } from "../uapi/index.ts";
-import type { LinkedProgram, MapSpec } from "../object/index.ts";
+import { type LinkedProgram, type MapSpec, createdSizes } from "../object/index.ts";
 import type { VerifierMap, VerifierProgram } from "./input.ts";
 
 /** What the object's section name says, or the caller wants otherwise. */
@@ -13,7 +13,6 @@ export interface ProgramTraits {
   readonly frags?: boolean;
 }
 
-const PAGE = 4096;
 /** BPF_OBJ_NAME_LEN without its NUL. */
 const NAME_LENGTH = 15;
 
@@ -34,9 +33,7 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
       name: isInner ? "" : spec.name.slice(0, NAME_LENGTH),
       // The kernel refuses to create a map of an unknown type, so no program can refer to one.
       type: spec.type === "unknown" ? "hash" : spec.type,
-      keySize: spec.keySize,
-      valueSize: spec.valueSize,
-      maxEntries: entriesOf(spec),
+      ...createdSizes(spec, 1),
       flags: spec.flags,
       btf: linked.btf,
       key: spec.contents === undefined ? spec.key : undefined,
@@ -61,10 +58,4 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
     lines: linked.lines,
     ...traits,
   };
-}
-
-/** What a loader makes of sizes that an object leaves open. */
-function entriesOf({ type, maxEntries }: MapSpec): number {
-  if (type !== "ringbuf" && type !== "user_ringbuf") return maxEntries;
-  return 2 ** Math.ceil(Math.log2(Math.ceil(Math.max(1, maxEntries) / PAGE) * PAGE));
 }

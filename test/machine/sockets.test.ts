@@ -200,8 +200,8 @@ test("what is set is what is got; buffers are doubled (socket(7))", async () => 
 
 test("what the world lacks is an error that says how to give it", async () => {
   const machine = await Machine.create({ world: WORLD });
-  const cookie = machine.loadInstructions(code("call bpf_get_socket_cookie\nexit"), { type: "sock_ops" });
-  expect(() => cookie.run({ local: "10.0.0.1:9", remote: "10.0.0.9:4000" })).toThrow(
+  const uid = machine.loadInstructions(code("call bpf_get_socket_uid\nexit"), { type: "cgroup_skb" });
+  expect(() => uid.run({ packet: new Uint8Array(64), local: "10.0.0.1:9", remote: "10.0.0.9:4000" })).toThrow(
     /the socket at 0x[0-9a-f]+ is none of the world's; name one with the same ends: world: /,
   );
   const kernel = machine.loadInstructions(

@@ -98,14 +98,7 @@ export const RUNS: readonly HostHelper[] = [
     args: 1,
     call(world, args) {
       const { attachTo = "" } = world.programAt(world.memory.u32(args.exec + EXEC_PROG));
-      if (attachTo.includes("+")) return 0;
-      const address = world.world.symbols.get(attachTo);
-      if (address !== undefined) return address;
-      throw notInWorld(
-        "get_func_ip",
-        `nothing is known of the address of '${attachTo}'`,
-        `give it: world: { symbols: { ${attachTo || "FUNCTION"}: 0xffffffff81000000n } }`,
-      );
+      return attachTo.includes("+") ? 0 : world.world.addressOf(attachTo);
     },
   },
   { name: "get_attach_cookie", args: 1, call: ({ run }) => BigInt.asUintN(64, BigInt(run.cookie ?? 0)) },

@@ -184,16 +184,15 @@ export function contextSocket(world: HelperWorld, args: HelperArguments): number
   const context = args.u32(1);
   const { type } = world.programAt(world.memory.u32(args.exec + EXEC_PROG));
   // Here the context is the socket, and tracing programs hand one over.
-  if (
-    type === undefined ||
-    type === "cgroup_sock" ||
-    type === "tracing" ||
-    type === "lsm" ||
-    type === "struct_ops"
-  )
-    return context;
+  if (type === undefined || type === "cgroup_sock" || isKernelSocket(world, args)) return context;
   const field = hookOf(type)?.context.fields.find(({ name }) => name === "sk");
   return field === undefined ? 0 : world.memory.u32(context + field.offset);
+}
+
+/** A program that is given a struct sock of the kernel's. */
+function isKernelSocket(world: HelperWorld, { exec }: HelperArguments): boolean {
+  const { type } = world.programAt(world.memory.u32(exec + EXEC_PROG));
+  return type === "tracing" || type === "lsm" || type === "struct_ops";
 }
 
 const full = ({ state }: SeenSocket): boolean => state !== STATES.time_wait && state !== STATES.new_syn_recv;
@@ -351,7 +350,12 @@ export const SOCKETS: readonly HostHelper[] = [
     args: 1,
     call(world, args) {
       const address = contextSocket(world, args);
-      return address === 0 ? 0 : worldSocket("get_socket_cookie", world, address).cookie;
+      if (address === 0) return 0;
+      const { sockets } = world.world;
+      // Tracing programs hand over the kernel's own structure, whose ends lie elsewhere.
+      if (isKernelSocket(world, args)) return sockets.at(address)?.cookie ?? sockets.cookieOf(`${address}`);
+      const known = seenSocket(world, address)?.socket;
+      return known?.cookie ?? sockets.cookieOf(world.memory.read(address, SOCK.size).join());
     },
   },
   {

@@ -1,7 +1,8 @@
 /** Stacks of calls, as the world gives them (kernel/bpf/stackmap.c). */
-import { ERRNO, type HelperName } from "../../uapi/index.ts";
+import { EXEC_PROG } from "../../core/layout.ts";
+import { ERRNO } from "../../uapi/index.ts";
 import type { Task } from "../world/tasks.ts";
-import { type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
+import { type HelperArguments, type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
 
 // uapi/linux/bpf.h.
 const SKIP_MASK = 0xffn;
@@ -17,16 +18,15 @@ const BUILD_ID_SIZE = 32;
 const BUILD_ID_IP = 2;
 const BUILD_ID_ADDRESS = 24;
 
-function stackOf(helper: HelperName, task: Task, flags: bigint): readonly bigint[] {
-  const user = (flags & USER_STACK) !== 0n;
-  const stack = user ? task.userStack : task.stack;
-  if (stack !== undefined) return stack;
-  const name = user ? "userStack" : "stack";
-  throw notInWorld(
-    helper,
-    `nothing is known of the ${user ? "user " : ""}stack of process ${task.pid} ('${task.comm}')`,
-    `give its addresses, innermost first: world: { current: { pid, ${name}: [0x401136n] } }`,
-  );
+/** Where a static executable of x86-64 begins. */
+const USER_TEXT = 0x401000n;
+
+/** Of a process of which nothing is said, one call in the kernel, the function that the program watches, and one in user space. */
+function stackOf(world: HelperWorld, args: HelperArguments, task: Task, flags: bigint): readonly bigint[] {
+  if ((flags & USER_STACK) !== 0n) return task.userStack ?? [USER_TEXT];
+  if (task.stack !== undefined) return task.stack;
+  const { attachTo } = world.programAt(world.memory.u32(args.exec + EXEC_PROG));
+  return [world.world.addressOf(attachTo ?? "entry_SYSCALL_64")];
 }
 
 function copyStack(
@@ -51,8 +51,8 @@ function copyStack(
 
 /** bpf_get_stack and bpf_get_task_stack; all of the buffer is written, with zeros after an error. */
 function getStack(
-  helper: HelperName,
   world: HelperWorld,
+  args: HelperArguments,
   task: Task,
   [to, size, flags]: readonly [number, number, bigint],
 ): number {
@@ -62,7 +62,7 @@ function getStack(
   if ((flags & ~(SKIP_MASK | USER_STACK | USER_BUILD_ID)) !== 0n || (build && !user)) return -ERRNO.EINVAL;
   if (size % (build ? BUILD_ID_SIZE : 8) !== 0) return -ERRNO.EINVAL;
   if (user && task !== world.world.current) return -ERRNO.EOPNOTSUPP;
-  return copyStack(world, stackOf(helper, task, flags), to, size, flags);
+  return copyStack(world, stackOf(world, args, task, flags), to, size, flags);
 }
 
 export const STACKS: readonly HostHelper[] = [
@@ -72,7 +72,7 @@ export const STACKS: readonly HostHelper[] = [
     call(world, args) {
       const flags = args.u64(3);
       if ((flags & ~(SKIP_MASK | USER_STACK | FAST_COMPARE | REUSE_ID)) !== 0n) return -ERRNO.EINVAL;
-      const stack = stackOf("get_stackid", world.world.current, flags).slice(0, MAX_DEPTH);
+      const stack = stackOf(world, args, world.world.current, flags).slice(0, MAX_DEPTH);
       if (stack.length === 0) return -ERRNO.EFAULT;
       const { memory } = world;
       const addresses = memory.alloc(stack.length * 8, "stack of a process");
@@ -88,7 +88,7 @@ export const STACKS: readonly HostHelper[] = [
     name: "get_stack",
     args: 4,
     call: (world, args) =>
-      getStack("get_stack", world, world.world.current, [args.u32(2), args.u32(3), args.u64(4)]),
+      getStack(world, args, world.world.current, [args.u32(2), args.u32(3), args.u64(4)]),
   },
   {
     name: "get_task_stack",
@@ -96,7 +96,7 @@ export const STACKS: readonly HostHelper[] = [
     call(world, args) {
       const task = world.world.tasks.byObject(args.u32(1));
       if (task !== undefined)
-        return getStack("get_task_stack", world, task, [args.u32(2), args.u32(3), args.u64(4)]);
+        return getStack(world, args, task, [args.u32(2), args.u32(3), args.u64(4)]);
       throw notInWorld(
         "get_task_stack",
         `no process has its struct task_struct at 0x${args.u32(1).toString(16)}`,

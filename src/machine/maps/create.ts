@@ -2,7 +2,7 @@
 import { type Btf, specialFields } from "../../btf/index.ts";
 import { MAP_RECORD, MAP_SPIN_LOCK, MAP_VALUES } from "../../core/layout.ts";
 import { BpfError } from "../../errors.ts";
-import type { MapSpec } from "../../object/index.ts";
+import { type MapSpec, createdSizes } from "../../object/index.ts";
 import {
   type SpecialField,
   errnoName,
@@ -14,26 +14,13 @@ import { codecOf } from "../codec.ts";
 import type { BpfMap, Codec, MapDefinition, MapField } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
 
-const PAGE = 4096;
-
-/** A ring buffer's size is a power of two of pages: libbpf rounds up (tools/lib/bpf/libbpf.c, adjust_ringbuf_sz). */
-function ringSize(size: number): number {
-  if (size === 0 || size > 0x80000000) return size;
-  return Math.max(PAGE, 2 ** Math.ceil(Math.log2(size)));
-}
-
-/** Types whose max_entries libbpf sets to the number of CPUs where the object leaves it open. */
-function entriesOf({ type, maxEntries }: MapSpec, cpus: number): number {
-  if (type === "ringbuf" || type === "user_ringbuf") return ringSize(maxEntries);
-  return type === "perf_event_array" && maxEntries === 0 ? cpus : maxEntries;
-}
-
 /** Everything but the inner map of a map of maps. */
 export function definitionOf(spec: MapSpec, btf: Btf | undefined, cpus: number): MapDefinition {
-  const { name, type, keySize, valueSize, flags } = spec;
+  const { name, type, flags } = spec;
   if (type === "unknown") {
     throw new BpfError("map", `map '${name}': there is no map type ${spec.typeId}`, { where: { map: name } });
   }
+  const { keySize, valueSize, maxEntries } = createdSizes(spec, cpus);
   const codec = (id: number | undefined, size: number): Codec | undefined =>
     btf === undefined || id === undefined || id === 0 ? undefined : codecOf(btf, id, size);
   const key = codec(spec.key, keySize);
@@ -44,7 +31,7 @@ export function definitionOf(spec: MapSpec, btf: Btf | undefined, cpus: number):
     type,
     keySize,
     valueSize,
-    maxEntries: entriesOf(spec, cpus),
+    maxEntries,
     flags,
     extra: Number(spec.extra & 0xffffffffn),
     fields,

@@ -56,6 +56,9 @@ export interface SocketQuestion {
 
 export const optionKey = (level: number, name: number): string => `${level}:${name}`;
 
+/** Cookies of sockets that nobody has told of begin here. */
+const MADE_UP = 2n ** 32n;
+
 const V6_ONLY = optionKey(41, 26);
 const isUnspecified = ({ ip }: Endpoint): boolean => ip.every((byte) => byte === 0);
 const sameEnd = (a: Endpoint, b: Endpoint): boolean => a.port === b.port && sameBytes(a.ip, b.ip);
@@ -71,6 +74,7 @@ export const isIpv6Only = (socket: Socket): boolean =>
 
 export class Sockets {
   readonly #all: Socket[] = [];
+  readonly #cookies = new Map<string, bigint>();
   readonly #network: Network;
   readonly #cgroups: Cgroups;
 
@@ -131,6 +135,15 @@ export class Sockets {
     };
     this.#all.push(socket);
     return socket;
+  }
+
+  /** Of a socket that is none of these: a number that stays with what it is called, out of the way of the others. */
+  cookieOf(name: string): bigint {
+    const known = this.#cookies.get(name);
+    if (known !== undefined) return known;
+    const cookie = MADE_UP + BigInt(this.#cookies.size);
+    this.#cookies.set(name, cookie);
+    return cookie;
   }
 
   /** Programs do not find it any more. */
