@@ -20,6 +20,7 @@ import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts
 import { Waiters } from "./maps/wait.ts";
 import { LinearMemory } from "./memory.ts";
 import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
+import { taskObject } from "./objects/task.ts";
 import {
   DEFAULT_FUEL,
   type JoinOptions,
@@ -384,20 +385,10 @@ export class Machine {
     return allocateObject(this.memory, [...this.#types], type, value);
   }
 
-  /** A process that a test has given no structure gets one when the machine was given the kernel's types. */
+  /** A process that a test has given no structure gets one if the machine knows the type, and so does its parent. */
   #taskObject(task: Task): number | undefined {
-    if (task.object !== undefined || this.#btf === undefined) return task.object;
-    const { pid, tgid, comm } = task;
-    const object = allocateObject(this.memory, [this.#btf], "task_struct", { pid, tgid, comm });
-    task.object = object.address;
-    this.regions.add({
-      kind: "object",
-      label: `struct task_struct of process ${pid}`,
-      address: object.address,
-      size: object.size,
-      writable: false,
-    });
-    return task.object;
+    const { memory, regions, world } = this;
+    return taskObject({ memory, regions, types: this.#types, byPid: (pid) => world.tasks.byPid(pid) }, task);
   }
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety, btf?: Btf): Program {
@@ -453,7 +444,8 @@ export class Machine {
       throw new BpfError(
         "map",
         `map '${name}': cannot be created: ${errno} (type ${type}, key_size ${keySize}, value_size ${valueSize}, ` +
-          `max_entries ${maxEntries}, map_flags 0x${flags.toString(16)})`,
+          `max_entries ${maxEntries}, map_flags 0x${flags.toString(16)})` +
+          (maxEntries === 0 ? `; what a loader sets here: load(spec, { mapSizes: { ${name}: 1024 } })` : ""),
         { where: { map: name }, errno },
       );
     }

@@ -1,7 +1,7 @@
 /** What a machine can be told when it is created, joined, or given something to load. */
 import type { Btf } from "../btf/index.ts";
 import { BpfError } from "../errors.ts";
-import type { Surroundings } from "../object/index.ts";
+import type { MapSizes, Surroundings } from "../object/index.ts";
 import type { AttachType, ProgramType } from "../uapi/index.ts";
 import type { Clock } from "./clock.ts";
 import { type Engine, ENGINES } from "./engine.ts";
@@ -79,6 +79,11 @@ export interface LoadOptions {
   readonly programs?: readonly string[];
   /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
+  /**
+   * Sizes of maps by name, in place of those in the object: what loaders set because it is known at run time only
+   * (bpf_map__set_max_entries, bpf_map__set_value_size). A number is the number of entries.
+   */
+  readonly mapSizes?: Readonly<Record<string, MapSizes>>;
   /**
    * The kernel's types that programs are fitted to (CO-RE), such as a parsed `/sys/kernel/btf/vmlinux`. Default: the
    * object's own, so that programs see the structures as their source declares them.

@@ -8,6 +8,7 @@ import {
   linkProgram,
   relocate,
   resolveExterns,
+  withMapSizes,
 } from "../object/index.ts";
 import { type ProgramImage, essentialName, linkedImage } from "./image.ts";
 import type { LoadOptions } from "./options.ts";
@@ -48,11 +49,11 @@ export async function planLoad(
   options: LoadOptions,
   world: PlanWorld,
 ): Promise<LoadPlan> {
-  const { kconfig, ksyms } = options;
+  const { kconfig, ksyms, mapSizes = {} } = options;
   const verifies = options.verify ?? world.verify;
   // Who asks for proofs does not get programs that run unproved and unchecked, unless that was said.
   const choice = options.unverified ?? world.unverified ?? (verifies ? "sandbox" : DEFAULT_UNVERIFIED);
-  const spec = resolveExterns(object, {
+  const spec = resolveExterns(withMapSizes(object, mapSizes), {
     ...(kconfig === undefined ? {} : { kconfig }),
     ...(ksyms === undefined ? {} : { ksyms }),
   });

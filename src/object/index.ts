@@ -14,7 +14,7 @@ export { type KconfigValues, parseKconfig, releaseValues } from "./kconfig.ts";
 export { type KernelStructOps, kernelStructOps, type StructOpsMember } from "./kernel-struct-ops.ts";
 export { strictFindings } from "./strict.ts";
 export { lineAt } from "./context.ts";
-export { createdSizes, withMaxEntries } from "./sizes.ts";
+export { createdSizes, type MapSizes, withMapSizes } from "./sizes.ts";
 export { BPF_F_LINK, BPF_F_RDONLY_PROG } from "./maps.ts";
 export {
   type LaterAttachType,

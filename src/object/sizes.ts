@@ -39,32 +39,38 @@ export function createdSizes(
   }
 }
 
+/** What a loader changes of a map's sizes: its number of entries, or any of them. */
+export type MapSizes = number | Partial<Pick<MapSpec, "keySize" | "valueSize" | "maxEntries">>;
+
+const SIZES = ["keySize", "valueSize", "maxEntries"] as const;
+
 /**
- * The object with other numbers of entries, as loaders set them for what they know at run time only (bpf_map__set_max_entries).
+ * The object with other sizes of maps, as loaders set them for what they know at run time only (bpf_map__set_max_entries,
+ * bpf_map__set_value_size).
  *
- * @throws BpfError code "usage" if it has no such map, or for what is no number of entries.
+ * @throws BpfError code "usage" if it has no such map, or for what is no size.
  */
-export function withMaxEntries(spec: ObjectSpec, entries: Readonly<Record<string, number>>): ObjectSpec {
-  const names = Object.keys(entries);
-  if (names.length === 0) return spec;
+export function withMapSizes(spec: ObjectSpec, sizes: Readonly<Record<string, MapSizes>>): ObjectSpec {
+  if (Object.keys(sizes).length === 0) return spec;
   const maps: Record<string, MapSpec> = { ...spec.maps };
-  for (const name of names) {
+  for (const [name, given] of Object.entries(sizes)) {
     const map = Object.hasOwn(maps, name) ? maps[name] : undefined;
-    const maxEntries = entries[name] as number;
     if (map === undefined) {
       const known = Object.keys(maps).join(", ") || "none";
-      throw new BpfError("usage", `${spec.name}: maxEntries: no map '${name}'; it has ${known}`);
+      throw new BpfError("usage", `${spec.name}: mapSizes: no map '${name}'; it has ${known}`);
     }
-    if (!Number.isInteger(maxEntries) || maxEntries < 0 || maxEntries > 0xffffffff) {
-      throw new BpfError("usage", `map '${name}': maxEntries must be a whole number, not ${maxEntries}`);
+    const change = typeof given === "number" ? { maxEntries: given } : given;
+    for (const [key, size] of Object.entries(change)) {
+      if (!(SIZES as readonly string[]).includes(key)) {
+        throw new BpfError("usage", `map '${name}': mapSizes: no '${key}'; there are ${SIZES.join(", ")}`);
+      }
+      if (Number.isInteger(size) && size >= 0 && size <= 0xffffffff) continue;
+      throw new BpfError("usage", `map '${name}': mapSizes: ${key} must be a whole number, not ${size}`);
     }
-    // Initial contents are a getter, which spreading would freeze.
-    maps[name] = makeMap(
-      Object.defineProperties({} as MapSpec, {
-        ...Object.getOwnPropertyDescriptors(map),
-        maxEntries: { value: maxEntries, enumerable: true },
-      }),
-    );
+    // Initial contents are a getter, which must stay one.
+    const fields: PropertyDescriptorMap = Object.getOwnPropertyDescriptors(map);
+    for (const [key, value] of Object.entries(change)) fields[key] = { value, enumerable: true };
+    maps[name] = makeMap(Object.defineProperties({} as MapSpec, fields));
   }
   return Object.freeze({ ...spec, maps: Object.freeze(maps) });
 }

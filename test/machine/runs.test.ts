@@ -142,6 +142,17 @@ describe.each(ENGINES)("%s", (engine) => {
   });
 });
 
+test("of a process of which nothing is told: one call in the kernel, one in user space", async () => {
+  const machine = await Machine.create({ world: { symbols: { other: 0xffffffff81000000n } } });
+  const run = (program: string): bigint => machine.loadInstructions(code(program), KPROBE).run({}).r0;
+  const address = run("call bpf_get_func_ip\nexit");
+  expect(address).toBeGreaterThan(0xffffffff81000000n);
+  expect(machine.world.symbolAt(address, false)).toBe("do_thing");
+  const seen = (flags: number): number => Number(run(buffered(stack(8, flags), "get_stack")) & 0xffffffffn);
+  expect(seen(0)).toBe(Number(address & 0xffffffffn));
+  expect(seen(256)).toBe(0x401000);
+});
+
 test("what the world lacks is an error that says how to give it", async () => {
   const machine = await Machine.create();
   const run =

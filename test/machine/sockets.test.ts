@@ -198,10 +198,24 @@ test("what is set is what is got; buffers are doubled (socket(7))", async () => 
   );
 });
 
+test("sockets that only inputs tell of have cookies, which stay with their ends", async () => {
+  const machine = await Machine.create({ world: WORLD });
+  const program = machine.loadInstructions(code("call bpf_get_socket_cookie\nexit"), { type: "sock_ops" });
+  const cookie = (port: number): bigint =>
+    program.run({ local: `10.0.0.1:${port}`, remote: "10.0.0.9:4000" }).r0;
+  const first = cookie(9);
+  expect(cookie(10)).not.toBe(first);
+  expect(cookie(9)).toBe(first);
+  expect(first).toBeGreaterThan(0xffffffffn);
+});
+
 test("what the world lacks is an error that says how to give it", async () => {
   const machine = await Machine.create({ world: WORLD });
-  const uid = machine.loadInstructions(code("call bpf_get_socket_uid\nexit"), { type: "cgroup_skb" });
-  expect(() => uid.run({ packet: new Uint8Array(64), local: "10.0.0.1:9", remote: "10.0.0.9:4000" })).toThrow(
+  const option = machine.loadInstructions(
+    code("r2 = 1\nr3 = 7\nr4 = r10\nr4 += -8\nr5 = 4\ncall bpf_getsockopt\nexit"),
+    { type: "sock_ops" },
+  );
+  expect(() => option.run({ local: "10.0.0.1:9", remote: "10.0.0.9:4000" })).toThrow(
     /the socket at 0x[0-9a-f]+ is none of the world's; name one with the same ends: world: /,
   );
   const kernel = machine.loadInstructions(

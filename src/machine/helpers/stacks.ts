@@ -95,8 +95,7 @@ export const STACKS: readonly HostHelper[] = [
     args: 4,
     call(world, args) {
       const task = world.world.tasks.byObject(args.u32(1));
-      if (task !== undefined)
-        return getStack(world, args, task, [args.u32(2), args.u32(3), args.u64(4)]);
+      if (task !== undefined) return getStack(world, args, task, [args.u32(2), args.u32(3), args.u64(4)]);
       throw notInWorld(
         "get_task_stack",
         `no process has its struct task_struct at 0x${args.u32(1).toString(16)}`,

@@ -20,6 +20,8 @@ function currentObject(helper: string, helperWorld: HelperWorld): number {
 
 /** struct bpf_pidns_info of uapi/linux/bpf.h: pid, tgid. */
 const PIDNS_INFO_SIZE = 8;
+/** struct pt_regs of x86-64. */
+const PT_REGS_SIZE = 168;
 
 export const TASKS: readonly HostHelper[] = [
   {
@@ -56,8 +58,14 @@ export const TASKS: readonly HostHelper[] = [
   {
     name: "task_pt_regs",
     args: 1,
-    call({ world }, args) {
+    call({ world, memory, regions }, args) {
       const task = world.tasks.byObject(args.u32(1));
+      if (task !== undefined && task.registers === undefined) {
+        const label = `user registers of process ${task.pid}`;
+        const address = memory.alloc(PT_REGS_SIZE, label);
+        task.registers = address;
+        regions.add({ kind: "object", label, address, size: PT_REGS_SIZE, writable: false });
+      }
       if (task?.registers !== undefined) return BigInt(task.registers);
       throw notInWorld(
         "task_pt_regs",

@@ -21,7 +21,8 @@ export interface Task {
   cgroup: Cgroup;
   readonly parent: number | undefined;
   object: number | undefined;
-  readonly registers: number | undefined;
+  /** Undefined until a program asks for them, or given. */
+  registers: number | undefined;
   stack: readonly bigint[] | undefined;
   userStack: readonly bigint[] | undefined;
   readonly namespaces: NonNullable<TaskOptions["namespaces"]>;
