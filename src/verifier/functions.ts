@@ -40,6 +40,7 @@ function checkFunction(env: Environment, number: number): void {
   } else {
     if ((env.program.functionInfo ?? []).length > 0) {
       const failure = prepareArguments(env, 0);
+      if (failure !== undefined && failure.message !== "") env.verbose(`${failure.message}\n`);
       const [argument, ...more] = subprogram.arguments;
       if (failure !== undefined || more.length > 0 || argument?.kind !== "context")
         subprogram.unreliable = true;

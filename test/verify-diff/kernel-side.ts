@@ -18,14 +18,19 @@ import { type Answer, answerOf } from "./answer.ts";
 import type { Subject } from "./subject.ts";
 
 /** Changes when what is asked or kept changes. */
-const FORMAT = 4;
+const FORMAT = 5;
 const CACHE = process.env["SKEP_VERIFY_CACHE"] ?? join(tmpdir(), "skep-verify-diff");
 
 /** Above this number of processed instructions the log of level 2 is too long to keep: level 1 has to do. */
 const LONG = 20_000;
 
 /** The kernel's answer, or why it could not be asked: a map or BTF that it does not make, no privilege. */
-export type KernelAnswer = Answer | { readonly unasked: string };
+export type KernelAnswer = JudgedByKernel | { readonly unasked: string };
+
+/** `withoutTypes`: the kernel refuses the object's BTF, so the program was loaded without, as libbpf does it. */
+export interface JudgedByKernel extends Answer {
+  readonly withoutTypes: boolean;
+}
 
 export class KernelSide {
   #kernel: Kernel | undefined;
@@ -59,12 +64,13 @@ function ask(kernel: Kernel, subject: Subject): KernelAnswer {
       open.push(map);
     }
     const instructions = resolveReferences(subject.linked, maps);
-    const load = (level: number): Answer | undefined => {
+    const withoutTypes = subject.spec.btf !== undefined && btf === undefined;
+    const load = (level: number): JudgedByKernel | undefined => {
       // Level 4 tells time and stack depth as well.
       const { result, log } = attemptLoad(kernel, { ...definition, instructions }, level | 4);
       if (result >= 0) new Handle(kernel, result).close();
       else if (log.trim() === "") return undefined;
-      return { ...answerOf(result >= 0, result >= 0 ? "" : nameOfErrno(result), log), level };
+      return { ...answerOf(result >= 0, result >= 0 ? "" : nameOfErrno(result), log), level, withoutTypes };
     };
     const short = load(1);
     if (short === undefined) return { unasked: "refused without a log" };

@@ -73,7 +73,7 @@ export async function main(args: readonly string[]): Promise<number> {
           rows.push({ file, name, needs, unjudged: theirs.unasked });
           continue;
         }
-        const ours = ourAnswer(subject, theirs.level, Number(values.limit) * 1000);
+        const ours = ourAnswer(subject, theirs, Number(values.limit) * 1000);
         const difference: Difference = compareAnswers(ours, theirs);
         const row: Row = { file, name, section, type, needs, ours, theirs, difference };
         rows.push(row);

@@ -14,18 +14,19 @@ export interface OurAnswer extends Answer {
 
 export function ourAnswer(
   { linked, type, attachType, license, flags }: Subject,
-  logLevel: number,
+  { level: logLevel, withoutTypes }: { readonly level: number; readonly withoutTypes: boolean },
   limit: number,
 ): OurAnswer {
   const begin = performance.now();
   try {
-    const program = verifierProgram(linked, {
+    const whole = verifierProgram(linked, {
       type,
       attachType,
       license,
       sleepable: (flags & PROGRAM_FLAGS.sleepable) !== 0,
       frags: (flags & PROGRAM_FLAGS.xdp_has_frags) !== 0,
     });
+    const program = withoutTypes ? { ...whole, btf: undefined, functionInfo: [], lines: [] } : whole;
     const { accepted, errno, log, cancelled } = verify(program, {
       logLevel,
       strictAlignment: (flags & PROGRAM_FLAGS.strict_alignment) !== 0,
