@@ -243,7 +243,7 @@ function linkAfterAddition(
     ) {
       clearLink(dst);
     } else {
-      dst.id = (dst.id | (is64 ? BPF_ADD_CONST64 : BPF_ADD_CONST32)) >>> 0;
+      dst.id |= is64 ? BPF_ADD_CONST64 : BPF_ADD_CONST32;
       dst.off = delta;
     }
     return;

@@ -218,7 +218,7 @@ function syncLinked(state: VerifierState, known: RegisterState, linked: readonly
     if (reg === undefined || reg.type !== SCALAR_VALUE || reg === known) continue;
     if ((reg.id & ~BPF_ADD_CONST) !== (known.id & ~BPF_ADD_CONST)) continue;
     // A 32-bit distance says nothing of a 64-bit one.
-    if (((reg.id ^ known.id) & BPF_ADD_CONST) === (BPF_ADD_CONST | 0)) continue;
+    if (((reg.id ^ known.id) & BPF_ADD_CONST) === BPF_ADD_CONST) continue;
     const { subregDef, off, id } = reg;
     if (((reg.id | known.id) & BPF_ADD_CONST) === 0 || off === known.off) {
       copyRegister(reg, known);

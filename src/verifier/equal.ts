@@ -36,6 +36,7 @@ import {
   type StackSlot,
   type VerifierState,
   allOf,
+  sameDetail,
   slotType,
 } from "./state.ts";
 
@@ -68,22 +69,7 @@ export function resetIds(env: Environment): void {
 
 /** Everything before the numbers: type, offset, and what the union of struct bpf_reg_state holds. */
 function samePointee(a: RegisterState, b: RegisterState): boolean {
-  return (
-    a.type === b.type &&
-    a.off === b.off &&
-    a.range === b.range &&
-    a.map === b.map &&
-    a.mapUid === b.mapUid &&
-    a.memSize === b.memSize &&
-    a.dynptrId === b.dynptrId &&
-    a.btf === b.btf &&
-    a.btfId === b.btfId &&
-    a.subprogno === b.subprogno &&
-    a.dynptrType === b.dynptrType &&
-    a.dynptrFirstSlot === b.dynptrFirstSlot &&
-    a.iterState === b.iterState &&
-    a.iterDepth === b.iterDepth
-  );
+  return a.type === b.type && a.off === b.off && a.range === b.range && sameDetail(a, b);
 }
 
 export function registersExact(env: Environment, a: RegisterState, b: RegisterState): boolean {

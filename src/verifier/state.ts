@@ -17,14 +17,59 @@ export const REG_SIZE = 8;
 export const REGISTERS = 11;
 
 /** Set in `id` of a scalar that is a linked one plus the constant `off`, by a 64-bit or a 32-bit addition. */
-export const BPF_ADD_CONST64 = 0x80000000;
+export const BPF_ADD_CONST64: number = 0x80000000 | 0;
 export const BPF_ADD_CONST32 = 0x40000000;
-export const BPF_ADD_CONST: number = BPF_ADD_CONST64 + BPF_ADD_CONST32;
+export const BPF_ADD_CONST: number = BPF_ADD_CONST64 | BPF_ADD_CONST32;
 
 /** `subregDef` of a register whose upper half nobody defined by a 32-bit instruction. */
 export const DEF_NOT_SUBREG = 0;
 
-/** What a register, or a spilled one, holds. */
+/**
+ * What few registers have: where special pointers point, what special slots hold. Never changed once made, so that copies of
+ * registers share it and copying or comparing one is a single reference; most registers have {@link NO_DETAIL}.
+ */
+export interface RegisterDetail {
+  /** Map pointers, values and keys. */
+  readonly map: VerifierMap | undefined;
+  /** Tells apart inner maps that came from different lookups. */
+  readonly mapUid: number;
+  /** PTR_TO_MEM, and what has `mem_size` in the kernel's union. */
+  readonly memSize: number;
+  readonly dynptrId: number;
+  /** PTR_TO_BTF_ID, iterators. */
+  readonly btf: Btf | undefined;
+  readonly btfId: number;
+  /** PTR_TO_FUNC. */
+  readonly subprogno: number;
+  /** Dynptr slots. */
+  readonly dynptrType: number;
+  readonly dynptrFirstSlot: boolean;
+  /** Iterator slots. */
+  readonly iterState: number;
+  readonly iterDepth: number;
+  /** IRQ flag slots. */
+  readonly irqKfuncClass: number;
+}
+
+export const NO_DETAIL: RegisterDetail = {
+  map: undefined,
+  mapUid: 0,
+  memSize: 0,
+  dynptrId: 0,
+  btf: undefined,
+  btfId: 0,
+  subprogno: 0,
+  dynptrType: 0,
+  dynptrFirstSlot: false,
+  iterState: 0,
+  iterDepth: 0,
+  irqKfuncClass: 0,
+};
+
+/**
+ * What a register, or a spilled one, holds. Ten fields are its own; setting one of the others makes a new detail. (With all
+ * twenty-one in each register a walk spent a third of its time collecting garbage.)
+ */
 export class RegisterState {
   /** Base type and flags: `register-types.ts`. */
   type: number = NOT_INIT;
@@ -34,27 +79,8 @@ export class RegisterState {
   scalar: number = UNKNOWN;
   /** Packet pointers: bytes from the pointer that may be accessed; negative: AT_PKT_END, BEYOND_PKT_END. */
   range: number = 0;
-  /** Map pointers, values and keys. */
-  map: VerifierMap | undefined = undefined;
-  /** Tells apart inner maps that came from different lookups. */
-  mapUid: number = 0;
-  /** PTR_TO_MEM, and what has `mem_size` in the kernel's union. */
-  memSize: number = 0;
-  dynptrId: number = 0;
-  /** PTR_TO_BTF_ID, iterators. */
-  btf: Btf | undefined = undefined;
-  btfId: number = 0;
-  /** PTR_TO_FUNC. */
-  subprogno: number = 0;
-  /** Dynptr slots. */
-  dynptrType: number = 0;
-  dynptrFirstSlot: boolean = false;
-  /** Iterator slots. */
-  iterState: number = 0;
-  iterDepth: number = 0;
-  /** IRQ flag slots. */
-  irqKfuncClass: number = 0;
-  /** Which registers are the same value, or the same nullable pointer. Unsigned 32 bits. */
+  detail: RegisterDetail = NO_DETAIL;
+  /** Which registers are the same value, or the same nullable pointer. Signed 32 bits: flags of linked numbers at the top. */
   id: number = 0;
   refObjId: number = 0;
   /** PTR_TO_STACK: whose stack. */
@@ -62,6 +88,79 @@ export class RegisterState {
   /** Slot index + 1 of the instruction that wrote the lower half alone. */
   subregDef: number = DEF_NOT_SUBREG;
   precise: boolean = false;
+
+  get map(): VerifierMap | undefined {
+    return this.detail.map;
+  }
+  set map(map: VerifierMap | undefined) {
+    if (this.detail.map !== map) this.detail = { ...this.detail, map };
+  }
+  get mapUid(): number {
+    return this.detail.mapUid;
+  }
+  set mapUid(mapUid: number) {
+    if (this.detail.mapUid !== mapUid) this.detail = { ...this.detail, mapUid };
+  }
+  get memSize(): number {
+    return this.detail.memSize;
+  }
+  set memSize(memSize: number) {
+    if (this.detail.memSize !== memSize) this.detail = { ...this.detail, memSize };
+  }
+  get dynptrId(): number {
+    return this.detail.dynptrId;
+  }
+  set dynptrId(dynptrId: number) {
+    if (this.detail.dynptrId !== dynptrId) this.detail = { ...this.detail, dynptrId };
+  }
+  get btf(): Btf | undefined {
+    return this.detail.btf;
+  }
+  set btf(btf: Btf | undefined) {
+    if (this.detail.btf !== btf) this.detail = { ...this.detail, btf };
+  }
+  get btfId(): number {
+    return this.detail.btfId;
+  }
+  set btfId(btfId: number) {
+    if (this.detail.btfId !== btfId) this.detail = { ...this.detail, btfId };
+  }
+  get subprogno(): number {
+    return this.detail.subprogno;
+  }
+  set subprogno(subprogno: number) {
+    if (this.detail.subprogno !== subprogno) this.detail = { ...this.detail, subprogno };
+  }
+  get dynptrType(): number {
+    return this.detail.dynptrType;
+  }
+  set dynptrType(dynptrType: number) {
+    if (this.detail.dynptrType !== dynptrType) this.detail = { ...this.detail, dynptrType };
+  }
+  get dynptrFirstSlot(): boolean {
+    return this.detail.dynptrFirstSlot;
+  }
+  set dynptrFirstSlot(dynptrFirstSlot: boolean) {
+    if (this.detail.dynptrFirstSlot !== dynptrFirstSlot) this.detail = { ...this.detail, dynptrFirstSlot };
+  }
+  get iterState(): number {
+    return this.detail.iterState;
+  }
+  set iterState(iterState: number) {
+    if (this.detail.iterState !== iterState) this.detail = { ...this.detail, iterState };
+  }
+  get iterDepth(): number {
+    return this.detail.iterDepth;
+  }
+  set iterDepth(iterDepth: number) {
+    if (this.detail.iterDepth !== iterDepth) this.detail = { ...this.detail, iterDepth };
+  }
+  get irqKfuncClass(): number {
+    return this.detail.irqKfuncClass;
+  }
+  set irqKfuncClass(irqKfuncClass: number) {
+    if (this.detail.irqKfuncClass !== irqKfuncClass) this.detail = { ...this.detail, irqKfuncClass };
+  }
 }
 
 /** `to` becomes `from`. */
@@ -70,18 +169,7 @@ export function copyRegister(to: RegisterState, from: RegisterState): void {
   to.off = from.off;
   to.scalar = from.scalar;
   to.range = from.range;
-  to.map = from.map;
-  to.mapUid = from.mapUid;
-  to.memSize = from.memSize;
-  to.dynptrId = from.dynptrId;
-  to.btf = from.btf;
-  to.btfId = from.btfId;
-  to.subprogno = from.subprogno;
-  to.dynptrType = from.dynptrType;
-  to.dynptrFirstSlot = from.dynptrFirstSlot;
-  to.iterState = from.iterState;
-  to.iterDepth = from.iterDepth;
-  to.irqKfuncClass = from.irqKfuncClass;
+  to.detail = from.detail;
   to.id = from.id;
   to.refObjId = from.refObjId;
   to.frameno = from.frameno;
@@ -99,18 +187,27 @@ export function cloneRegister(from: RegisterState): RegisterState {
 export function clearRegister(reg: RegisterState): void {
   reg.off = 0;
   reg.range = 0;
-  reg.map = undefined;
-  reg.mapUid = 0;
-  reg.memSize = 0;
-  reg.dynptrId = 0;
-  reg.btf = undefined;
-  reg.btfId = 0;
-  reg.subprogno = 0;
-  reg.dynptrType = 0;
-  reg.dynptrFirstSlot = false;
-  reg.iterState = 0;
-  reg.iterDepth = 0;
-  reg.irqKfuncClass = 0;
+  reg.detail = NO_DETAIL;
+}
+
+/** Whether special pointers and slots are the same, but for the class of interrupt flags. */
+export function sameDetail(a: RegisterState, b: RegisterState): boolean {
+  const { detail } = a;
+  const other = b.detail;
+  return (
+    detail === other ||
+    (detail.map === other.map &&
+      detail.mapUid === other.mapUid &&
+      detail.memSize === other.memSize &&
+      detail.dynptrId === other.dynptrId &&
+      detail.btf === other.btf &&
+      detail.btfId === other.btfId &&
+      detail.subprogno === other.subprogno &&
+      detail.dynptrType === other.dynptrType &&
+      detail.dynptrFirstSlot === other.dynptrFirstSlot &&
+      detail.iterState === other.iterState &&
+      detail.iterDepth === other.iterDepth)
+  );
 }
 
 /** Types of a stack byte (enum bpf_stack_slot_type). */
