@@ -2,6 +2,14 @@ import { BpfError, type ErrorCode } from "./errors.ts";
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Modules that are part of the source are base64, so that no file system is needed. Damaged text gives what it gives. */
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  // 77 kB: 0.1 ms with Node's Buffer, 4 ms with atob and a loop that has not been compiled yet.
+  const { Buffer: NodeBuffer } = globalThis as { readonly Buffer?: typeof Buffer };
+  if (NodeBuffer !== undefined) return new Uint8Array(NodeBuffer.from(text, "base64"));
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
 /**
  * How many characters a table may give out for each of its bytes. Strings may share their tails, so a hostile table of
  * n bytes holds n strings of up to n characters; real ones stay below 2.

@@ -1,5 +1,4 @@
 /** The kernel that programs are fitted to: options that commands share. */
-import { gunzipSync } from "node:zlib";
 import type { Btf } from "../btf/index.ts";
 import { BpfError } from "../errors.ts";
 import { openBtf } from "./btf-file.ts";
@@ -33,7 +32,9 @@ async function readConfig(path: string): Promise<string> {
   const bytes = await readInput(path);
   const packed = bytes[0] === 0x1f && bytes[1] === 0x8b;
   try {
-    return Buffer.from(packed ? gunzipSync(bytes) : bytes).toString("latin1");
+    if (!packed) return Buffer.from(bytes).toString("latin1");
+    const { gunzipSync } = await import("node:zlib");
+    return gunzipSync(bytes).toString("latin1");
   } catch (cause) {
     throw new BpfError("io", `${path}: damaged gzip data`, { where: { file: path }, cause });
   }

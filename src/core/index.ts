@@ -2,8 +2,8 @@
  * The WebAssembly core over a machine's linear memory: interpreter, allocator, maps, hot helpers, batch loop.
  * What lies where in the memory is in `layout.ts`; which helpers the core has is in `helpers.ts`.
  */
+import { fromBase64 } from "../bytes.ts";
 import { BpfError } from "../errors.ts";
-import { SHARED_CORE_WASM } from "./core-shared.wasm.ts";
 import { CORE_WASM } from "./core.wasm.ts";
 
 export { CORE_HELPERS, type CoreHelper } from "./helpers.ts";
@@ -167,28 +167,25 @@ const PAGE = 0x10000;
 const INITIAL_PAGES = 16;
 const MAX_PAGES = 65536;
 
-const compiled = new Map<string, WebAssembly.Module>();
-
-function decode(source: string): Uint8Array<ArrayBuffer> {
-  const text = atob(source);
-  const bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  return bytes;
-}
+let single: WebAssembly.Module | undefined;
+let shareable: WebAssembly.Module | undefined;
 
 /** The module itself, as it is instantiated over memories that no threads share. */
 export function coreModule(): Uint8Array {
-  return decode(CORE_WASM);
+  return fromBase64(CORE_WASM);
 }
 
-function compile(shared: boolean): WebAssembly.Module {
-  const source = shared ? SHARED_CORE_WASM : CORE_WASM;
-  let module = compiled.get(source);
-  if (module === undefined) {
-    module = new WebAssembly.Module(decode(source));
-    compiled.set(source, module);
-  }
-  return module;
+/** Must have come to its end before the core is instantiated over a memory that threads share: most never need that build. */
+export async function loadSharedCore(): Promise<void> {
+  if (shareable !== undefined) return;
+  const { SHARED_CORE_WASM } = await import("./core-shared.wasm.ts");
+  shareable = new WebAssembly.Module(fromBase64(SHARED_CORE_WASM));
+}
+
+function moduleFor(shared: boolean): WebAssembly.Module {
+  if (!shared) return (single ??= new WebAssembly.Module(fromBase64(CORE_WASM)));
+  if (shareable !== undefined) return shareable;
+  throw new BpfError("usage", "core: a memory that threads share needs loadSharedCore first");
 }
 
 /**
@@ -221,6 +218,8 @@ export function createMemory({
 /**
  * Instantiates the core over a memory, in the build that fits it. The module is compiled once and shared by all machines.
  *
+ * @throws BpfError code "usage" for a shared memory before {@link loadSharedCore}.
+ *
  * @example
  * const memory = createMemory();
  * const table = new WebAssembly.Table({ initial: 1, element: "anyfunc" });
@@ -238,6 +237,6 @@ export function instantiateCore({ memory, table, host }: CoreImports): CoreExpor
     },
   };
   const shared = typeof SharedArrayBuffer !== "undefined" && memory.buffer instanceof SharedArrayBuffer;
-  const instance = new WebAssembly.Instance(compile(shared), imports as unknown as WebAssembly.Imports);
+  const instance = new WebAssembly.Instance(moduleFor(shared), imports as unknown as WebAssembly.Imports);
   return instance.exports as unknown as CoreExports;
 }

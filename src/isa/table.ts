@@ -475,7 +475,10 @@ function* jumpRows(): Generator<InstructionRow> {
 export const INSTRUCTIONS: readonly InstructionRow[] = [...aluRows(), ...memoryRows(), ...jumpRows()];
 
 /** The rows that share each opcode; empty where the opcode does not exist. */
-export const ROWS_BY_OPCODE: readonly (readonly InstructionRow[])[] = Array.from(
-  { length: 256 },
-  (_, opcode) => INSTRUCTIONS.filter((row) => row.opcode === opcode),
-);
+export const ROWS_BY_OPCODE: readonly (readonly InstructionRow[])[] = byOpcode();
+
+function byOpcode(): InstructionRow[][] {
+  const rows: InstructionRow[][] = Array.from({ length: 256 }, () => []);
+  for (const row of INSTRUCTIONS) rows[row.opcode]?.push(row);
+  return rows;
+}

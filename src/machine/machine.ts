@@ -1,5 +1,5 @@
 import { type Btf, sizeOf } from "../btf/index.ts";
-import { type CoreExports, createMemory, instantiateCore } from "../core/index.ts";
+import { type CoreExports, createMemory, instantiateCore, loadSharedCore } from "../core/index.ts";
 import { MAP_ID } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { PACKET_HOOKS, hookOf } from "../hooks/index.ts";
@@ -274,6 +274,7 @@ export class Machine {
       ...(onTrace === undefined ? {} : { onTrace }),
       ...(clock === undefined ? {} : { clock }),
     };
+    await loadSharedCore();
     return new Machine(options, { shared, cpu });
   }
 
@@ -303,6 +304,7 @@ export class Machine {
    */
   static async create(options: MachineOptions = {}): Promise<Machine> {
     checkOptions(options);
+    if (options.shared === true) await loadSharedCore();
     return new Machine(options);
   }
 

@@ -1,7 +1,15 @@
 /** A core with its memory, and what tests need to put programs, packets and keys there. */
-import { type CoreExports, type CoreHost, createMemory, instantiateCore } from "../../src/core/index.ts";
+import {
+  type CoreExports,
+  type CoreHost,
+  createMemory,
+  instantiateCore,
+  loadSharedCore,
+} from "../../src/core/index.ts";
 import * as layout from "../../src/core/layout.ts";
 import { type Instruction, encodeInstructions } from "../../src/isa/index.ts";
+
+await loadSharedCore();
 
 export class Bench {
   readonly memory: WebAssembly.Memory;

@@ -1,13 +1,14 @@
 /** The programs that are measured lie in `bench/` of the package, sources and objects side by side. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ObjectSpec, parseObject } from "../../object/index.ts";
 
-const ROOT = new URL("../../../bench/", import.meta.url);
-
-/** A path below `bench/`. */
+/** A path below `bench/`, which lies above this module, in a bundle not as far above. */
 export function benchFolder(path: string): string {
-  return fileURLToPath(new URL(path, ROOT));
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, "bench/classic")) && folder !== dirname(folder)) folder = dirname(folder);
+  return join(folder, "bench", path);
 }
 
 export function benchObject(path: string): ObjectSpec {
