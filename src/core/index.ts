@@ -67,6 +67,8 @@ export interface CoreExports {
   check_packet_context(r6: bigint, pc: number): void;
   /** For one access: the first byte of the window that it lies in. */
   check_access(address: number, shape: number, frame: number, pc: number): number;
+  /** 1 if the program under way may touch all of these bytes so. */
+  may_access(address: number, size: number, right: number, frame: number): number;
 
   /** Address of the descriptor, or -errno. */
   map_create(

@@ -13,8 +13,10 @@
  * In the block every register is a *sum*: of registers as they are at its start, and a constant. A register that ends as
  * itself plus a constant counts by it. All other registers that the block writes must not be read before.
  */
+import { RIGHT_READ, RIGHT_WRITE } from "../core/layout.ts";
 import { REGISTER_COUNT } from "../isa/index.ts";
 import type { JumpOp } from "../isa/index.ts";
+import type { Linkage } from "./calls.ts";
 import type { Block } from "./cfg.ts";
 import { EXACT, type Facts } from "./facts.ts";
 import type { Registers } from "./registers.ts";
@@ -270,7 +272,12 @@ function roundsOf(
 }
 
 /** Writes the code that goes before the loop; the registers are as the loop's header expects them, and stay so. */
-export function emitBulk(registers: Registers, loop: BulkLoop, fuel: number | undefined): void {
+export function emitBulk(
+  registers: Registers,
+  loop: BulkLoop,
+  fuel: number | undefined,
+  link: Linkage,
+): void {
   const { code, locals } = registers;
   const rounds = locals.scratch("rounds");
   const to = locals.scratch("to");
@@ -286,10 +293,12 @@ export function emitBulk(registers: Registers, loop: BulkLoop, fuel: number | un
   pushSum(registers, loop.to);
   code.opIndex("local.set", to);
   emitBoundCheck(registers, loop, to, rounds);
+  emitRightCheck(registers, loop, to, rounds, RIGHT_WRITE, link);
   if (loop.from !== undefined) {
     pushSum(registers, loop.from);
     code.opIndex("local.set", from);
     emitBoundCheck(registers, loop, from, rounds);
+    emitRightCheck(registers, loop, from, rounds, RIGHT_READ, link);
     // What is written must not be read later.
     code.opIndex("local.get", to);
     code.opIndex("local.get", from);
@@ -407,6 +416,26 @@ function emitBoundCheck({ code }: Registers, { shift }: BulkLoop, address: numbe
   code.i64Const(16, 0);
   code.op("i64.shl");
   code.op("i64.gt_u");
+  code.opIndex("br_if", 0);
+}
+
+/** In a sandbox: leaves the block if not all of an area is the program's. The loop then meets what is not, and stops there. */
+function emitRightCheck(
+  registers: Registers,
+  loop: BulkLoop,
+  address: number,
+  rounds: number,
+  right: number,
+  link: Linkage,
+): void {
+  if (link.sandbox === undefined) return;
+  const { code } = registers;
+  code.opIndex("local.get", address);
+  pushLength(registers, loop, rounds);
+  code.i32Const(right);
+  registers.pushFrameEnd();
+  code.opIndex("call", link.coreFunction("may_access"));
+  code.op("i32.eqz");
   code.opIndex("br_if", 0);
 }
 

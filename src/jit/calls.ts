@@ -22,7 +22,8 @@ import {
 import { SLOT_SIZE } from "../isa/index.ts";
 import type { Demand } from "./demand.ts";
 import type { Registers } from "./registers.ts";
-import { type Sandbox, emitStoredCheck } from "./sandbox.ts";
+import { emitStoredCheck } from "./arguments.ts";
+import type { Sandbox } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
 import type { ArrayMap, CoreLowering, HostLowering } from "./types.ts";
 import { type ByteWriter, TYPE_I64 } from "./wasm.ts";

@@ -1,5 +1,6 @@
 /** Emission of one function: the structured walk over its blocks, and the steps within them. */
 import { MAY_GOTO_LIMIT, RIGHT_READ } from "../core/layout.ts";
+import { emitArgumentCheck, mapIn } from "./arguments.ts";
 import { emitAlu, emitByteOrder, emitCondition, emitSelect } from "./arithmetic.ts";
 import {
   type Linkage,
@@ -20,9 +21,12 @@ import { ANY, type FactsContext, type FactsResult, entryFacts, transfer } from "
 import { emitAtomic, emitLoad, emitStore, pushAddress, pushFetched } from "./memory.ts";
 import { type Placement, placeBlocks } from "./placement.ts";
 import { Registers } from "./registers.ts";
-import { Windows, emitArgumentCheck, emitPacketCheck } from "./sandbox.ts";
+import { type SandboxMap, Windows, emitPacketCheck } from "./sandbox.ts";
 import { type Step, clobbersArguments, definedRegister } from "./steps.ts";
 import { ByteWriter } from "./wasm.ts";
+
+// uapi/linux/bpf.h: the helper whose result is a value of the map in r1.
+const MAP_LOOKUP_ELEM = 1;
 
 /** A function after its analyses. */
 export interface PreparedFunction {
@@ -160,13 +164,12 @@ class FunctionEmitter {
   #emitBulk(node: number, block: Block): void {
     const { steps, demand } = this.#prepared;
     const { facts, link } = this.#context;
-    // In the sandbox every access is checked by itself: what is moved at once would get past the checks.
-    if (!facts.optimize || link.sandbox !== undefined) return;
+    if (!facts.optimize) return;
     const registers = this.#registers;
     registers.beginBlock(node);
     const loop = findBulkLoop(node, block, steps, demand.live[node] as number, registers.facts);
     if (loop !== undefined)
-      emitBulk(registers, loop, link.fuel ? registers.locals.scratch("fuel") : undefined);
+      emitBulk(registers, loop, link.fuel ? registers.locals.scratch("fuel") : undefined, link);
   }
 
   /** Opens a block for each of a list of nodes, the last outermost, and has them closed and followed by the nodes. */
@@ -411,10 +414,20 @@ class FunctionEmitter {
     const registers = this.#registers;
     const { link } = this.#context;
     const { lowering } = step;
-    if (link.sandbox?.checks(step.imm) === true && (lowering?.kind === "core" || lowering?.kind === "host")) {
+    const { sandbox } = link;
+    if (sandbox !== undefined && (lowering?.kind === "core" || lowering?.kind === "host")) {
       const count = lowering.kind === "core" ? lowering.args.length : lowering.args;
-      emitArgumentCheck(registers, step.imm, count, step.slot, link);
+      emitArgumentCheck(registers, step.imm, count, step.slot, link, sandbox);
     }
+    let found: SandboxMap | undefined;
+    if (sandbox !== undefined && step.imm === MAP_LOOKUP_ELEM) found = mapIn(registers, 1, sandbox);
+    this.#emitLowered(step, lowering);
+    if (found !== undefined) registers.windows?.fill(registers, found);
+  }
+
+  #emitLowered(step: Step, lowering: Step["lowering"]): void {
+    const registers = this.#registers;
+    const { link } = this.#context;
     switch (lowering?.kind) {
       case "core":
         this.#finish(step, emitCoreCall(registers, step, lowering, link) ? "low" : "whole");

@@ -40,6 +40,7 @@ const HOST_HELPER: WasmType = { params: [TYPE_I32], results: [] };
 const CALL_HELPER: WasmType = { params: [TYPE_I32, TYPE_I32], results: [] };
 
 const CHECK_ACCESS: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
+const MAY_ACCESS: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
 const CHECK_CALL: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32], results: [] };
 const CHECK_PACKET_CONTEXT: WasmType = { params: [TYPE_I64, TYPE_I32], results: [] };
 
@@ -72,6 +73,7 @@ export class Imports {
     if (sandbox) {
       this.#items.push({ kind: "global", module: "core", name: "window_room", valueType: TYPE_I32 });
       this.#add("core", "check_access", CHECK_ACCESS);
+      this.#add("core", "may_access", MAY_ACCESS);
       this.#add("core", "check_call", CHECK_CALL);
       this.#add("core", "check_packet_context", CHECK_PACKET_CONTEXT);
     }

@@ -6,7 +6,7 @@ import { FIRST_ADDRESS, FRAME_SIZE } from "../core/layout.ts";
 import { ANY, EXACT } from "./facts.ts";
 import type { Linkage } from "./calls.ts";
 import type { Registers } from "./registers.ts";
-import { type Access, isInFrame, pushChecked, rightOf } from "./sandbox.ts";
+import { type Access, needsNoCheck, pushChecked, rightOf } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
 import { type AtomicOpcode, type Opcode, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
@@ -47,7 +47,7 @@ export function pushAddress(
   link: Linkage,
 ): number {
   const { facts, code } = registers;
-  if (link.sandbox !== undefined && !isInFrame(registers, register, offset, access.bytes)) {
+  if (link.sandbox !== undefined && !needsNoCheck(registers, register, offset, access, link.sandbox)) {
     pushChecked(registers, register, offset, access, link);
     return 0;
   }

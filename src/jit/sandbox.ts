@@ -8,7 +8,7 @@
  * window a local holds, only that it is one of the program's: that is why windows are forgotten where the packet may move or an
  * object may go, and why a copy of a register takes the window along.
  */
-import { EXEC_REGS, FRAME_SIZE, RIGHT_READ, RIGHT_WRITE } from "../core/layout.ts";
+import { FRAME_SIZE, RIGHT_READ, RIGHT_WRITE } from "../core/layout.ts";
 import { SLOT_SIZE } from "../isa/index.ts";
 import type { Linkage } from "./calls.ts";
 import { ANY, EXACT } from "./facts.ts";
@@ -18,10 +18,21 @@ import type { ByteWriter } from "./wasm.ts";
 
 /** What the compiler must know of a sandboxed program. */
 export interface Sandbox {
-  /** Whether a helper's arguments are to be checked before it is called. */
-  checks(helper: number): boolean;
+  /** What r1 to r5 must be when a helper is called: POINTER_ constants; empty where all may be anything. */
+  arguments(helper: number): readonly number[];
   /** Whether all windows hold after a call of the helper. */
   keeps(helper: number): boolean;
+  /** The map whose descriptor lies at an address, if the program holds it. */
+  map(address: number): SandboxMap | undefined;
+  /** Whether bytes at a fixed address lie in a value that the program may always use so: a global variable, an array's element. */
+  reaches(address: number, bytes: number, right: number): boolean;
+}
+
+export interface SandboxMap {
+  readonly keySize: number;
+  readonly valueSize: number;
+  /** What may be done with the value that a lookup finds, RIGHT_ constants; 0 where lookups find something else. */
+  readonly rights: number;
 }
 
 export interface Access {
@@ -72,6 +83,24 @@ export class Windows {
     }
   }
 
+  /** r0 points to a map's value, or is NULL: accesses through it need not ask for the window. */
+  fill(registers: Registers, { valueSize, rights }: SandboxMap): void {
+    const { code } = registers;
+    if (valueSize < this.widest) return;
+    for (const write of [false, true]) {
+      const local = this.local(0, write);
+      const wanted = write ? RIGHT_READ | RIGHT_WRITE : RIGHT_READ;
+      if (local === -1 || (rights & wanted) !== wanted) continue;
+      registers.pushLow(0);
+      code.i32Const(NOWHERE);
+      registers.pushLow(0);
+      code.op("select");
+      code.opIndex("local.set", local);
+      code.i32Const(valueSize - this.widest);
+      code.opIndex("local.set", local + 1);
+    }
+  }
+
   /** A register has become a copy of another one. */
   copy(code: ByteWriter, target: number, source: number): void {
     for (const write of [false, true]) {
@@ -86,8 +115,21 @@ export class Windows {
   }
 }
 
-/** Whether the facts place an access in the function's own frame. */
-export function isInFrame({ facts }: Registers, register: number, offset: number, bytes: number): boolean {
+/** Whether the facts place an access where the program may make it: in the function's own frame, or in its global variables. */
+export function needsNoCheck(
+  registers: Registers,
+  register: number,
+  offset: number,
+  { bytes, right }: Pick<Access, "bytes" | "right">,
+  sandbox: Sandbox,
+): boolean {
+  const { facts } = registers;
+  if (facts.kind[register] !== EXACT) return isInFrame(registers, register, offset, bytes);
+  // The low half, as everywhere: an address has 32 bits.
+  return sandbox.reaches(((facts.low[register] as number) + offset) >>> 0, bytes, right);
+}
+
+function isInFrame({ facts }: Registers, register: number, offset: number, bytes: number): boolean {
   if (facts.kind[register] === ANY || facts.kind[register] === EXACT) return false;
   const fromStart = (facts.low[register] as number) + offset + FRAME_SIZE;
   return fromStart >= 0 && fromStart + bytes <= FRAME_SIZE;
@@ -131,32 +173,6 @@ export function pushChecked(
   code.opIndex("local.set", start + 1);
   code.op("end");
   code.opIndex("local.get", address);
-}
-
-/** Before a call of a helper: the core looks at the arguments, in the execution state. */
-export function emitArgumentCheck(
-  registers: Registers,
-  helper: number,
-  count: number,
-  slot: number,
-  link: Linkage,
-): void {
-  const { code } = registers;
-  for (let register = 1; register <= count; register++) {
-    code.opIndex("global.get", link.execGlobal);
-    registers.pushWhole(register);
-    code.memory("i64.store", 3, EXEC_REGS + 8 * register);
-  }
-  code.i32Const(helper);
-  emitStoredCheck(registers, slot, link);
-}
-
-/** The same where the arguments are in the execution state already, and the helper's id is on the stack. */
-export function emitStoredCheck(registers: Registers, slot: number, link: Linkage): void {
-  const { code } = registers;
-  registers.pushFrameEnd();
-  code.i32Const(link.codeAddress + slot * SLOT_SIZE);
-  code.opIndex("call", link.coreFunction("check_call"));
 }
 
 /** `ld_abs` and `ld_ind` take what r6 points to for a socket buffer. */

@@ -1,7 +1,6 @@
 /** Programs in a machine's memory: their instructions for the interpreter, their functions in the table for the JIT. */
 import type { CoreExports } from "../core/index.ts";
 import {
-  CONTRACT_KEEPS_BIT,
   FUNC_CODE,
   FUNC_PROG,
   FUNC_SIZE,
@@ -19,9 +18,10 @@ import {
 import { BpfError } from "../errors.ts";
 import { type Instruction, OPCODE_LDDW, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
-import { type Sandbox, compileProgram } from "../jit/index.ts";
+import { compileProgram } from "../jit/index.ts";
 import { PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
+import { sandboxOf } from "./held.ts";
 import { helperContracts } from "./helpers/contracts.ts";
 import type { ProgramImage } from "./image.ts";
 import { probedSlots } from "./probes.ts";
@@ -207,9 +207,11 @@ export class CodeSpace {
       arrayMap: (address) =>
         safety !== "sandbox" || held.has(address) ? this.#host.mapAt(address)?.arrayLayout : undefined,
       mapRoutine: (name, address) =>
-        safety === "sandbox" ? undefined : this.#host.mapAt(address)?.routine(name),
+        safety !== "sandbox" || held.has(address) ? this.#host.mapAt(address)?.routine(name) : undefined,
       fuel: safety === "sandbox" || this.#host.fuel,
-      ...(safety === "sandbox" ? { sandbox: sandboxOf(this.#contractsOf(image.type).table) } : {}),
+      ...(safety === "sandbox"
+        ? { sandbox: sandboxOf(this.#contractsOf(image.type).table, this.#held(held)) }
+        : {}),
       optimize: this.#host.optimize,
       shared: memory.shared,
       codeAddress: code,
@@ -260,6 +262,10 @@ export class CodeSpace {
     return { module: compiled.bytes, ms: performance.now() - start };
   }
 
+  #held(addresses: ReadonlySet<number>): BpfMap[] {
+    return [...addresses].map((address) => this.#host.mapAt(address)).filter((map) => map !== undefined);
+  }
+
   /** The slot of an address in a program's code. */
   slotAt(descriptor: number, address: number): number | undefined {
     const installed = this.#programs.get(descriptor);
@@ -267,15 +273,6 @@ export class CodeSpace {
     const slot = (address - installed.code) / SLOT_SIZE;
     return Number.isInteger(slot) && slot >= 0 && slot < installed.instructions.length ? slot : undefined;
   }
-}
-
-/** What the compiler checks for, from the contracts of helpers. */
-function sandboxOf(contracts: BigUint64Array): Sandbox {
-  const keeps = 1n << BigInt(CONTRACT_KEEPS_BIT);
-  return {
-    checks: (helper) => ((contracts[helper] ?? 0n) & (keeps - 1n)) !== 0n,
-    keeps: (helper) => ((contracts[helper] ?? 0n) & keeps) !== 0n,
-  };
 }
 
 /** First slots of the functions whose address the program takes, but for the main function's. */

@@ -92,7 +92,7 @@ export {
   xdp_load_bytes,
   xdp_store_bytes,
 } from "./helpers/xdp";
-export { check_access, window_room } from "./sandbox/access";
+export { check_access, may_access, window_room } from "./sandbox/access";
 export { grant } from "./sandbox/grants";
 export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";
 export { check_call, check_packet_context } from "./sandbox/arguments";

@@ -137,6 +137,13 @@ const TYPELESS: ProgramType = "socket_filter";
 
 const KEEPS = 1n << BigInt(CONTRACT_KEEPS_BIT);
 
+/** The kinds of r1, r2 and so on in a contract, as far as one of them must be something. */
+export function argumentKinds(contract: bigint): number[] {
+  const kinds: number[] = [];
+  for (let rest = contract & (KEEPS - 1n); rest !== 0n; rest >>= 8n) kinds.push(Number(rest & 0xffn));
+  return kinds;
+}
+
 /**
  * For each helper id what a call is checked for: a byte for each of r1 to r5, r1's lowest, above them whether windows keep.
  * Without a type, of a program that cannot be told what is allowed, all helpers are.

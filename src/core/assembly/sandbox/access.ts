@@ -59,6 +59,11 @@ export function check_access(address: u32, shape: u32, frame: u32, pc: u32): u32
   return windowStart;
 }
 
+/** For compiled code that would do many accesses at once: whether each of them is allowed. */
+export function may_access(address: u32, size: u32, right: i32, frame: u32): i32 {
+  return isAllowed(exec, frame, address, size, right) ? 1 : 0;
+}
+
 /** For the interpreter, when the window of the access's register does not hold it. `register` is its distance from the state. */
 export function checkRegister(state: u32, register: u32, address: u32, size: u32, right: i32): void {
   const frame = load<u32>(state, R10);
