@@ -63,10 +63,11 @@ function strings(size: number, equal: number): Uint8Array {
 
 export interface ClassicResult {
   readonly program: string;
-  /** Nanoseconds of CPU a run. `bounded` is compiled code that counts rounds, so that it can be stopped. */
+  /** Nanoseconds of CPU a run. `bounded` is compiled code that counts rounds, so that it can be stopped; `sandboxed` checks every access too. */
   readonly native?: Timing;
   readonly jit: Timing;
   readonly bounded: Timing;
+  readonly sandboxed: Timing;
   readonly interpreter: Timing;
   /** Instructions that the interpreter executes in a run. */
   readonly instructions: number;
@@ -74,6 +75,7 @@ export interface ClassicResult {
   /** Medians of JIT over native, and of the interpreter over the JIT. */
   readonly jitVersusNative?: number;
   readonly boundedVersusNative?: number;
+  readonly sandboxedVersusNative?: number;
   readonly interpreterVersusJit: number;
 }
 
@@ -83,6 +85,7 @@ export interface ClassicReport {
   readonly rows: readonly ClassicResult[];
   readonly jitVersusNative?: { readonly geomean: number; readonly worst: number };
   readonly boundedVersusNative?: { readonly geomean: number; readonly worst: number };
+  readonly sandboxedVersusNative?: { readonly geomean: number; readonly worst: number };
   readonly interpreter: { readonly nsPerInstruction: number; readonly geomeanVersusJit: number };
 }
 
@@ -108,6 +111,7 @@ function section({
   rows,
   jitVersusNative,
   boundedVersusNative,
+  sandboxedVersusNative,
   interpreter,
   ...native
 }: ClassicReport): Section {
@@ -116,7 +120,8 @@ function section({
       ? []
       : [
           `Geometric mean against native: JIT ${ratio(jitVersusNative.geomean)} (worst ${ratio(jitVersusNative.worst)}), ` +
-            `bounded ${ratio(boundedVersusNative?.geomean)} (worst ${ratio(boundedVersusNative?.worst)}).`,
+            `bounded ${ratio(boundedVersusNative?.geomean)} (worst ${ratio(boundedVersusNative?.worst)}), ` +
+            `sandboxed ${ratio(sandboxedVersusNative?.geomean)} (worst ${ratio(sandboxedVersusNative?.worst)}).`,
         ];
   return {
     title: "Classic programs, CPU time a run",
@@ -125,9 +130,11 @@ function section({
       "native",
       "JIT",
       "JIT, bounded",
+      "sandboxed",
       "interpreter",
       "JIT/native",
       "bounded/native",
+      "sandboxed/native",
       "ns/instruction",
     ],
     rows: rows.map((row) => [
@@ -135,9 +142,11 @@ function section({
       ns(row.native?.median),
       ns(row.jit.median),
       ns(row.bounded.median),
+      ns(row.sandboxed.median),
       ns(row.interpreter.median),
       ratio(row.jitVersusNative),
       ratio(row.boundedVersusNative),
+      ratio(row.sandboxedVersusNative),
       ratio(row.interpreterNsPerInstruction),
     ]),
     notes: [
@@ -165,6 +174,7 @@ async function runClassic({ progress, ...rounds }: SuiteContext): Promise<Classi
       rows,
       ...summary("jitVersusNative", rows),
       ...summary("boundedVersusNative", rows),
+      ...summary("sandboxedVersusNative", rows),
       interpreter: {
         nsPerInstruction: Math.max(...rows.map((row) => row.interpreterNsPerInstruction)),
         geomeanVersusJit: geometricMean(rows.map((row) => row.interpreterVersusJit)),
@@ -176,7 +186,7 @@ async function runClassic({ progress, ...rounds }: SuiteContext): Promise<Classi
 }
 
 function summary(
-  field: "jitVersusNative" | "boundedVersusNative",
+  field: "jitVersusNative" | "boundedVersusNative" | "sandboxedVersusNative",
   rows: readonly ClassicResult[],
 ): Partial<ClassicReport> {
   const ratios = rows.map((row) => row[field]).filter((ratio) => ratio !== undefined);
@@ -194,15 +204,22 @@ async function measure(
   if (native !== undefined) sides["native"] = native.side(name, bytes, length);
   const expected = native?.result(name, bytes, length);
   let instructions = 0;
-  for (const [side, fuel, engine] of [
-    ["jit", Infinity, "jit"],
-    ["bounded", Number.MAX_SAFE_INTEGER, "jit"],
-    ["interpreter", Infinity, "interpreter"],
+  for (const [side, fuel, engine, unverified] of [
+    ["jit", Infinity, "jit", "trusted"],
+    ["bounded", Number.MAX_SAFE_INTEGER, "jit", "trusted"],
+    ["sandboxed", Number.MAX_SAFE_INTEGER, "jit", "sandbox"],
+    ["interpreter", Infinity, "interpreter", "trusted"],
   ] as const) {
     const machine = await Machine.create({ fuel, engine });
-    const { programs } = await machine.load(benchObject("classic/classic.bpf.o"), { programs: [name] });
+    // They read memory by its address, which no verifier would let them.
+    const { programs } = await machine.load(benchObject("classic/classic.bpf.o"), {
+      programs: [name],
+      verify: false,
+      unverified,
+    });
     // A page, as the memory of the native side.
     const address = machine.memory.alloc(bytes.length, name, 4096);
+    machine.regions.add({ kind: "memory", label: name, address, size: bytes.length });
     machine.memory.write(address, bytes);
     const prepared = (programs[name] as Program).prepare();
     const result = prepared.run(address, length);
@@ -213,12 +230,16 @@ async function measure(
     sides[side] = inProcess((runs) => prepared.repeat(address, length, runs));
   }
   const { native: nativeTiming, ...ours } = measureSides(sides, rounds);
-  const { jit, bounded, interpreter } = ours as Record<"jit" | "bounded" | "interpreter", Timing>;
+  const { jit, bounded, sandboxed, interpreter } = ours as Record<
+    "jit" | "bounded" | "sandboxed" | "interpreter",
+    Timing
+  >;
   return {
     program: name,
     ...(nativeTiming === undefined ? {} : { native: nativeTiming }),
     jit,
     bounded,
+    sandboxed,
     interpreter,
     instructions,
     interpreterNsPerInstruction: interpreter.median / instructions,
@@ -227,6 +248,7 @@ async function measure(
       : {
           jitVersusNative: jit.median / nativeTiming.median,
           boundedVersusNative: bounded.median / nativeTiming.median,
+          sandboxedVersusNative: sandboxed.median / nativeTiming.median,
         }),
     interpreterVersusJit: interpreter.median / jit.median,
   };

@@ -147,11 +147,12 @@ async function measureCalls(
 function programsSection({ rows, jitVersusKernel, skipped }: PacketsReport): Section {
   return {
     title: "Packet programs, CPU time a packet",
-    head: ["program", "JIT", "JIT, bounded", "interpreter", "kernel's JIT", "JIT/kernel"],
-    rows: rows.map(({ program, jit, bounded, interpreter, kernel, jitVersusKernel: versus }) => [
+    head: ["program", "JIT", "JIT, bounded", "sandboxed", "interpreter", "kernel's JIT", "JIT/kernel"],
+    rows: rows.map(({ program, jit, bounded, sandboxed, interpreter, kernel, jitVersusKernel: versus }) => [
       program,
       ns(jit.median),
       ns(bounded.median),
+      ns(sandboxed.median),
       ns(interpreter.median),
       ns(kernel?.median),
       ratio(versus),

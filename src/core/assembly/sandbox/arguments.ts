@@ -39,8 +39,8 @@ import {
 } from "../../layout";
 import { exec, fault } from "../state";
 import { isAllowed, refuse } from "./access";
-import { isGranted } from "./grants";
-import { regionAt } from "./regions";
+import { holds, isGranted } from "./grants";
+import { lockRegions, regionAt, unlockRegions } from "./regions";
 import { contextOf, findWindow, windowRights, windowSize, windowStart } from "./window";
 
 const KINDS: u64 = (1 << 40) - 1;
@@ -81,7 +81,7 @@ export function check_call(id: u32, frame: u32, pc: u32): void {
     }
     if (kind == POINTER_MAP) {
       map = u32(value);
-      if (value >> 32 != 0 || !isGranted(load<u32>(exec, EXEC_PROG), map)) wrong(register, pc);
+      if (value >> 32 != 0 || !holds(load<u32>(exec, EXEC_PROG), map)) wrong(register, pc);
     } else if (kind < u32(POINTER_MAP)) {
       if (!isContext(kind, value)) wrong(register, pc);
     } else {
@@ -161,6 +161,13 @@ function lengthOfText(address: u32, frame: u32): u32 {
 
 /** Whether a region of the right kind begins there and is the program's. */
 function isHandedOut(kind: u32, address: u32): bool {
+  lockRegions();
+  const found = lockedIsHandedOut(kind, address);
+  unlockRegions();
+  return found;
+}
+
+function lockedIsHandedOut(kind: u32, address: u32): bool {
   const record = regionAt(address);
   if (record == 0 || load<u32>(record, REGION_BASE) != address) return false;
   if (load<i32>(record, REGION_KIND) != (kind == POINTER_SAMPLE ? REGION_SAMPLE : REGION_OBJECT))

@@ -4,9 +4,11 @@
  */
 import { GRANTS_CAPACITY, GRANTS_COUNT, GRANTS_LIST, PROG_GRANTS } from "../../layout";
 import { alloc, free } from "../allocator";
+import { lockRegions, unlockRegions } from "./regions";
 
 const FIRST_CAPACITY: u32 = 8;
 
+/** With the table of regions locked, which guards the lists too. */
 export function isGranted(prog: u32, map: u32): bool {
   const grants = load<u32>(prog, PROG_GRANTS);
   if (grants == 0) return false;
@@ -17,9 +19,22 @@ export function isGranted(prog: u32, map: u32): bool {
   return false;
 }
 
+/** The same for who has not locked it. */
+export function holds(prog: u32, map: u32): bool {
+  lockRegions();
+  const held = isGranted(prog, map);
+  unlockRegions();
+  return held;
+}
+
 /** Lets a program use a map from now on. */
 export function grant(prog: u32, map: u32): void {
-  if (isGranted(prog, map)) return;
+  lockRegions();
+  if (!isGranted(prog, map)) add(prog, map);
+  unlockRegions();
+}
+
+function add(prog: u32, map: u32): void {
   let grants = load<u32>(prog, PROG_GRANTS);
   const count: u32 = grants == 0 ? 0 : load<u32>(grants, GRANTS_COUNT);
   const capacity: u32 = grants == 0 ? 0 : load<u32>(grants, GRANTS_CAPACITY);

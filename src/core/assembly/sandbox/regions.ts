@@ -61,14 +61,25 @@ function rank(address: u32): u32 {
   return low;
 }
 
-/** The record of the region that an address lies in, or 0. */
-export function regionAt(address: u32): u32 {
+/** What is read of a record is read between these: other threads may move the records. */
+export function lockRegions(): void {
   lock(CORE_REGION_LOCK);
+}
+
+export function unlockRegions(): void {
+  unlock(CORE_REGION_LOCK);
+}
+
+/** The record of the region that an address lies in, or 0. The table is locked. */
+export function regionAt(address: u32): u32 {
   const before = rank(address);
   const record = firstRecord() + (before - 1) * REGION_RECORD;
-  const found = before != 0 && address < load<u32>(record, REGION_END) ? record : 0;
-  unlock(CORE_REGION_LOCK);
-  return found;
+  return before != 0 && address < load<u32>(record, REGION_END) ? record : 0;
+}
+
+/** Whether the address of a record, as it was found some time ago, is still that of a record; of which, must be looked at. */
+export function isRecord(record: u32): bool {
+  return record - firstRecord() < recordCount() * REGION_RECORD;
 }
 
 /** A new record, all of it one window; 0 if the memory is used up (then programs may not touch it). */

@@ -28,7 +28,7 @@ import {
 } from "../../layout";
 import { packetEnd, packetStart } from "../batch/bounds";
 import { isGranted } from "./grants";
-import { regionAt } from "./regions";
+import { isRecord, lockRegions, regionAt, unlockRegions } from "./regions";
 
 /** What `findWindow` found: first byte, number of bytes, RIGHT_ constants. */
 export let windowStart: u32 = 0;
@@ -42,6 +42,15 @@ function set(start: u32, size: u32, rights: i32): bool {
   return true;
 }
 
+// Contexts are few and asked for in every run: the record of the last one, and its last window with whom it was for. A record is
+// what it was if it still is one, of a context that begins there. What may be read or written depends on the program's type.
+let contextRecord: u32 = 0;
+let lastContext: u32 = 0;
+let lastProg: u32 = 0;
+let lastRight: i32 = 0;
+let lastStart: u32 = 0;
+let lastSize: u32 = 0;
+
 /**
  * False if the address lies in no window of the program under way; `right` is what it wants to do. `frame` is the end of the frame of the function that
  * runs: frames of its callers up to the program's main function are its own too, what lies below is nobody's yet.
@@ -50,9 +59,30 @@ export function findWindow(state: u32, frame: u32, address: u32, right: i32): bo
   const lowest = frame - FRAME_SIZE;
   const stackSize = load<u32>(state, EXEC_STACK) + STACK_SIZE - lowest;
   if (address - lowest < stackSize) return set(lowest, stackSize, RIGHT_READ | RIGHT_WRITE);
+  lockRegions();
+  const found = findElsewhere(state, address, right);
+  unlockRegions();
+  return found;
+}
+
+function findElsewhere(state: u32, address: u32, right: i32): bool {
+  const context = lockedContextOf(state);
+  if (context != 0) {
+    // The packet lies in no region, so nothing else can be meant.
+    if (findPacket(context, address)) return true;
+    if (
+      context == lastContext &&
+      right == lastRight &&
+      address - lastStart < lastSize &&
+      load<u32>(state, EXEC_PROG) == lastProg
+    )
+      return set(lastStart, lastSize, right);
+  }
   const record = regionAt(address);
-  if (record == 0) return findPacket(state, address);
-  if (load<i32>(record, REGION_KIND) == REGION_CONTEXT) return findContext(state, record, address, right);
+  if (record == 0) return false;
+  if (load<i32>(record, REGION_KIND) == REGION_CONTEXT) {
+    return context == load<u32>(record, REGION_BASE) && findContext(state, context, address, right);
+  }
   const owner = load<u32>(record, REGION_OWNER);
   if (owner != 0 && owner != state) {
     const prog = load<u32>(state, EXEC_PROG);
@@ -82,16 +112,28 @@ function findBlock(record: u32, address: u32): bool {
 
 /** Address of the context of the run, or 0 if r1 was something else. */
 export function contextOf(state: u32): u32 {
+  lockRegions();
+  const context = lockedContextOf(state);
+  unlockRegions();
+  return context;
+}
+
+function lockedContextOf(state: u32): u32 {
   const context = load<u32>(state, EXEC_CTX);
-  const record = regionAt(context);
-  if (record == 0 || load<i32>(record, REGION_KIND) != REGION_CONTEXT) return 0;
-  return load<u32>(record, REGION_BASE) == context ? context : 0;
+  if (!isRecord(contextRecord) || !isContext(contextRecord, context)) {
+    const record = regionAt(context);
+    if (record == 0 || !isContext(record, context)) return 0;
+    contextRecord = record;
+  }
+  return context;
+}
+
+function isContext(record: u32, context: u32): bool {
+  return load<u32>(record, REGION_BASE) == context && load<i32>(record, REGION_KIND) == REGION_CONTEXT;
 }
 
 /** Neighbouring bytes with the right form a window. */
-function findContext(state: u32, record: u32, address: u32, right: i32): bool {
-  const context = load<u32>(record, REGION_BASE);
-  if (context != load<u32>(state, EXEC_CTX)) return false;
+function findContext(state: u32, context: u32, address: u32, right: i32): bool {
   const header = context - CTX_HEADER;
   const size = load<u32>(header, CTX_HEADER + CTX_SIZE);
   const table = load<u32>(header, CTX_HEADER + CTX_RIGHTS);
@@ -100,15 +142,18 @@ function findContext(state: u32, record: u32, address: u32, right: i32): bool {
   if (table == 0) return set(context, size, RIGHT_READ);
   let first = at;
   let end = at;
-  while (end < size && (load<u8>(table + end) & right) != 0) end++;
+  while (end < size && (load<u8>(table + end) & right) == right) end++;
   if (end == at) return false;
-  while (first > 0 && (load<u8>(table + first - 1) & right) != 0) first--;
-  return set(context + first, end - first, right);
+  while (first > 0 && (load<u8>(table + first - 1) & right) == right) first--;
+  lastContext = context;
+  lastProg = load<u32>(state, EXEC_PROG);
+  lastRight = right;
+  lastStart = context + first;
+  lastSize = end - first;
+  return set(lastStart, lastSize, right);
 }
 
-function findPacket(state: u32, address: u32): bool {
-  const context = contextOf(state);
-  if (context == 0) return false;
+function findPacket(context: u32, address: u32): bool {
   const start = packetStart(context);
   const end = packetEnd(context);
   if (end <= start || address - start >= end - start) return false;
