@@ -14,6 +14,7 @@ const LAYERS = {
   object: ["isa", "uapi", "elf", "btf"],
   hooks: ["uapi", "core"],
   verifier: ["isa", "uapi", "btf", "object", "hooks"],
+  explain: ["isa", "uapi", "btf", "object", "hooks", "verifier"],
   jit: ["isa", "uapi", "core"],
   wat: [],
   cbpf: ["isa", "jit"],
@@ -44,6 +45,7 @@ const LAYERS = {
     "aot",
     "kernel",
     "verifier",
+    "explain",
   ],
 };
 

@@ -1,7 +1,12 @@
 /** Instructions as the kernel's log writes them (print_bpf_insn of kernel/bpf/disasm.c). */
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import { HELPERS } from "../uapi/index.ts";
-import type { Environment } from "./environment.ts";
+
+/** What the text of an instruction is made of: {@link instructionText} takes an environment, or less. */
+export interface DisassemblyInput {
+  readonly instructions: readonly Instruction[];
+  kfuncName(id: number): string;
+}
 
 /** Upper half of the opcode, shifted: the operator. */
 export const ALU_OPERATORS = [
@@ -59,7 +64,7 @@ export function helperName(id: number): string {
 }
 
 /** One instruction, without the line's end. */
-export function instructionText(env: Environment, index: number): string {
+export function instructionText(env: DisassemblyInput, index: number): string {
   const instruction = env.instructions[index] as Instruction;
   const { opcode } = instruction;
   const cls = opcode & 7;
@@ -132,7 +137,7 @@ function storeText({ opcode, dst, src, offset, imm }: Instruction): string {
   return `BUG_${opcode.toString(16).padStart(2, "0")}`;
 }
 
-function loadText(env: Environment, index: number, { opcode, dst, src, imm }: Instruction): string {
+function loadText(env: DisassemblyInput, index: number, { opcode, dst, src, imm }: Instruction): string {
   const mode = opcode & 0xe0;
   if (mode === 0x20) return `${code(opcode)} r0 = *(${sizeOf(opcode)} *)skb[${imm}]`;
   if (mode === 0x40) return `${code(opcode)} r0 = *(${sizeOf(opcode)} *)skb[r${src} + ${imm}]`;
@@ -152,7 +157,7 @@ function functionAddress(imm: number): string {
   return `0x${BigInt.asUintN(64, BigInt(imm)).toString(16)}`;
 }
 
-function jumpText(env: Environment, { opcode, dst, src, offset, imm }: Instruction): string {
+function jumpText(env: DisassemblyInput, { opcode, dst, src, offset, imm }: Instruction): string {
   const op = opcode & 0xf0;
   if (op === 0x80) {
     if (src === 1) return `${code(opcode)} call pc${signed(imm)}`;

@@ -6,6 +6,7 @@ import { Log } from "./log.ts";
 import type { LoopVisit } from "./loops.ts";
 import { Backtrack } from "./backtrack.ts";
 import { StackLiveness } from "./stack-liveness.ts";
+import type { Tracer } from "./trace.ts";
 import { Rejection, type RejectionErrno } from "./reject.ts";
 import {
   type FunctionState,
@@ -122,6 +123,8 @@ export class Environment {
 
   /** Called before each instruction of each path, if somebody wants to see the states. */
   record: ((env: Environment) => void) | undefined = undefined;
+  /** Sees the walk, if somebody wants to know which way it went. */
+  tracer: Tracer | undefined = undefined;
 
   idGenerator = 0;
   processed = 0;

@@ -48,6 +48,7 @@ function checkFunction(env: Environment, number: number): void {
     first.type = PTR_TO_CTX;
     markKnownZero(first);
   }
+  env.tracer?.begin();
   walkPaths(env);
   if ((env.log.level & LEVEL2) === 0) env.log.reset(0);
   // What was kept for this function helps no other.

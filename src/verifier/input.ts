@@ -2,6 +2,7 @@
 import type { Btf, FunctionInfo, LineInfo } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import type { AttachType, MapType, ProgramType } from "../uapi/index.ts";
+import type { TraceOptions } from "./trace.ts";
 
 /** A map as the verifier sees it. Registers point to these objects: two maps are the same if they are the same object. */
 export interface VerifierMap {
@@ -59,6 +60,8 @@ export interface VerifierOptions {
   readonly cpus?: number;
   /** Keep what was known before each instruction, at every visit: {@link VerifierResult.states}. Default false. */
   readonly recordStates?: boolean;
+  /** Keep which way the walk took, and the states of chosen visits: {@link VerifierResult.trace}. */
+  readonly trace?: TraceOptions;
   /** Asked now and then; true ends the verification with {@link VerifierResult.cancelled}. */
   readonly cancelled?: () => boolean;
   /** Called now and then with the number of instructions processed. */

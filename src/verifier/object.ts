@@ -84,6 +84,7 @@ const UNJUDGED = {
   log: "",
   cancelled: false,
   states: new Map(),
+  trace: undefined,
   verdict: "unknown",
   statistics: {
     processedInstructions: 0,

@@ -18,6 +18,7 @@ export function pushPath(
   const state = new VerifierState();
   copyState(state, env.state);
   env.pending.push({ state, index, previous, logPosition: env.log.position });
+  env.tracer?.fork(state);
   if (env.pending.length > MAX_PENDING) {
     throw env.reject(errno, `The sequence of ${env.pending.length} jumps is too complex.`);
   }
@@ -31,6 +32,7 @@ export function popPath(env: Environment, takeBack: boolean): PendingPath | unde
   if (path === undefined) return undefined;
   // The state is the waiting one itself: nobody else has it.
   env.state = path.state;
+  env.tracer?.resume(path.state);
   if (takeBack) env.log.reset(path.logPosition);
   return path;
 }

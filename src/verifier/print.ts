@@ -136,7 +136,8 @@ function typeNameOf({ btf, btfId }: RegisterState): string {
   return "name" in type ? type.name : "";
 }
 
-function slotText(frame: FunctionState, slot: StackSlot): string | undefined {
+/** What eight bytes of stack hold, as after "fp-8="; undefined if nothing. */
+export function slotText(frame: FunctionState, slot: StackSlot): string | undefined {
   let letters = "";
   let valid = false;
   let firstSpill = REG_SIZE;

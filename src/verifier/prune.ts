@@ -164,6 +164,7 @@ export function isStateVisited(env: Environment, index: number): boolean {
       const answer = compare(env, kept, index);
       if (answer === "hit" || answer === "loop" || answer === "hit_callback") {
         kept.hits++;
+        env.tracer?.prune(env, kept.state);
         if ((env.aux[env.index] as InstructionAux).jumpPoint) pushHistory(env, 0);
         propagatePrecision(env, kept.state, state);
         if (answer === "loop" || (answer === "hit_callback" && incomplete))
@@ -203,6 +204,7 @@ export function isStateVisited(env: Environment, index: number): boolean {
   copyState(kept, state);
   kept.index = index;
   enterLoop(env, kept);
+  env.tracer?.keep(kept);
   const entry: KeptState = { state: kept, misses: 0, hits: 0, evicted: false };
   kept.kept = entry;
   state.parent = kept;

@@ -70,6 +70,7 @@ export function walkPaths(env: Environment): void {
       }
       aux.seen = true;
       env.record?.(env);
+      env.tracer?.step(env);
       previous = env.index;
       env.liveness.beginInstruction(env.index);
       const outcome = checkInstruction(env, instructions[env.index] as Instruction);
@@ -78,6 +79,7 @@ export function walkPaths(env: Environment): void {
       else if (outcome === ENTERED_CALLER) printState = true;
     }
     if (!ends) continue;
+    env.tracer?.end(env);
     scratchAll(env);
     updateBranchCounts(env, env.state);
     env.liveness.update();

@@ -15,6 +15,7 @@ import type { VerifierOptions, VerifierProgram } from "./input.ts";
 import { type InstructionView, Recording } from "./recording.ts";
 import { Cancelled, Rejection, type RejectionErrno } from "./reject.ts";
 import { resetScalars } from "./scalar/index.ts";
+import { Tracer, type WalkTrace } from "./trace.ts";
 
 /** How much work it was; what the last lines of the kernel's log say. */
 export interface VerifierStatistics {
@@ -38,6 +39,8 @@ export interface VerifierResult {
   readonly cancelled: boolean;
   /** What was known before each instruction, by slot; empty unless {@link VerifierOptions.recordStates} asked for it. */
   readonly states: ReadonlyMap<number, InstructionView>;
+  /** Which way the walk took; undefined unless {@link VerifierOptions.trace} asked for it. */
+  readonly trace: WalkTrace | undefined;
 }
 
 /**
@@ -53,6 +56,9 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
   const env = new Environment(program, options, isGplCompatible(program.license));
   const recording = options.recordStates === true ? new Recording() : undefined;
   if (recording !== undefined) env.record = (at) => recording.add(at);
+  const tracer = options.trace === undefined ? undefined : new Tracer(options.trace);
+  env.tracer = tracer;
+  let walking = false;
   let errno: RejectionErrno | undefined;
   let cancelled = false;
   try {
@@ -68,7 +74,9 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     computeComponents(env);
     computeLiveRegisters(env);
     markFastcallPatterns(env);
+    walking = true;
     checkAllFunctions(env);
+    walking = false;
     removeFastcallSpills(env);
     checkStackDepth(env);
   } catch (error) {
@@ -92,6 +100,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     },
     cancelled,
     states: recording?.result() ?? new Map(),
+    trace: tracer?.result(walking, env.index),
   };
 }
 

@@ -127,7 +127,11 @@ function recordMap(env: Environment, { name, map }: CallMeta): void {
 /** The key of a tail call, if it is always the same (record_func_key). */
 function recordKey(env: Environment, { name, map }: CallMeta): void {
   if (name !== "tail_call") return;
-  if (map?.type !== "prog_array") throw env.reject("EINVAL", "kernel subsystem misconfigured verifier");
+  if (map?.type !== "prog_array") {
+    // The kernel ends this line by no line feed.
+    env.verbose("expected prog array map for tail call");
+    throw env.reject("EINVAL");
+  }
   const aux = env.currentAux;
   const { scalar, type } = env.registers[3] as RegisterState;
   const key = type === 1 && isConstant(scalar) ? constantNumber(scalar) : -1;

@@ -1,0 +1,327 @@
+/** Functions that may not be called here, arguments and maps of the wrong type, locks and regions. */
+import { HELPERS, MAP_TYPES, allowedHelpers } from "../../uapi/index.ts";
+import { type Case, type Cause, inLine, placeOfEvent } from "../case.ts";
+import { locationName, valueAt } from "../location.ts";
+import type { OriginEvent } from "../origin.ts";
+import { valueWords } from "../words.ts";
+import { nullCheck, notAPointer } from "./pointer.ts";
+
+export function callNotAllowed(one: Case): Cause {
+  const { complaint, path, place, step } = one;
+  const { groups, rule } = complaint;
+  const { type } = path.program;
+  const name = groups["name"] ?? "";
+  const imm = step?.instruction.imm ?? 0;
+  switch (rule?.cause) {
+    case "helper":
+      return {
+        cause: `Programs of type ${type} may not call ${name}().`,
+        missing: `another way to the same end, or another program type: see \`skep helpers ${name.replace(/^bpf_/, "")}\` and \`skep types ${type}\``,
+        code: "",
+        where: place,
+        ...alternative(one, name),
+      };
+    case "unknown":
+      return {
+        cause: `There is no helper number ${groups["id"] ?? imm} in Linux 6.18${name === "" || name === "unknown" ? "" : `, or ${name}() is not built in`}.`,
+        missing:
+          "a helper that the kernel has; declarations that are newer than the kernel number helpers that it does not know",
+        code: "",
+        where: place,
+      };
+    case "licence":
+      return {
+        cause: `The function called is for programs under a licence compatible with the GPL only, and this object says ${path.program.license === "" ? "nothing about its licence" : `"${path.program.license}"`}.`,
+        missing: "a licence that the kernel takes as compatible with the GPL, if the program is under it",
+        code: 'char LICENSE[] SEC("license") = "GPL";   /* or "Dual BSD/GPL", "Dual MIT/GPL", ... */',
+        where: place,
+      };
+    case "sleeps":
+      return {
+        cause: "The function called may sleep, and the program is not loaded as one that may.",
+        missing:
+          'a sleepable program (sections that end in ".s", as "fentry.s/", "lsm.s/", "uprobe.s/", or "syscall"), or a function that does not sleep',
+        code: 'SEC("lsm.s/bprm_check_security")',
+        where: place,
+      };
+    case "kfunc":
+      return {
+        cause: `The kernel function ${name === "" ? "" : `${name}() `}may not be called by ${type} programs, or the kernel has none of this name.`,
+        missing: `a kernel function that is registered for this program type: see \`skep helpers${name === "" ? "" : ` ${name}`}\``,
+        code: "",
+        where: place,
+      };
+    case "legacy":
+      return {
+        cause: `Programs of type ${type} have no packet loads by offset (BPF_LD_ABS, BPF_LD_IND).`,
+        missing: "direct packet access through ctx->data, or bpf_skb_load_bytes()",
+        code: "",
+        where: place,
+      };
+    default:
+      return {
+        cause:
+          "The function called is allowed for programs that are attached to certain kernel functions only.",
+        missing: "another attach point, or another function",
+        code: "",
+        where: place,
+      };
+  }
+}
+
+/** Helpers that do the same for other program types. */
+const ALTERNATIVES: readonly { readonly name: string; readonly instead: string; readonly code: string }[] = [
+  {
+    name: "bpf_skb_load_bytes",
+    instead: "xdp_load_bytes",
+    code: "bpf_xdp_load_bytes(ctx, off, buf, sizeof(buf));",
+  },
+  {
+    name: "bpf_skb_store_bytes",
+    instead: "xdp_store_bytes",
+    code: "bpf_xdp_store_bytes(ctx, off, buf, sizeof(buf));",
+  },
+  {
+    name: "bpf_xdp_load_bytes",
+    instead: "skb_load_bytes",
+    code: "bpf_skb_load_bytes(skb, off, buf, sizeof(buf));",
+  },
+];
+
+function alternative({ path: { program } }: Case, name: string): Pick<Cause, "code"> | Record<string, never> {
+  const row = ALTERNATIVES.find((one) => one.name === name);
+  const id = HELPERS.find((helper) => helper.name === row?.instead)?.id;
+  if (row === undefined || id === undefined) return {};
+  return allowedHelpers({ type: program.type }).has(id) ? { code: row.code } : {};
+}
+
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  fp: "a pointer to the stack",
+  pkt: "a packet pointer",
+  pkt_meta: "a pointer to packet metadata",
+  map_key: "a map key",
+  map_value: "a map value",
+  mem: "memory",
+  ringbuf_mem: "a record of a ring buffer",
+  buf: "a buffer",
+  scalar: "a number",
+  ctx: "the context",
+  map_ptr: "a map",
+  func: "a function of the program",
+  sock: "a socket",
+  sock_common: "a socket",
+  tcp_sock: "a TCP socket",
+  xdp_sock: "an XDP socket",
+  trusted_ptr_: "a trusted kernel pointer",
+};
+
+function expectedWords(list: string): string {
+  const words = new Set(list.split(", ").map((type) => TYPE_WORDS[type] ?? type));
+  const all = [...words];
+  const last = all.pop() ?? "";
+  return all.length === 0 ? last : `${all.join(", ")} or ${last}`;
+}
+
+export function typeMismatch(one: Case): Cause {
+  const { complaint, subject, value, place, path } = one;
+  const { groups, rule } = complaint;
+  const name = subject === undefined ? "The argument" : locationName(subject);
+  switch (rule?.cause) {
+    case "argument": {
+      // A number where a pointer is expected has a history that says more.
+      if (value !== undefined && !value.pointer && !/\bscalar\b/.test(groups["expected"] ?? "")) {
+        const deeper = notAPointer(one);
+        if (deeper.class !== undefined) return deeper;
+      }
+      const made = lastMade(one);
+      return {
+        cause:
+          `${name} holds ${valueWords(value)}, and this call takes ${expectedWords(groups["expected"] ?? "")} there.` +
+          (made === undefined ? "" : ` It got that value ${inLine(placeOfEvent(one, made))}.`),
+        missing: (groups["expected"] ?? "").includes("fp")
+          ? "the address of a variable: copy the value to the stack and pass its address"
+          : "an argument of the type that the function takes; see its prototype with `skep helpers NAME`",
+        code: (groups["expected"] ?? "").includes("fp")
+          ? "__u32 key = 0;\nbpf_map_lookup_elem(&map, &key);"
+          : "",
+        where: place,
+      };
+    }
+    case "map": {
+      const map = MAP_TYPES.find(({ id }) => String(id) === groups["map"])?.name ?? groups["map"] ?? "";
+      const own = mapName(one);
+      return {
+        cause: `${groups["name"] ?? "The helper"}() does not take maps of type ${map}${own === undefined ? "" : ` ('${own}')`}.`,
+        missing: "the helper that belongs to the map's type, or a map of another type",
+        code: MAP_HINTS[map] ?? "",
+        where: place,
+      };
+    }
+    case "tail_call":
+      return {
+        cause: `bpf_tail_call() needs a map of type prog_array${mapName(one) === undefined ? "" : `, and '${mapName(one) ?? ""}' is none`}.`,
+        missing: "a program array that holds the programs to go on with",
+        code: 'struct {\n    __uint(type, BPF_MAP_TYPE_PROG_ARRAY);\n    __uint(max_entries, 8);\n    __type(key, __u32);\n    __type(value, __u32);\n} programs SEC(".maps");',
+        where: place,
+      };
+    case "map_program":
+      return {
+        cause: `This kind of map may not be used by this program: ${complaint.message}.`,
+        missing:
+          path.program.sleepable === true
+            ? "a map type that sleepable programs may use, or a program that does not sleep"
+            : "another map type, or another program type",
+        code: "",
+        where: place,
+      };
+    case "sleepable":
+      return {
+        cause: `Whether a program may sleep does not fit its type: ${complaint.message}.`,
+        missing: 'a section name with or without ".s", as the type asks',
+        code: "",
+        where: place,
+      };
+    case "packet_argument":
+      return {
+        cause: `${name} points into the packet, and this call does not take packet memory here.`,
+        missing: "a copy of the bytes on the stack, whose address is passed",
+        code: "__u8 copy[16];\nbpf_skb_load_bytes(skb, off, copy, sizeof(copy));",
+        where: place,
+      };
+    case "two_types":
+      return {
+        cause: `The instruction ${place === undefined ? "" : inLine(place)} is reached with pointers of different kinds on different paths, and the kernel must rewrite it for one of them.`,
+        missing: "an access of its own on each path, so that each instruction sees one kind of pointer",
+        code: "",
+        where: place,
+        artefact: "the compiler merged accesses that stand apart in the source",
+      };
+    case "offset":
+      return {
+        cause: `${name} must be the pointer exactly as it was given, and something was added to it.`,
+        missing: "pass the pointer that the call returned, not one into the middle of the object",
+        code: "",
+        where: place,
+      };
+    default:
+      return {
+        cause: `An argument does not fit: ${complaint.message}${subject === undefined ? "" : `. ${name} holds ${valueWords(value)}`}.`,
+        missing: "an argument of the type that the function takes",
+        code: "",
+        where: place,
+      };
+  }
+}
+
+const MAP_HINTS: Readonly<Record<string, string>> = {
+  prog_array: "bpf_tail_call(ctx, &programs, index);",
+  perf_event_array: "bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, &e, sizeof(e));",
+  ringbuf: "bpf_ringbuf_output(&events, &e, sizeof(e), 0);",
+  stack_trace: "bpf_get_stackid(ctx, &stacks, 0);",
+  devmap: "return bpf_redirect_map(&devices, index, 0);",
+  cpumap: "return bpf_redirect_map(&cpus, cpu, 0);",
+  xskmap: "return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);",
+  queue: "bpf_map_pop_elem(&queue, &value);",
+  stack: "bpf_map_pop_elem(&stack, &value);",
+  bloom_filter: "bpf_map_peek_elem(&filter, &value);",
+  sk_storage: "bpf_sk_storage_get(&storage, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);",
+  task_storage: "bpf_task_storage_get(&storage, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);",
+};
+
+function mapName({ step }: Case): string | undefined {
+  const registers = step?.state.frames.at(-1)?.registers ?? [];
+  return registers.slice(1, 6).find((reg) => reg?.type === "map_ptr")?.map?.name;
+}
+
+function lastMade({ origin }: Case): OriginEvent | undefined {
+  return origin.findLast(
+    ({ kind }) =>
+      kind !== "check" && kind !== "entry" && kind !== "move" && kind !== "spill" && kind !== "fill",
+  );
+}
+
+/** NULL where an object of the kernel is expected. */
+export function nullArgument(one: Case): Cause {
+  return nullCheck(one);
+}
+
+export function region(one: Case): Cause {
+  const { complaint, place, step } = one;
+  const held = step?.state.references.find(({ kind }) => kind !== "pointer");
+  const where = complaint.groups["region"];
+  const line = held === undefined ? "" : ` (entered ${`at instruction ${held.index}`})`;
+  switch (complaint.rule?.cause) {
+    case "lock_call":
+      return {
+        cause: `A function is called while a lock is held${line}; between bpf_spin_lock() and bpf_spin_unlock() nothing may be called.`,
+        missing: "the call before the lock is taken, or after it is given back",
+        code: "bpf_spin_lock(&v->lock);\nv->count++;\nbpf_spin_unlock(&v->lock);\nbpf_trace_printk(...);",
+        where: place,
+      };
+    case "sleep":
+      return {
+        cause: `${complaint.groups["name"] ?? "The function"} may sleep, and it is called inside of a region where nothing may sleep${where === undefined ? "" : ` (${where})`}.`,
+        missing: "the call after the region has ended",
+        code: "",
+        where: place,
+      };
+    case "exit":
+      return {
+        cause: `The program ends or makes a tail call inside of a region that it entered and did not leave${where === undefined ? "" : ` (${where})`}.`,
+        missing: "leave the region on every path",
+        code: "bpf_rcu_read_lock();\n...\nbpf_rcu_read_unlock();   /* before each return */",
+        where: place,
+      };
+    default:
+      return {
+        cause: `A lock or a region is entered, left or used in a way that is not allowed: ${complaint.message}.`,
+        missing: "one lock at a time, in the same function, taken and given back on every path",
+        code: "",
+        where: place,
+      };
+  }
+}
+
+export function kernelPointer(one: Case): Cause {
+  const { subject, value, complaint, place } = one;
+  const name = subject === undefined ? "The pointer" : locationName(subject);
+  const made = lastMade(one);
+  const field = complaint.rule?.cause === "field";
+  return {
+    cause:
+      (field
+        ? `The access does not fit the kernel's structure: ${complaint.message}.`
+        : `${name} holds ${valueWords(value)}, and here the kernel needs a pointer that is known to stay valid: ${complaint.message}.`) +
+      (made === undefined ? "" : ` It got that value ${inLine(placeOfEvent(one, made))}.`),
+    missing: field
+      ? "a member of the structure, read with its own size"
+      : "a reference (an acquire function, such as bpf_task_acquire()), a pointer that is read inside of bpf_rcu_read_lock(), or an argument that is trusted",
+    code: field ? "" : "bpf_rcu_read_lock();\np = task->real_parent;\n...\nbpf_rcu_read_unlock();",
+    where: place,
+  };
+}
+
+export function objectState(one: Case): Cause {
+  const { complaint, place, step } = one;
+  const slots = step?.state.frames.at(-1)?.slots ?? [];
+  const objects = slots
+    .map((slot, index) =>
+      slot !== undefined && /[di]/.test(slot.text) ? `fp-${(index + 1) * 8}` : undefined,
+    )
+    .filter((name) => name !== undefined);
+  return {
+    cause: `An object on the stack (dynptr, iterator, ...) is not in the state that this call needs: ${complaint.message}.${objects.length === 0 ? "" : ` Objects lie at ${objects.join(", ")}.`}`,
+    missing:
+      "make the object first, use it only until it is ended, end it exactly once, and never write over it or copy it",
+    code: "struct bpf_dynptr ptr;\nif (bpf_dynptr_from_xdp(ctx, 0, &ptr))\n    return XDP_DROP;",
+    where: place,
+  };
+}
+
+/** The first operand, for texts that name it. */
+export function operandWords(one: Case): string {
+  const location = one.subject;
+  return location === undefined || one.step === undefined
+    ? ""
+    : valueWords(valueAt(one.step.state, location));
+}

@@ -1,0 +1,348 @@
+/** Pointers that may be NULL, that have become numbers, or whose object is gone. */
+import { type Case, type Cause, assignedIn, giveUp, inLine, otherCheckOf, placeOfEvent } from "../case.ts";
+import { type Location, locationName, valueAt } from "../location.ts";
+import type { OriginEvent } from "../origin.ts";
+import { placeOf } from "../place.ts";
+import { valueWords } from "../words.ts";
+import { packetInvalidated } from "./packet.ts";
+
+const MOVES: ReadonlySet<string> = new Set(["move", "spill", "fill", "argument", "returned"]);
+
+/** The events of the value itself, newest first: through moves and spills, and the first operand of arithmetic. */
+function lineage(one: Case): OriginEvent[] {
+  return one.origin.toReversed();
+}
+
+export function nullCheck(one: Case): Cause {
+  const { value, subject, origin, place } = one;
+  const name = subject === undefined ? "The pointer" : locationName(subject);
+  const made = origin.findLast(({ kind }) => kind === "call_result");
+  const at = made === undefined ? undefined : placeOfEvent(one, made);
+  const variable = at === undefined ? "p" : assignedIn(at, "p");
+  const argument = one.complaint.rule?.cause === "argument";
+  const use = argument
+    ? "is passed on"
+    : one.complaint.rule?.cause === "arithmetic"
+      ? "is computed with"
+      : "is used";
+  const copy = nullCheckElsewhere(one);
+  return {
+    cause:
+      `${name} holds ${valueWords(value)}, and it ${use} without a test for NULL on this path.` +
+      (at === undefined
+        ? ""
+        : ` ${made?.callee ?? "The call"}() ${inLine(at)} returned it, and returns NULL when there is none.`) +
+      (copy === undefined
+        ? ""
+        : ` The program tests another copy (${locationName(copy.register)}) ${inLine(copy.place)}: that result came from another call.`),
+    missing: `a test for NULL ${at === undefined ? "" : `between ${inLine(at).replace("in ", "")} and `}${place === undefined || place.line === 0 ? "before the access" : at === undefined ? `before line ${place.line}` : `line ${place.line}`}`,
+    code: `if (!${variable})\n    ${giveUp(one)}`,
+    where: at ?? place,
+  };
+}
+
+/** A comparison with zero of a result of another call. */
+function nullCheckElsewhere(
+  one: Case,
+): { place: ReturnType<typeof placeOf>; register: Location } | undefined {
+  const other = otherCheckOf(one, one.origin);
+  return other === undefined ? undefined : { place: other.place, register: other.register };
+}
+
+/** A load or store through a number, or a number where a pointer is expected: what it was before decides. */
+export function notAPointer(one: Case): Cause {
+  const { value, subject, path, place } = one;
+  const name = subject === undefined ? "The register" : locationName(subject);
+  const events = lineage(one);
+  for (const event of events) {
+    const step = path.steps[event.step];
+    const line = placeOfEvent(one, event);
+    if (event.kind === "invalidated" && event.before?.pointer === true) {
+      if (/^pkt/.test(event.before.type)) return packetInvalidated(one, event);
+      return released(one, event);
+    }
+    if (event.kind === "check" && event.before?.nullable === true) return nullBranch(one, event);
+    const source = step === undefined ? undefined : event.from.map((from) => valueAt(step.state, from));
+    const pointer = source?.find((from) => from?.pointer === true);
+    if (pointer !== undefined && value?.pointer !== true && !MOVES.has(event.kind)) {
+      if (event.kind === "truncate" || event.kind === "arithmetic32") return lost(one, event, "arithmetic32");
+      if (event.kind === "partial_fill") return lost(one, event, "fill");
+      if (event.kind === "arithmetic")
+        return lost(
+          one,
+          event,
+          source?.every((from) => from?.pointer === true) === true ? "difference" : "operator",
+        );
+    }
+    if (event.kind === "partial_fill" || (event.kind === "partial" && event.before?.pointer === true)) {
+      return lost(one, event, "fill");
+    }
+    if (event.kind === "load" || event.kind === "atomic") {
+      return {
+        cause:
+          `${name} was loaded ${inLine(line)} from memory, and to the verifier it is a number: memory does not keep what kind of pointer ` +
+          "was stored in it.",
+        missing:
+          path.program.type === "kprobe" ||
+          path.program.type === "tracepoint" ||
+          path.program.type === "perf_event" ||
+          path.program.type === "raw_tracepoint"
+            ? "read what it points to with bpf_probe_read_kernel() or BPF_CORE_READ(), which check the address"
+            : "keep the pointer in a local variable instead of in a map, or mark the field __kptr if the kernel knows the type",
+        code: "struct task_struct *parent;\nbpf_probe_read_kernel(&parent, sizeof(parent), &task->real_parent);",
+        where: line,
+      };
+    }
+    if (event.kind === "call_result") {
+      return {
+        cause: `${name} is what ${event.callee ?? "a call"}() returned ${inLine(line)}: a number, not a pointer.`,
+        missing:
+          "a call that returns a pointer that the verifier knows, or bpf_probe_read_kernel() on the address",
+        code: "bpf_probe_read_kernel(&value, sizeof(value), address);",
+        where: line,
+      };
+    }
+    if (event.kind === "constant") {
+      const zero = event.after?.constant === true && event.after.value.value === 0n;
+      return {
+        cause: zero
+          ? `${name} is NULL on this path: it was set to 0 ${inLine(line)}.`
+          : `${name} is a constant ${inLine(line)}, not a pointer that the verifier knows.`,
+        missing: zero
+          ? "a test for NULL before the access, or a pointer that is set on every path"
+          : "a pointer to a map value, the stack, the packet or the context",
+        code: zero ? `if (!p)\n    ${giveUp(one)}` : "",
+        where: line,
+        ...(zero ? { class: "null-check" } : {}),
+      };
+    }
+  }
+  return {
+    cause:
+      `${name} holds ${valueWords(value)}, through which nothing may be ${writes(one) ? "written" : "read"} ${place === undefined ? "" : inLine(place)}.`.replace(
+        " .",
+        ".",
+      ),
+    missing: "a pointer to a map value, the stack, the packet or the context",
+    code: "",
+    where: place,
+  };
+}
+
+function writes({ step }: Case): boolean {
+  const cls = (step?.instruction.opcode ?? 0) & 7;
+  return cls === 2 || cls === 3;
+}
+
+function nullBranch(one: Case, event: OriginEvent): Cause {
+  const name = one.subject === undefined ? "The pointer" : locationName(one.subject);
+  const line = placeOfEvent(one, event);
+  return {
+    class: "null-check",
+    cause: `${name} is NULL on this path: the test ${inLine(line)} found it so, and the path goes on to use it.`,
+    missing: "leave the function, or skip the access, where the pointer is NULL",
+    code: `if (!p)\n    ${giveUp(one)}`,
+    where: line,
+  };
+}
+
+function released(one: Case, event: OriginEvent): Cause {
+  const name = one.subject === undefined ? "The pointer" : locationName(one.subject);
+  const line = placeOfEvent(one, event);
+  return {
+    class: "use-after-release",
+    cause: `${name} was ${valueWords(event.before)} until ${event.callee ?? "a call"}() ${inLine(line)} gave its object back; afterwards it may belong to somebody else.`,
+    missing: "use the object before it is given back; copy what is needed later to the stack",
+    code: "__u32 port = sk->src_port;   /* copy first */\nbpf_sk_release(sk);\nreturn port;",
+    where: line,
+  };
+}
+
+/** How a pointer became a number. */
+export function lost(
+  one: Case,
+  event: OriginEvent,
+  how: "arithmetic32" | "fill" | "operator" | "difference",
+): Cause {
+  const line = placeOfEvent(one, event);
+  const name = one.subject === undefined ? "The register" : locationName(one.subject);
+  const was = pointerBefore(one, event);
+  const before = was === undefined ? "a pointer" : valueWords(was);
+  switch (how) {
+    case "arithmetic32":
+      return {
+        class: "lost-provenance",
+        cause: `${name} was ${before} until ${inLine(line).replace("in ", "")}, where only its lower 32 bits were kept: what is left is a number.`,
+        missing:
+          "keep pointers in variables of pointer type or of 64 bits (__u64, unsigned long), never in __u32 or int",
+        code: "void *p = (void *)(long)ctx->data;   /* not (__u32)ctx->data */",
+        where: line,
+        ...artefactOf32(one, line.text),
+      };
+    case "fill":
+      return {
+        class: "lost-provenance",
+        cause: `Only a part of the eight bytes in which a pointer was kept on the stack is read or was overwritten ${inLine(line)}: what comes back is a number.`,
+        missing:
+          "read and write pointers on the stack as a whole: no casts of &pointer to narrower types, no memcpy of parts, no union with numbers",
+        code: "void *saved = p;      /* all eight bytes */\n...\np = saved;",
+        where: line,
+      };
+    case "difference":
+      return {
+        class: "lost-provenance",
+        cause: `${name} is the difference of two pointers, computed ${inLine(line)}: a number, not an address.`,
+        missing: "add the difference to a pointer before memory is accessed",
+        code: "void *q = data + (p - data);",
+        where: line,
+      };
+    default:
+      return {
+        class: "lost-provenance",
+        cause: `${name} was ${before} until ${inLine(line).replace("in ", "")}, where arithmetic other than + and - was done on it: what is left is a number.`,
+        missing: "do arithmetic on offsets, not on addresses, and add the offset to the pointer last",
+        code: "__u64 off = (i * 24) & 0xff;\nvoid *p = base + off;",
+        where: line,
+      };
+  }
+}
+
+/** A truncation that the source does not ask for. */
+function artefactOf32(_one: Case, text: string): Pick<Cause, "artefact"> | Record<string, never> {
+  if (text === "" || /u32|\bint\b|__s32|unsigned int|uint32_t/.test(text)) return {};
+  return /\(\s*(long|unsigned long|__u64|void \*)/.test(text)
+    ? { artefact: "the source keeps 64 bits, the compiler's instruction only 32" }
+    : {};
+}
+
+function pointerBefore(one: Case, event: OriginEvent): ReturnType<typeof valueAt> {
+  const step = one.path.steps[event.step];
+  if (step === undefined) return undefined;
+  return event.from.map((from) => valueAt(step.state, from)).find((value) => value?.pointer === true);
+}
+
+/** Refused at the arithmetic itself. */
+export function pointerOperation(one: Case): Cause {
+  const { rule } = one.complaint;
+  const name = one.subject === undefined ? "The pointer" : locationName(one.subject);
+  const line = one.place === undefined ? "" : ` ${inLine(one.place)}`;
+  switch (rule?.cause) {
+    case "arithmetic32":
+      return {
+        cause: `32-bit arithmetic${line} is done on ${name}, which holds ${valueWords(one.value)}: the result would be half an address.`,
+        missing: "64-bit arithmetic: variables of pointer type, offsets of type __u64 or long",
+        code: "void *p = data + off;        /* not (__u32)data + off */",
+        where: one.place,
+      };
+    case "spill":
+    case "fill":
+      return {
+        cause: `A pointer is stored to or loaded from the stack${line} with fewer than eight bytes, so that it could not come back whole.`,
+        missing: "store pointers with all eight bytes: variables of pointer type or __u64",
+        code: "__u64 saved = (__u64)p;      /* not __u32 */",
+        where: one.place,
+      };
+    case "operator":
+      return {
+        cause: `${name} holds ${valueWords(one.value)}, and${line} an operation other than + and - is done on it: no address comes out of that.`,
+        missing: "do arithmetic on offsets, not on addresses, and add the offset to the pointer last",
+        code: "__u64 off = x & 0xff;\nvoid *p = base + off;",
+        where: one.place,
+      };
+    case "two_pointers":
+      return {
+        cause: `Two pointers are added, multiplied or subtracted in an order${line} that gives no address that the verifier could follow.`,
+        missing: "one pointer and one number in each addition; subtract only pointers into the same packet",
+        code: "__u64 off = (void *)p - data;\nvoid *q = data + off;",
+        where: one.place,
+      };
+    case "partial_copy":
+      return {
+        cause: `Only a part of ${name}, which holds ${valueWords(one.value)}, is copied${line}.`,
+        missing: "copy pointers with all 64 bits",
+        code: "void *q = p;",
+        where: one.place,
+      };
+    case "atomic":
+      return {
+        cause: `Atomic instructions are not allowed on what ${name} points to: it holds ${valueWords(one.value)}.`,
+        missing: "atomics on map values, memory or the stack only",
+        code: "__sync_fetch_and_add(&value->counter, 1);   /* value from a map */",
+        where: one.place,
+      };
+    case "special_field":
+      return {
+        cause: `The access${line} touches a field of the map value that belongs to the kernel (a lock, a timer, a kernel pointer, ...).`,
+        missing:
+          "use the helpers of that field, and access the other members one by one instead of copying the whole value",
+        code: "bpf_spin_lock(&v->lock);\nv->counter++;\nbpf_spin_unlock(&v->lock);",
+        where: one.place,
+      };
+    default:
+      return {
+        cause: `Nothing may be added to ${name}, which holds ${valueWords(one.value)}: this kind of pointer is used as it is.`,
+        missing: "use the pointer as it is; for the end of the packet, compute from data instead",
+        code: "",
+        where: one.place,
+      };
+  }
+}
+
+/** What releases an object needs the object. */
+export function releaseArgument(one: Case): Cause {
+  const name = one.subject === undefined ? "The argument" : locationName(one.subject);
+  const twice = one.complaint.rule?.cause === "twice";
+  return {
+    cause: twice
+      ? "The reference that this call gives back is not held any more: it was given back before, or never taken."
+      : `${name} holds ${valueWords(one.value)}, which is not held as a reference: there is nothing to give back.`,
+    missing: "give back each reference exactly once, through the pointer that took it",
+    code: "struct bpf_sock *sk = bpf_sk_lookup_tcp(...);\nif (sk)\n    bpf_sk_release(sk);",
+    where: one.place,
+  };
+}
+
+/** A reference that is still held at the end. */
+export function leak(one: Case): Cause {
+  const { complaint, path, at, step } = one;
+  const { groups } = complaint;
+  const held =
+    step?.state.references.find(({ id }) => String(id) === groups["id"]) ?? step?.state.references.at(-1);
+  const slot = groups["insn"] === undefined ? held?.index : Number(groups["insn"]);
+  const taken = slot === undefined ? undefined : placeOf(path.program, slot);
+  const exit = one.place;
+  const kind = held?.kind === "lock" ? "lock" : "reference";
+  const acquired = path.steps.findIndex((other) => other.slot === slot);
+  const branch = lastBranch(one, acquired, at);
+  return {
+    cause:
+      `The ${kind} taken ${taken === undefined ? "before" : inLine(taken)} is still held where this path ends` +
+      `${exit === undefined ? "" : ` (${inLine(exit)})`}.` +
+      (branch === undefined ? "" : ` The path leaves at the condition ${inLine(branch)}.`),
+    missing: "give it back on every path to the end, also where the function returns early",
+    code: releaseCode(one, slot),
+    place: taken,
+    where: branch ?? exit,
+  };
+}
+
+function lastBranch(one: Case, from: number, to: number): ReturnType<typeof placeOf> | undefined {
+  for (let index = to - 1; index > from; index--) {
+    const step = one.path.steps[index];
+    if (step === undefined) continue;
+    const cls = step.instruction.opcode & 7;
+    const operation = step.instruction.opcode & 0xf0;
+    if ((cls === 5 || cls === 6) && operation !== 0 && operation !== 0x80 && operation !== 0x90) {
+      return placeOf(one.path.program, step.slot);
+    }
+  }
+  return undefined;
+}
+
+function releaseCode({ path }: Case, slot: number | undefined): string {
+  const instruction = slot === undefined ? undefined : path.program.instructions[slot];
+  if (instruction?.imm === 131 && instruction.src === 0) {
+    return "bpf_ringbuf_discard(e, 0);   /* or bpf_ringbuf_submit(e, 0) */\nreturn 0;";
+  }
+  return "bpf_sk_release(sk);          /* what belongs to the call that took it */\nreturn 0;";
+}

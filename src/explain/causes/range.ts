@@ -1,0 +1,198 @@
+/** Numbers without a range: offsets into map values and memory, lengths. */
+import { type Case, type Cause, giveUp, inLine, otherCheckOf, placeOfEvent, sourceOf } from "../case.ts";
+import { accessSize } from "../effects.ts";
+import { type Location, locationName, register, valueAt } from "../location.ts";
+import { type OriginEvent, originOf } from "../origin.ts";
+import type { RegisterSnapshot } from "../../verifier/index.ts";
+import { rangeWords } from "../words.ts";
+
+/** The number that was added to the pointer last, with its origin. */
+interface Added {
+  readonly value: RegisterSnapshot;
+  readonly origin: readonly OriginEvent[];
+  readonly location: Location;
+}
+
+/** What made the pointer's offset vary. */
+function addedTo(one: Case): Added | undefined {
+  for (const event of one.origin.toReversed()) {
+    if (event.kind !== "arithmetic" || event.from.length !== 2) continue;
+    const step = one.path.steps[event.step];
+    if (step === undefined) continue;
+    for (const location of event.from) {
+      const value = valueAt(step.state, location);
+      if (value === undefined || value.pointer || value.constant) continue;
+      return { value, location, origin: originOf(one.path, event.step, location) };
+    }
+  }
+  return undefined;
+}
+
+/** Where the number came from, as the end of a sentence. */
+function cameFrom(one: Case, origin: readonly OriginEvent[]): string {
+  const source = sourceOf(origin);
+  if (source === undefined) return "";
+  const place = placeOfEvent(one, source);
+  return source.kind === "call_result"
+    ? ` It is what ${source.callee ?? "a call"}() returned ${inLine(place)}.`
+    : ` It was loaded ${inLine(place)}.`;
+}
+
+/** The comparison that bounded the number, if any did. */
+function boundedBy(one: Case, origin: readonly OriginEvent[]): string {
+  const check = origin.findLast(({ kind }) => kind === "check");
+  if (check?.after === undefined) return "";
+  return ` The comparison ${inLine(placeOfEvent(one, check))} leaves ${rangeWords(check.after)}.`;
+}
+
+function artefactOf(
+  one: Case,
+  origin: readonly OriginEvent[],
+): (Pick<Cause, "artefact" | "where"> & { text: string; code: string }) | undefined {
+  const other = otherCheckOf(one, origin);
+  if (other === undefined) return undefined;
+  if (other.kind === "reload") {
+    return {
+      text:
+        ` The comparison ${inLine(other.place)} is about another load of the same memory: between the two loads the value may change, so it tells ` +
+        "nothing about this one.",
+      code: `__u32 i = *(volatile __u32 *)&v->index;  /* one load */\nif (i >= N)\n    ${giveUp(one)}\n... a[i] ...`,
+      where: other.place,
+      artefact: `the value is loaded twice; the comparison ${inLine(other.place)} is on the other load`,
+    };
+  }
+  return {
+    text:
+      ` The program does compare this number ${inLine(other.place)}, but on another copy of it (${locationName(other.register)}) than the one that ` +
+      "is used: the compiler's instructions hide from the verifier that both are the same.",
+    code: `asm volatile("" : "+r"(i));  /* before the comparison: one copy for both */\nif (i >= N)\n    ${giveUp(one)}\n... a[i] ...`,
+    where: other.place,
+    artefact: `the comparison ${inLine(other.place)} is on another register than the access`,
+  };
+}
+
+const WHAT: Readonly<Record<string, string>> = {
+  "map value": "value of the map",
+  "map key": "key of the map",
+  memory: "memory",
+};
+
+/** An access to a map value, a map key or memory of known size. */
+export function regionAccess(one: Case): Cause {
+  const { value, complaint, place } = one;
+  const { groups } = complaint;
+  const size = Number(groups["size"] ?? accessSize(one.step?.instruction.opcode ?? 0x18));
+  const limit = Number(groups["limit"] ?? value?.size ?? 0);
+  const map = value?.map === undefined ? "" : ` '${value.map.name}'`;
+  const region = `${WHAT[groups["what"] ?? "memory"] ?? "memory"}${map}`;
+  if (value === undefined || value.constant) {
+    const at = groups["at"] ?? "?";
+    return {
+      cause: `The access of ${size} byte${size === 1 ? "" : "s"} at offset ${at} does not lie in the ${limit} bytes of the ${region}.`,
+      missing:
+        one.step !== undefined && one.step.instruction.opcode === 0x85
+          ? `a pointer to at least ${size} bytes; check the length that is passed, and the size of the key or value`
+          : "an offset inside of the value: check the type that the pointer is cast to, and the map's value size",
+      code: "",
+      where: place,
+    };
+  }
+  const added = addedTo(one);
+  const used = added?.origin ?? one.origin;
+  const negative = value.value.smin + BigInt(value.offset) < 0n;
+  const artefact = artefactOf(one, used);
+  const number =
+    added === undefined
+      ? "The offset"
+      : `The number that is added to the pointer (${locationName(added.location)})`;
+  const range = rangeWords(value);
+  const instructionOffset =
+    one.step !== undefined && one.step.instruction.opcode !== 0x85 ? one.step.instruction.offset : 0;
+  const largest = limit - size - value.offset - instructionOffset;
+  const wrong = negative
+    ? `may be negative: the offset is ${range}`
+    : `is too large: the offset may be ${range}, and ${size} byte${size === 1 ? "" : "s"} are accessed there, but the ${region} has ${limit} bytes`;
+  return {
+    cause: `${number} ${wrong}.${cameFrom(one, used)}${boundedBy(one, used)}${artefact?.text ?? ""}`,
+    missing: negative
+      ? "an unsigned number, or a comparison that excludes negative values too"
+      : `a proof that the offset is at most ${Math.max(0, largest)}, right before ${place === undefined || place.line === 0 ? "the access" : `line ${place.line}`}`,
+    code:
+      artefact?.code ??
+      (negative
+        ? `__u32 i = ...;          /* unsigned */\nif (i >= N)\n    ${giveUp(one)}`
+        : `if (i >= N)              /* i * sizeof(element) at most ${Math.max(0, largest)} */\n    ${giveUp(one)}\n/* or, for N a power of two: i &= N - 1; */`),
+    where: artefact?.where ?? place,
+    ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
+  };
+}
+
+/** A length that a helper is given. */
+export function lengthArgument(one: Case): Cause {
+  const { value, subject, origin, complaint } = one;
+  const name = subject === undefined ? "The length" : `The length in ${locationName(subject)}`;
+  const artefact = artefactOf(one, origin);
+  const range = value === undefined ? "any value" : rangeWords(value);
+  const zero = complaint.rule?.cause === "zero_size";
+  const negative = complaint.rule?.cause === "negative_size";
+  const why = zero
+    ? `may be 0 (${range}), and this helper must be given at least one byte`
+    : negative
+      ? `may be negative (${range})`
+      : `has no useful bound (${range})`;
+  return {
+    cause: `${name} ${why}.${cameFrom(one, origin)}${boundedBy(one, origin)}${artefact?.text ?? ""}`,
+    missing: zero
+      ? "a comparison that excludes 0"
+      : "bounds for the length on both sides before the call: at least 0, and no more than the buffer has",
+    code:
+      artefact?.code ??
+      (zero
+        ? `if (len == 0 || len > sizeof(buf))\n    ${giveUp(one)}`
+        : `__u32 len = ...;         /* unsigned */\nif (len > sizeof(buf))\n    ${giveUp(one)}\n/* or, for a size that is a power of two: len &= sizeof(buf) - 1; */`),
+    where: artefact?.where ?? one.place,
+    ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
+  };
+}
+
+/** Arithmetic on a pointer with a number that may be anything. */
+export function pointerMath(one: Case): Cause {
+  const { step, path } = one;
+  let added: Added | undefined;
+  if (step !== undefined) {
+    const { dst, src, opcode } = step.instruction;
+    const frame = step.state.frames.length - 1;
+    for (const location of (opcode & 8) === 0
+      ? [register(frame, dst)]
+      : [register(frame, src), register(frame, dst)]) {
+      const value = valueAt(step.state, location);
+      if (value !== undefined && !value.pointer) {
+        added = { value, location, origin: originOf(path, one.at, location) };
+        break;
+      }
+    }
+  }
+  const artefact = added === undefined ? undefined : artefactOf(one, added.origin);
+  const number = added === undefined ? "The number" : `The number in ${locationName(added.location)}`;
+  const range = added === undefined ? "" : ` (${rangeWords(added.value)})`;
+  return {
+    cause:
+      `${number}${range} may not be added to this pointer: the sum could lie anywhere.` +
+      `${added === undefined ? "" : cameFrom(one, added.origin) + boundedBy(one, added.origin)}${artefact?.text ?? ""}`,
+    missing: "bounds for the number before it is added: an unsigned type and a comparison, or a mask",
+    code: artefact?.code ?? `__u32 i = ...;           /* unsigned */\nif (i >= N)\n    ${giveUp(one)}`,
+    where: artefact?.where ?? one.place,
+    ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
+  };
+}
+
+/** An argument that must be a constant. */
+export function constantArgument(one: Case): Cause {
+  return {
+    cause: `This argument must be a constant that the verifier knows, and it may be ${one.value === undefined ? "anything" : rangeWords(one.value)}.${cameFrom(one, one.origin)}`,
+    missing:
+      "a constant: a literal, or a constant variable that is set before loading (const volatile in .rodata)",
+    code: "struct event *e = bpf_ringbuf_reserve(&rb, sizeof(*e), 0);",
+    where: one.place,
+  };
+}

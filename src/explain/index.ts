@@ -1,0 +1,6 @@
+/** Why a program is rejected: classes, causes, where values came from. */
+export { CLASSES, type RejectionClass, pageOf, titleOf } from "./classes.ts";
+export { type Complaint, complaintOf } from "./classify.ts";
+export { type Excerpt, type Explanation, type OriginStep, explain, explainPath } from "./explain.ts";
+export { type FailingPath, type PathStep, failingPath } from "./path.ts";
+export { type ExcerptLine, type Place, placeText } from "./place.ts";
