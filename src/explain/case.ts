@@ -54,6 +54,32 @@ export function assignedIn({ text }: Place, otherwise: string): string {
   return /([A-Za-z_]\w*)\s*=(?!=)/.exec(text)?.[1] ?? otherwise;
 }
 
+/** The pointer that a source line goes through: "eth" of "eth->h_proto". */
+export function pointerIn(place: Place | undefined): string | undefined {
+  return /([A-Za-z_]\w*)\s*->/.exec(place?.text ?? "")?.[1];
+}
+
+/** The index in brackets in a source line: "i" of "a[i] = 1". */
+export function indexIn(place: Place | undefined): string | undefined {
+  return /\[([A-Za-z_][\w.>-]*)\]/.exec(place?.text ?? "")?.[1];
+}
+
+/** The argument of a call in a source line, counted from 1, if it is a name. */
+export function argumentIn(place: Place | undefined, number: number): string | undefined {
+  const list = /\w+\((.*)\)/.exec(place?.text ?? "")?.[1];
+  if (list === undefined) return undefined;
+  let depth = 0;
+  const args = [""];
+  for (const char of list) {
+    if (char === "(") depth++;
+    else if (char === ")") depth--;
+    if (char === "," && depth === 0) args.push("");
+    else args[args.length - 1] += char;
+  }
+  const name = args[number - 1]?.trim() ?? "";
+  return /^[A-Za-z_]\w*$/.test(name) ? name : undefined;
+}
+
 /** What the entry program returns when it gives up, as C. */
 export function giveUp({ path }: Case): string {
   switch (path.program.type) {

@@ -18,7 +18,11 @@ const BESIDE = /^(; |(cur|old) state:|\s*$)/;
 
 /** The lines that follow the last instruction of a log. */
 function complaintLines(log: string): string[] {
-  const lines = log.split("\n").filter((line) => line !== "" && !STATISTICS.test(line));
+  const lines = log
+    .split("\n")
+    .filter((line) => line !== "" && !STATISTICS.test(line))
+    // Some complaints end without a line feed.
+    .map((line) => line.replace(/processed \d+ insns \(limit.*$/, ""));
   let from = 0;
   for (const [index, line] of lines.entries()) if (WALK.test(line)) from = index + 1;
   const found = lines.slice(from).filter((line) => !BESIDE.test(line));

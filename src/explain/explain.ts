@@ -118,7 +118,11 @@ function subjectOf({ groups, rule }: Complaint, { steps }: FailingPath, at: numb
   if (cls === 1) return register(frame, src);
   if (cls === 2) return register(frame, dst);
   if (cls === 3) return rule?.cause === "spill" ? register(frame, src) : register(frame, dst);
-  if (rule?.class === "missing-range" || rule?.class === "stack") return register(frame, dst);
+  if (rule?.class === "missing-range" || rule?.class === "stack") {
+    // Arithmetic on a pointer: the number is at fault.
+    const number = (opcode & 8) !== 0 && valueAt(step.state, register(frame, src))?.pointer === false;
+    return register(frame, number ? src : dst);
+  }
   return undefined;
 }
 

@@ -40,6 +40,19 @@ export function visitsTo({ parents }: WalkTrace, last: number): number[] {
   return visits.reverse();
 }
 
+function withoutStates(program: VerifierProgram, result: VerifierResult): FailingPath {
+  const { trace, complaint } = result;
+  const visits = trace === undefined ? [] : visitsTo(trace, trace.last);
+  return {
+    program,
+    result: { ...result, log: `${complaint}\n` },
+    trace,
+    steps: [],
+    complete: false,
+    slots: visits.map((visit) => trace?.slots[visit] ?? -1),
+  };
+}
+
 /**
  * Verifies a program twice: to learn which path fails, and to see the states along it. A program that is accepted has no
  * steps.
@@ -48,6 +61,8 @@ export function failingPath(program: VerifierProgram, options: VerifierOptions =
   const { progress: _progress, ...rest } = options;
   const first = verify(program, { ...rest, logLevel: 0, trace: {} });
   const last = first.trace?.last ?? -1;
+  // Where the patience ended, no state tells more than the path does; and the walk was long.
+  if (first.errno === "E2BIG" && last >= 0) return withoutStates(program, first);
   const visits = first.trace === undefined ? [] : visitsTo(first.trace, last);
   const newest = visits.slice(-MOST_STEPS);
   const wanted = new Set(newest);

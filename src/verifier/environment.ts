@@ -191,19 +191,19 @@ export class Environment {
   /** The error to throw: `throw env.reject("EACCES", "R1 !read_ok")`. The message becomes a line of the log. */
   reject(errno: RejectionErrno, message?: string): Rejection {
     if (message !== undefined && message !== "") this.log.write(`${message}\n`);
-    return new Rejection(errno);
+    return new Rejection(errno, message ?? "");
   }
 
   /** For what this verifier does not know yet. Never let such a construct pass. */
   unsupported(what: string): Rejection {
     this.log.write(`${what}: not supported by this verifier yet\n`);
-    return new Rejection("EOPNOTSUPP");
+    return new Rejection("EOPNOTSUPP", "");
   }
 
   /** For what cannot happen. */
   bug(what: string): Rejection {
     this.log.write(`verifier bug: ${what}\n`);
-    return new Rejection("EFAULT");
+    return new Rejection("EFAULT", "");
   }
 
   /** Whether the program may use a map at all (check_map_prog_compatibility). */

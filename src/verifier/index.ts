@@ -16,6 +16,7 @@ export { type ProgramTraits, verifierProgram } from "./from-object.ts";
 export {
   type ProgramVerdict,
   type VerifyObjectOptions,
+  objectProgram,
   rejectionOf,
   verifyLinked,
   verifyObject,

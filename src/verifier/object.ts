@@ -4,7 +4,7 @@ import { VerifierError } from "../errors.ts";
 import { type LinkedProgram, type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
 import type { AttachType } from "../uapi/index.ts";
 import { verifierProgram } from "./from-object.ts";
-import type { VerifierOptions } from "./input.ts";
+import type { VerifierOptions, VerifierProgram } from "./input.ts";
 import { reasonOf } from "./reason.ts";
 import { type VerifierResult, verify } from "./verify.ts";
 
@@ -43,6 +43,34 @@ export function verifyObject(
 }
 
 /**
+ * A program of an object as the verifier takes it, for those who want more than a verdict; undefined if its section names no
+ * program type.
+ *
+ * @throws BpfError code "usage" if there is no such program, "relocation" if it cannot be linked.
+ */
+export function objectProgram(
+  spec: ObjectSpec,
+  name: string,
+  btf: Btf | undefined = spec.btf,
+): VerifierProgram | undefined {
+  const linked = linkProgram(spec, name, { externs: "keep" });
+  return inputOf(btf === undefined ? linked : relocate(linked, { target: btf }));
+}
+
+function inputOf(linked: LinkedProgram): VerifierProgram | undefined {
+  const { program } = linked;
+  if (program?.type === undefined) return undefined;
+  const { type, attachType, license, flags } = program;
+  return verifierProgram(linked, {
+    type,
+    attachType: attachType as AttachType | undefined,
+    license,
+    sleepable: flags.sleepable,
+    frags: flags.frags,
+  });
+}
+
+/**
  * Judges a linked program. One without a program type is "unknown". Without a log level nothing is written at first, which is
  * faster; a program that is not accepted is judged once more at level 1, as loaders do with the kernel.
  */
@@ -53,20 +81,11 @@ export function verifyLinked(linked: LinkedProgram, options: VerifierOptions = {
     return verifyLinked(linked, { ...options, logLevel: 1 });
   }
   const { name, program } = linked;
-  if (program?.type === undefined) {
+  const input = inputOf(linked);
+  if (input === undefined) {
     return { ...UNJUDGED, program: name, reason: `section ${program?.section ?? ""} names no program type` };
   }
-  const { type, attachType, license, flags } = program;
-  const result = verify(
-    verifierProgram(linked, {
-      type,
-      attachType: attachType as AttachType | undefined,
-      license,
-      sleepable: flags.sleepable,
-      frags: flags.frags,
-    }),
-    options,
-  );
+  const result = verify(input, options);
   const { accepted, errno, cancelled, log } = result;
   const unknown = cancelled || errno === "EOPNOTSUPP";
   const reason = cancelled ? "cancelled" : accepted ? "" : reasonOf(log);
@@ -82,6 +101,7 @@ const UNJUDGED = {
   accepted: false,
   errno: undefined,
   log: "",
+  complaint: "",
   cancelled: false,
   states: new Map(),
   trace: undefined,

@@ -6,8 +6,12 @@ export class Rejection {
   /** "EACCES", "EINVAL", ... */
   readonly errno: RejectionErrno;
 
-  constructor(errno: RejectionErrno) {
+  /** The last line that was written; "" if it was written before, or there is none. */
+  readonly message: string;
+
+  constructor(errno: RejectionErrno, message: string) {
     this.errno = errno;
+    this.message = message;
   }
 }
 

@@ -34,6 +34,8 @@ export interface VerifierResult {
   /** What bpf(2) would answer for a rejected program. */
   readonly errno: RejectionErrno | undefined;
   readonly log: string;
+  /** The complaint, whatever the log level; "" if it consists of other lines of the log. */
+  readonly complaint: string;
   readonly statistics: VerifierStatistics;
   /** Stopped by the caller's wish: nothing is known. */
   readonly cancelled: boolean;
@@ -60,6 +62,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
   env.tracer = tracer;
   let walking = false;
   let errno: RejectionErrno | undefined;
+  let complaint = "";
   let cancelled = false;
   try {
     if (program.instructions.length === 0) throw env.reject("EINVAL");
@@ -80,8 +83,10 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     removeFastcallSpills(env);
     checkStackDepth(env);
   } catch (error) {
-    if (error instanceof Rejection) errno = error.errno;
-    else if (error instanceof Cancelled) cancelled = true;
+    if (error instanceof Rejection) {
+      errno = error.errno;
+      complaint = error.message;
+    } else if (error instanceof Cancelled) cancelled = true;
     else throw error;
   }
   const milliseconds = performance.now() - begin;
@@ -90,6 +95,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     accepted: errno === undefined && !cancelled,
     errno,
     log: env.log.text(),
+    complaint,
     statistics: {
       processedInstructions: env.processed,
       maxStatesPerInstruction: env.maxStatesPerInstruction,

@@ -2,19 +2,21 @@ import type { Btf } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { type ObjectSpec, resolveExterns } from "../../object/index.ts";
-import { type ProgramVerdict, verifyObject } from "../../verifier/index.ts";
+import { type Explanation, explain } from "../../explain/index.ts";
+import { type ProgramVerdict, objectProgram, verifyObject } from "../../verifier/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
 import { type Terminal, count, duration } from "../terminal.ts";
+import { showExplanation } from "../verify/explanation.ts";
 
 export const verifyCommand: Command = {
   name: "verify",
   usage: "OBJECT [-p PROGRAM] [-v | -vv] [--kernel]",
   description:
     "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
-    "the kernel's. A rejection shows the log of the path that failed. What skep cannot judge yet (kernel functions, dynptrs,\n" +
+    "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge yet (kernel functions, dynptrs,\n" +
     "locks, ...) is said to be unknown, never accepted. With --kernel the running kernel's verifier says what it thinks too,\n" +
     "and nothing stays loaded. Exit status 1 if a program is rejected or unknown.",
   options: {
@@ -31,6 +33,7 @@ export const verifyCommand: Command = {
   },
   examples: [
     ["skep verify firewall.bpf.o", "would it load?"],
+    ["skep verify firewall.bpf.o -v", "and the kernel's log"],
     ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
     ["sudo skep verify firewall.bpf.o --kernel", "and does the running kernel take it?"],
   ],
@@ -42,6 +45,8 @@ interface Row {
   readonly section: string;
   /** Ours, or why the program did not come as far as the verifier. */
   readonly verdict: ProgramVerdict | { readonly verdict: "unlinked"; readonly error: BpfError };
+  /** Of a program that is rejected. */
+  readonly explanation?: Explanation;
   readonly kernel?: KernelVerdict;
 }
 
@@ -68,10 +73,13 @@ async function run(invocation: Invocation): Promise<number> {
       const verdict = kernel?.verify(spec, program, { logLevel });
       // No privilege is no verdict.
       if (verdict?.error?.errno === "EPERM" && verdict.log === "") throw verdict.error;
+      const judged = judge(spec, program, { btf, logLevel: verbose > 0 ? logLevel : undefined }, terminal);
+      const explanation = judged.verdict === "rejected" ? explanationOf(spec, program, btf) : undefined;
       const row: Row = {
         program,
         section: spec.programs[program]?.section ?? "",
-        verdict: judge(spec, program, { btf, logLevel: verbose > 0 ? logLevel : undefined }, terminal),
+        verdict: judged,
+        ...(explanation === undefined ? {} : { explanation }),
         ...(verdict === undefined ? {} : { kernel: verdict }),
       };
       rows.push(row);
@@ -115,7 +123,12 @@ function judge(
   }
 }
 
-function asJson({ program, section, verdict, kernel }: Row): Record<string, unknown> {
+function explanationOf(spec: ObjectSpec, program: string, btf: Btf | undefined): Explanation | undefined {
+  const input = objectProgram(spec, program, btf ?? spec.btf);
+  return input === undefined ? undefined : explain(input);
+}
+
+function asJson({ program, section, verdict, explanation, kernel }: Row): Record<string, unknown> {
   const ours =
     verdict.verdict === "unlinked"
       ? { verdict: "rejected", error: verdict.error.toJSON() }
@@ -125,6 +138,7 @@ function asJson({ program, section, verdict, kernel }: Row): Record<string, unkn
           ...(verdict.reason === "" ? {} : { reason: verdict.reason }),
           statistics: verdict.statistics,
           log: verdict.log,
+          ...(explanation === undefined ? {} : { explanation }),
         };
   return {
     program,
@@ -136,7 +150,12 @@ function asJson({ program, section, verdict, kernel }: Row): Record<string, unkn
   };
 }
 
-function show({ program, section, verdict, kernel }: Row, { line, style }: Terminal, verbose: number): void {
+function show(
+  { program, section, verdict, explanation, kernel }: Row,
+  terminal: Terminal,
+  verbose: number,
+): void {
+  const { line, style } = terminal;
   line(`${style("bold", program)}  ${section}`);
   if (verdict.verdict === "unlinked") line(`  ${style("red", "rejected")}: ${verdict.error.message}`);
   else {
@@ -148,7 +167,9 @@ function show({ program, section, verdict, kernel }: Row, { line, style }: Termi
     else if (verdict.verdict === "rejected") {
       line(`  ${style("red", "rejected")}: ${verdict.errno}: ${verdict.reason}`);
     } else line(`  ${style("yellow", "unknown")}: ${verdict.reason}`);
-    if (verdict.verdict === "rejected" || verbose > 0) showLog(verdict.log, line);
+    if (explanation !== undefined) showExplanation(explanation, terminal);
+    if ((verdict.verdict === "rejected" && explanation === undefined) || verbose > 0)
+      showLog(verdict.log, line);
   }
   if (kernel === undefined) return;
   line(

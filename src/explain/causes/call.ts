@@ -1,10 +1,10 @@
 /** Functions that may not be called here, arguments and maps of the wrong type, locks and regions. */
 import { HELPERS, MAP_TYPES, allowedHelpers } from "../../uapi/index.ts";
 import { type Case, type Cause, inLine, placeOfEvent } from "../case.ts";
-import { locationName, valueAt } from "../location.ts";
+import { locationName } from "../location.ts";
 import type { OriginEvent } from "../origin.ts";
 import { valueWords } from "../words.ts";
-import { nullCheck, notAPointer } from "./pointer.ts";
+import { notAPointer } from "./pointer.ts";
 
 export function callNotAllowed(one: Case): Cause {
   const { complaint, path, place, step } = one;
@@ -240,11 +240,6 @@ function lastMade({ origin }: Case): OriginEvent | undefined {
   );
 }
 
-/** NULL where an object of the kernel is expected. */
-export function nullArgument(one: Case): Cause {
-  return nullCheck(one);
-}
-
 export function region(one: Case): Cause {
   const { complaint, place, step } = one;
   const held = step?.state.references.find(({ kind }) => kind !== "pointer");
@@ -316,12 +311,4 @@ export function objectState(one: Case): Cause {
     code: "struct bpf_dynptr ptr;\nif (bpf_dynptr_from_xdp(ctx, 0, &ptr))\n    return XDP_DROP;",
     where: place,
   };
-}
-
-/** The first operand, for texts that name it. */
-export function operandWords(one: Case): string {
-  const location = one.subject;
-  return location === undefined || one.step === undefined
-    ? ""
-    : valueWords(valueAt(one.step.state, location));
 }

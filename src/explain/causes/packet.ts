@@ -7,6 +7,7 @@ import {
   giveUp,
   inLine,
   otherCheckOf,
+  pointerIn,
 } from "../case.ts";
 import { accessSize } from "../effects.ts";
 import { locationName, valueAt } from "../location.ts";
@@ -37,8 +38,11 @@ function endChecks(one: Case): EndCheck[] {
   return found;
 }
 
+/** The comparison that belongs before the access; `bytes` if the source names no pointer whose type tells. */
 function check(bytes: string, pointer: string, one: Case): string {
-  return `if ((void *)${pointer} + ${bytes} > data_end)\n    ${giveUp(one)}`;
+  const named = pointerIn(one.place);
+  const end = named === undefined ? `(void *)${pointer} + ${bytes}` : `(void *)(${named} + 1)`;
+  return `if (${end} > data_end)\n    ${giveUp(one)}`;
 }
 
 /** How far behind the pointer the access reaches. */

@@ -1,5 +1,14 @@
 /** Pointers that may be NULL, that have become numbers, or whose object is gone. */
-import { type Case, type Cause, assignedIn, giveUp, inLine, otherCheckOf, placeOfEvent } from "../case.ts";
+import {
+  type Case,
+  type Cause,
+  assignedIn,
+  giveUp,
+  inLine,
+  otherCheckOf,
+  placeOfEvent,
+  pointerIn,
+} from "../case.ts";
 import { type Location, locationName, valueAt } from "../location.ts";
 import type { OriginEvent } from "../origin.ts";
 import { placeOf } from "../place.ts";
@@ -58,7 +67,7 @@ export function notAPointer(one: Case): Cause {
     const step = path.steps[event.step];
     const line = placeOfEvent(one, event);
     if (event.kind === "invalidated" && event.before?.pointer === true) {
-      if (/^pkt/.test(event.before.type)) return packetInvalidated(one, event);
+      if (event.before.type.startsWith("pkt")) return packetInvalidated(one, event);
       return released(one, event);
     }
     if (event.kind === "check" && event.before?.nullable === true) return nullBranch(one, event);
@@ -111,7 +120,7 @@ export function notAPointer(one: Case): Cause {
         missing: zero
           ? "a test for NULL before the access, or a pointer that is set on every path"
           : "a pointer to a map value, the stack, the packet or the context",
-        code: zero ? `if (!p)\n    ${giveUp(one)}` : "",
+        code: zero ? `if (!${pointerIn(one.place) ?? "p"})\n    ${giveUp(one)}` : "",
         where: line,
         ...(zero ? { class: "null-check" } : {}),
       };
@@ -141,7 +150,7 @@ function nullBranch(one: Case, event: OriginEvent): Cause {
     class: "null-check",
     cause: `${name} is NULL on this path: the test ${inLine(line)} found it so, and the path goes on to use it.`,
     missing: "leave the function, or skip the access, where the pointer is NULL",
-    code: `if (!p)\n    ${giveUp(one)}`,
+    code: `if (!${pointerIn(one.place) ?? "p"})\n    ${giveUp(one)}`,
     where: line,
   };
 }

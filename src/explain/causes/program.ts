@@ -111,10 +111,16 @@ export function tooComplex(one: Case): Cause {
   };
 }
 
-/** The line of the loop: of the condition that jumps back, if it has one, else of the loop's head. */
+/** The line of the loop: the first of those that its instructions come from, where for and while stand. */
 function loopPlace({ path }: Case, { head, from }: { readonly head: number; readonly from: number }): Place {
   const back = placeOf(path.program, from);
-  return back.line > 0 ? back : placeOf(path.program, head);
+  let first = back;
+  for (let slot = head; slot <= from; slot++) {
+    const place = placeOf(path.program, slot);
+    if (place.file === back.file && place.line > 0 && (first.line === 0 || place.line < first.line))
+      first = place;
+  }
+  return first;
 }
 
 export function malformed(one: Case): Cause {

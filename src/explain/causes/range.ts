@@ -1,5 +1,15 @@
 /** Numbers without a range: offsets into map values and memory, lengths. */
-import { type Case, type Cause, giveUp, inLine, otherCheckOf, placeOfEvent, sourceOf } from "../case.ts";
+import {
+  type Case,
+  type Cause,
+  argumentIn,
+  giveUp,
+  inLine,
+  indexIn,
+  otherCheckOf,
+  placeOfEvent,
+  sourceOf,
+} from "../case.ts";
 import { accessSize } from "../effects.ts";
 import { type Location, locationName, register, valueAt } from "../location.ts";
 import { type OriginEvent, originOf } from "../origin.ts";
@@ -71,6 +81,27 @@ function artefactOf(
   };
 }
 
+/** Bytes of one element: the last number that the index was multiplied with. */
+function elementSize({ path }: Case, origin: readonly OriginEvent[]): number {
+  const scaled = origin.findLast(({ step, kind }) => {
+    const operation = (path.steps[step]?.instruction.opcode ?? 0) & 0xf8;
+    return kind.startsWith("arithmetic") && (operation === 0x60 || operation === 0x20);
+  });
+  const instruction = scaled === undefined ? undefined : path.steps[scaled.step]?.instruction;
+  if (instruction === undefined) return 1;
+  return (instruction.opcode & 0xf0) === 0x60 ? 2 ** instruction.imm : instruction.imm;
+}
+
+/** The comparison that is missing, with the names of the source; `largest` offset, -1 if only the sign is at fault. */
+function indexCheck(one: Case, origin: readonly OriginEvent[], largest: number): string {
+  const name = indexIn(one.place) ?? "i";
+  if (largest < 0) return `__u32 ${name} = ...;   /* unsigned */\nif (${name} >= N)\n    ${giveUp(one)}`;
+  const size = Math.max(1, elementSize(one, origin));
+  const count = Math.floor(largest / size) + 1;
+  const mask = count > 1 && (count & (count - 1)) === 0 ? `\n/* or: ${name} &= ${count - 1}; */` : "";
+  return `if (${name} >= ${count})\n    ${giveUp(one)}${mask}`;
+}
+
 const WHAT: Readonly<Record<string, string>> = {
   "map value": "value of the map",
   "map key": "key of the map",
@@ -84,7 +115,8 @@ export function regionAccess(one: Case): Cause {
   const size = Number(groups["size"] ?? accessSize(one.step?.instruction.opcode ?? 0x18));
   const limit = Number(groups["limit"] ?? value?.size ?? 0);
   const map = value?.map === undefined ? "" : ` '${value.map.name}'`;
-  const region = `${WHAT[groups["what"] ?? "memory"] ?? "memory"}${map}`;
+  const kind = groups["what"] ?? (value?.type === "map_value" ? "map value" : "memory");
+  const region = `${WHAT[kind] ?? "memory"}${map}`;
   if (value === undefined || value.constant) {
     const at = groups["at"] ?? "?";
     return {
@@ -117,11 +149,7 @@ export function regionAccess(one: Case): Cause {
     missing: negative
       ? "an unsigned number, or a comparison that excludes negative values too"
       : `a proof that the offset is at most ${Math.max(0, largest)}, right before ${place === undefined || place.line === 0 ? "the access" : `line ${place.line}`}`,
-    code:
-      artefact?.code ??
-      (negative
-        ? `__u32 i = ...;          /* unsigned */\nif (i >= N)\n    ${giveUp(one)}`
-        : `if (i >= N)              /* i * sizeof(element) at most ${Math.max(0, largest)} */\n    ${giveUp(one)}\n/* or, for N a power of two: i &= N - 1; */`),
+    code: artefact?.code ?? indexCheck(one, negative ? [] : used, negative ? -1 : largest),
     where: artefact?.where ?? place,
     ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
   };
@@ -133,6 +161,9 @@ export function lengthArgument(one: Case): Cause {
   const name = subject === undefined ? "The length" : `The length in ${locationName(subject)}`;
   const artefact = artefactOf(one, origin);
   const range = value === undefined ? "any value" : rangeWords(value);
+  const number = subject?.kind === "register" ? subject.regno : 2;
+  const length = argumentIn(one.place, number) ?? "len";
+  const buffer = argumentIn(one.place, number - 1) ?? "buf";
   const zero = complaint.rule?.cause === "zero_size";
   const negative = complaint.rule?.cause === "negative_size";
   const why = zero
@@ -148,8 +179,8 @@ export function lengthArgument(one: Case): Cause {
     code:
       artefact?.code ??
       (zero
-        ? `if (len == 0 || len > sizeof(buf))\n    ${giveUp(one)}`
-        : `__u32 len = ...;         /* unsigned */\nif (len > sizeof(buf))\n    ${giveUp(one)}\n/* or, for a size that is a power of two: len &= sizeof(buf) - 1; */`),
+        ? `if (${length} == 0 || ${length} > sizeof(${buffer}))\n    ${giveUp(one)}`
+        : `__u32 ${length} = ...;   /* unsigned */\nif (${length} > sizeof(${buffer}))\n    ${giveUp(one)}\n/* or, for a size that is a power of two: ${length} &= sizeof(${buffer}) - 1; */`),
     where: artefact?.where ?? one.place,
     ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
   };

@@ -1,0 +1,98 @@
+/**
+ * Our own rejected programs: does the explanation name the right line and the right cause, and does the running kernel
+ * reject each too? The expected class and line stand in the sources, as `// REJECT program: class`; `artefact` behind it
+ * marks programs whose source does what it should.
+ */
+import { readFileSync, readdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { CLASSES, type Explanation, explain } from "../../src/explain/index.ts";
+import { parseObject } from "../../src/object/index.ts";
+import { objectProgram, verifyObject } from "../../src/verifier/index.ts";
+import { noKernel, withKernel } from "../kernel/setup.ts";
+import { KernelMachine } from "../../src/kernel/index.ts";
+
+const FOLDER = "test/fixtures/rejected";
+
+interface Row {
+  readonly object: string;
+  readonly program: string;
+  readonly class: string;
+  readonly line: number;
+  readonly artefact: boolean;
+}
+
+const OBJECTS = readdirSync(FOLDER).filter((name) => name.endsWith(".bpf.c"));
+
+const ROWS: readonly Row[] = OBJECTS.flatMap((name) =>
+  readFileSync(`${FOLDER}/${name}`, "utf8")
+    .split("\n")
+    .flatMap((text, index): Row[] => {
+      const match = /\/\/ REJECT (\w+): ([\w-]+)( artefact)?/.exec(text);
+      if (match === null) return [];
+      return [
+        {
+          object: name.replace(/\.c$/, ".o"),
+          program: match[1] as string,
+          class: match[2] as string,
+          line: index + 1,
+          artefact: match[3] !== undefined,
+        },
+      ];
+    }),
+);
+
+const specs = new Map(
+  OBJECTS.map((name) => {
+    const object = name.replace(/\.c$/, ".o");
+    return [object, parseObject(readFileSync(`${FOLDER}/${object}`), { name: object })] as const;
+  }),
+);
+
+function explanationOf({ object, program }: Row): Explanation | undefined {
+  const spec = specs.get(object);
+  const input = spec === undefined ? undefined : objectProgram(spec, program);
+  return input === undefined ? undefined : explain(input);
+}
+
+test("every program of the objects has a row, and every class at least four", () => {
+  for (const [object, spec] of specs) {
+    const rows = ROWS.filter((row) => row.object === object).map((row) => row.program);
+    expect(rows.toSorted(), object).toEqual(Object.keys(spec.programs).toSorted());
+  }
+  const classes = new Set(ROWS.map((row) => row.class));
+  for (const name of classes) {
+    expect(CLASSES.map(({ id }) => id as string)).toContain(name);
+    expect(ROWS.filter((row) => row.class === name).length, name).toBeGreaterThanOrEqual(4);
+  }
+});
+
+describe("the explanation names line and cause", () => {
+  test.each(ROWS)("$program: $class", (row) => {
+    const found = explanationOf(row);
+    expect({
+      class: found?.class,
+      line: found?.at?.line,
+      artefact: found?.artefact !== undefined,
+    }).toEqual({ class: row.class, line: row.line, artefact: row.artefact });
+    expect(found?.cause).not.toMatch(/undefined|NaN|  /);
+    expect(found?.missing).not.toBe("");
+  });
+});
+
+describe.skipIf(noKernel !== undefined)(withKernel("rejects each, with the same words"), () => {
+  test.each(ROWS)("$program", async ({ object, program }) => {
+    const spec = specs.get(object);
+    if (spec === undefined) throw new Error(object);
+    const kernel = await KernelMachine.create();
+    try {
+      const theirs = kernel.verify(spec, program, { logLevel: 1 });
+      expect(theirs.accepted).toBe(false);
+      // A million instructions twice would cost more than they tell.
+      if (theirs.error?.errno === "E2BIG") return;
+      const { reason } = verifyObject(spec, program, { logLevel: 1 });
+      expect(theirs.log).toContain(reason.replace(/processed \d+ insns.*/, ""));
+    } finally {
+      kernel.close();
+    }
+  });
+});
