@@ -10,6 +10,7 @@ export * from "./ext.ts";
 export * from "./core/index.ts";
 export { formatC, type FormatCOptions } from "./print/c.ts";
 export { formatRaw, type FormatRawOptions } from "./print/raw.ts";
+export { SHOW_FLAGS, type ShowSource, showValue } from "./print/show.ts";
 export { type BtfSource, encodeBtf, mapReferences, type EncodeBtfOptions, type EncodedBtf } from "./build.ts";
 export { type Deduplicated, deduplicateTypes } from "./dedup.ts";
 export { minimalBtf } from "./minimal.ts";

@@ -155,10 +155,21 @@ export interface CoreExports {
     pc: number,
   ): bigint;
   get_prandom_u32(): number;
+  /** Address of the record's data, or 0. */
+  ringbuf_reserve(map: number, size: bigint, flags: bigint): number;
+  ringbuf_submit(sample: number, flags: bigint): number;
+  ringbuf_discard(sample: number, flags: bigint): number;
+  perf_event_output(context: number, map: number, flags: bigint, data: number, size: bigint): number;
   get_smp_processor_id(): number;
   csum_diff(from: number, fromSize: number, to: number, toSize: number, seed: number): bigint;
   redirect(ifindex: number, flags: bigint): number;
   skb_load_bytes(context: number, offset: number, to: number, size: number): number;
+  /** Room for an outer header, whose transport header lies `transport` bytes in unless that is 0. 0 or -ENOMEM. */
+  skb_push_outer(context: number, length: number, transport: number): number;
+  skb_pop_outer(context: number, length: number): void;
+  /** Puts zeros behind the first `offset` bytes of a packet, or takes bytes out there. 0 or -errno. */
+  skb_net_push(context: number, offset: number, length: number): number;
+  skb_net_pop(context: number, offset: number, length: number): number;
   xdp_adjust_head(context: number, delta: number): number;
   xdp_adjust_meta(context: number, delta: number): number;
   xdp_adjust_tail(context: number, delta: number): number;

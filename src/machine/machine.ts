@@ -13,6 +13,7 @@ import type { Engine } from "./engine.ts";
 import { Execution } from "./execution.ts";
 import type { HelperCall, HelperMock, HelperSpy } from "./helpers/mock.ts";
 import { HelperSet } from "./helpers/registry.ts";
+import { Files } from "./helpers/system.ts";
 import { Timers } from "./helpers/timers.ts";
 import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
 import { BpfMap, type MapDefinition, type MapHost } from "./map.ts";
@@ -100,6 +101,7 @@ export class Machine {
     const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
     // Helpers reach the memory, whose allocator is in the core, which imports the helpers: `linear` closes the circle.
     let linear: LinearMemory | undefined;
+    let core: CoreExports | undefined;
     let events: EventRunner | undefined;
     this.world = new World(options.world);
     const helpers = new HelperSet(
@@ -113,9 +115,14 @@ export class Machine {
         trace: (line: string) => onTrace?.(line),
         mapAt: (address) => this.#maps.get(address),
         typeSize: (program, type) => this.#typeSize(program, type),
-        putStack: (map, addresses, count, stackFlags) =>
-          this.#core.stack_map_put(map, addresses, count, stackFlags),
+        get core(): CoreExports {
+          return core as CoreExports;
+        },
+        kernelTypes: options.btf,
         taskObject: (task) => this.#taskObject(task),
+        mapOf: (id) => [...this.#maps.values()][id - 1],
+        createMap: (definition) => this.createMap(definition),
+        files: new Files(),
         timers: this.#timers,
         regions: { add: (region) => this.regions.add(region) },
         get run(): RunState {
@@ -124,7 +131,12 @@ export class Machine {
         programAt: (descriptor) => {
           const program = this.#programs.get(descriptor);
           const { type, image } = program ?? {};
-          return { type, attachType: image?.attachType, attachTo: image?.attachTo };
+          return {
+            type,
+            attachType: image?.attachType,
+            attachTo: image?.attachTo,
+            types: image?.types ?? [],
+          };
         },
         callBack: (func, ...args) => this.#execution.callBack(func, args),
       },
@@ -135,7 +147,7 @@ export class Machine {
       }),
     );
     this.#helpers = helpers;
-    this.#core = instantiateCore({
+    core = this.#core = instantiateCore({
       memory,
       table,
       host: {

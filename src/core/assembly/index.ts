@@ -84,6 +84,7 @@ export {
   skb_vlan_pop,
   skb_vlan_push,
 } from "./helpers/skb-room";
+export { skb_net_pop, skb_net_push, skb_pop_outer, skb_push_outer } from "./helpers/skb-encap";
 export {
   xdp_adjust_head,
   xdp_adjust_meta,

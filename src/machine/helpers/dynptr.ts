@@ -21,15 +21,17 @@ const SIZE = 8;
 const OFFSET = 12;
 const BYTES = 16;
 
-const MAX_SIZE = 0xffffff;
+/** Of struct bpf_dynptr. */
+export const DYNPTR_BYTES = BYTES;
+export const MAX_SIZE = 0xffffff;
 const KIND_SHIFT = 28;
-const KIND = { local: 1, ringbuf: 2, skb: 3, xdp: 4 } as const;
+export const KIND = { local: 1, ringbuf: 2, skb: 3, xdp: 4 } as const;
 const READ_ONLY = 0x80000000;
 
 /** Program types whose packets may be written. */
 const WRITERS: readonly string[] = ["sched_cls", "sched_act", "lwt_xmit", "sk_skb", "netfilter"];
 
-interface Dynptr {
+export interface Dynptr {
   readonly data: number;
   readonly kind: number;
   readonly size: number;
@@ -37,7 +39,7 @@ interface Dynptr {
   readonly readOnly: boolean;
 }
 
-function read({ memory }: HelperWorld, address: number): Dynptr | undefined {
+export function readDynptr({ memory }: HelperWorld, address: number): Dynptr | undefined {
   const data = memory.u32(address + DATA);
   if (data === 0) return undefined;
   const size = memory.u32(address + SIZE);
@@ -50,7 +52,7 @@ function read({ memory }: HelperWorld, address: number): Dynptr | undefined {
   };
 }
 
-function write({ memory }: HelperWorld, address: number, dynptr: Dynptr | undefined): void {
+export function writeDynptr({ memory }: HelperWorld, address: number, dynptr: Dynptr | undefined): void {
   memory.u8.fill(0, address, address + BYTES);
   if (dynptr === undefined) return;
   const { data, kind, size, offset, readOnly } = dynptr;
@@ -77,7 +79,7 @@ function locate({ memory }: HelperWorld, dynptr: Dynptr, offset: number, length:
 
 function copyOut(world: HelperWorld, args: HelperArguments): number {
   const [to, length, from, offset] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
-  const dynptr = read(world, from);
+  const dynptr = readDynptr(world, from);
   if (dynptr === undefined || args.u64(5) !== 0n) return -ERRNO.EINVAL;
   const address = locate(world, dynptr, offset, length);
   if (address < 0) {
@@ -94,7 +96,7 @@ const STORE_FLAGS = 3n;
 function copyIn(world: HelperWorld, args: HelperArguments): number {
   const [to, offset, from, length] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
   const flags = args.u64(5);
-  const dynptr = read(world, to);
+  const dynptr = readDynptr(world, to);
   if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
   const address = locate(world, dynptr, offset, length);
   if (address === -ERRNO.E2BIG) return address;
@@ -108,7 +110,7 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
   const { memory } = world;
   const [context, to] = [args.u32(1), args.u32(3)];
   if (args.u64(2) !== 0n || (memory.u32(context + CTX_KIND) === KIND_XDP) !== xdp) {
-    write(world, to, undefined);
+    writeDynptr(world, to, undefined);
     return -ERRNO.EINVAL;
   }
   const id = memory.u32(memory.u32(args.exec + EXEC_PROG) + PROG_TYPE);
@@ -116,7 +118,7 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
   const size = xdp
     ? memory.u32(context + XDP_DATA_END) - memory.u32(context + XDP_DATA)
     : memory.u32(context + SKB_LEN);
-  write(world, to, {
+  writeDynptr(world, to, {
     data: context,
     kind: xdp ? KIND.xdp : KIND.skb,
     size,
@@ -128,7 +130,7 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
 
 /** Packets here lie in one piece, so a slice is always the bytes themselves. */
 function slice(world: HelperWorld, args: HelperArguments, writes: boolean): bigint {
-  const dynptr = read(world, args.u32(1));
+  const dynptr = readDynptr(world, args.u32(1));
   if (dynptr === undefined || (writes && dynptr.readOnly)) return 0n;
   const address = locate(world, dynptr, args.u32(2), args.u32(4));
   return address < 0 ? 0n : BigInt(address);
@@ -141,7 +143,7 @@ export const DYNPTRS: readonly HostHelper[] = [
     call(world, args) {
       const [data, size, to] = [args.u32(1), args.u32(2), args.u32(4)];
       const errno = size > MAX_SIZE ? ERRNO.E2BIG : args.u64(3) === 0n ? 0 : ERRNO.EINVAL;
-      write(
+      writeDynptr(
         world,
         to,
         errno === 0 ? { data, kind: KIND.local, size, offset: 0, readOnly: false } : undefined,
@@ -155,7 +157,7 @@ export const DYNPTRS: readonly HostHelper[] = [
     name: "dynptr_data",
     args: 3,
     call(world, args) {
-      const dynptr = read(world, args.u32(1));
+      const dynptr = readDynptr(world, args.u32(1));
       if (dynptr === undefined || dynptr.readOnly || dynptr.kind >= KIND.skb) return 0n;
       const address = locate(world, dynptr, args.u32(2), args.u32(3));
       return address < 0 ? 0n : BigInt(address);
@@ -168,32 +170,35 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
   { name: "bpf_dynptr_from_xdp", call: (world, args) => fromContext(world, args, true) },
   { name: "bpf_dynptr_slice", call: (world, args) => slice(world, args, false) },
   { name: "bpf_dynptr_slice_rdwr", call: (world, args) => slice(world, args, true) },
-  { name: "bpf_dynptr_is_null", call: (world, args) => (read(world, args.u32(1)) === undefined ? 1 : 0) },
+  {
+    name: "bpf_dynptr_is_null",
+    call: (world, args) => (readDynptr(world, args.u32(1)) === undefined ? 1 : 0),
+  },
   {
     name: "bpf_dynptr_is_rdonly",
-    call: (world, args) => (read(world, args.u32(1))?.readOnly === true ? 1 : 0),
+    call: (world, args) => (readDynptr(world, args.u32(1))?.readOnly === true ? 1 : 0),
   },
   // The kernel's function returns a u32.
   {
     name: "bpf_dynptr_size",
-    call: (world, args) => BigInt((read(world, args.u32(1))?.size ?? -ERRNO.EINVAL) >>> 0),
+    call: (world, args) => BigInt((readDynptr(world, args.u32(1))?.size ?? -ERRNO.EINVAL) >>> 0),
   },
   {
     name: "bpf_dynptr_adjust",
     call(world, args) {
       const [address, start, end] = [args.u32(1), args.u32(2), args.u32(3)];
-      const dynptr = read(world, address);
+      const dynptr = readDynptr(world, address);
       if (dynptr === undefined || start > end) return -ERRNO.EINVAL;
       if (start > dynptr.size || end > dynptr.size) return -ERRNO.ERANGE;
-      write(world, address, { ...dynptr, offset: dynptr.offset + start, size: end - start });
+      writeDynptr(world, address, { ...dynptr, offset: dynptr.offset + start, size: end - start });
       return 0;
     },
   },
   {
     name: "bpf_dynptr_clone",
     call(world, args) {
-      const dynptr = read(world, args.u32(1));
-      write(world, args.u32(2), dynptr);
+      const dynptr = readDynptr(world, args.u32(1));
+      writeDynptr(world, args.u32(2), dynptr);
       return dynptr === undefined ? -ERRNO.EINVAL : 0;
     },
   },
@@ -202,7 +207,7 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
     call(world, args) {
       const [to, toOffset, from, fromOffset] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
       const length = args.u32(5);
-      const [target, source] = [read(world, to), read(world, from)];
+      const [target, source] = [readDynptr(world, to), readDynptr(world, from)];
       if (target === undefined || source === undefined || target.readOnly) return -ERRNO.EINVAL;
       const writeTo = locate(world, target, toOffset, length);
       const readFrom = locate(world, source, fromOffset, length);
@@ -215,7 +220,7 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
   {
     name: "bpf_dynptr_memset",
     call(world, args) {
-      const dynptr = read(world, args.u32(1));
+      const dynptr = readDynptr(world, args.u32(1));
       const [offset, length] = [args.u32(2), args.u32(3)];
       if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
       const address = locate(world, dynptr, offset, length);

@@ -1,129 +1,125 @@
-/** Messages of sockets, options of TCP headers, addresses that a program binds a socket to (net/core/filter.c). */
-import { hookOf } from "../../hooks/index.ts";
-import { ERRNO } from "../../uapi/index.ts";
-import { AF_INET, AF_INET6, formatEndpoint, networkPort } from "../run/endpoint.ts";
-import { sameBytes } from "../world/address.ts";
-import type { World } from "../world/world.ts";
+/**
+ * Messages of sockets, which programs make longer, shorter and contiguous (net/core/filter.c). A message is a list of pieces, of
+ * which a program sees the first: putting bytes into a piece splits it, so that what is seen becomes shorter.
+ */
+import { ERRNO, type HelperName } from "../../uapi/index.ts";
+import type { Message } from "../run/runner.ts";
 import { type HelperArguments, type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
 
 // struct sk_msg_md.
 const MSG_DATA = 0;
 const MSG_DATA_END = 8;
+const MSG_SIZE = 68;
+// linux/skmsg.h MAX_MSG_FRAGS: MAX_SKB_FRAGS of linux/skbuff.h.
+const MAX_PIECES = 17;
 
-/** The message lies in one piece, so that pulling moves the two pointers and nothing else. */
+function messageOf(helper: HelperName, { run }: HelperWorld): Message {
+  if (run.message !== undefined) return run.message;
+  throw notInWorld(helper, "there is no message", "run the program with run({ data })");
+}
+
+/** Shows a part of the message to the program. */
+function show({ memory }: HelperWorld, context: number, message: Message, start: number, end: number): void {
+  memory.setU64(context + MSG_DATA, BigInt(message.start + start));
+  memory.setU64(context + MSG_DATA_END, BigInt(message.start + end));
+  memory.setU32(context + MSG_SIZE, message.length);
+}
+
+function change(world: HelperWorld, context: number, message: Message, bytes: Uint8Array): void {
+  message.start = message.replace(bytes);
+  message.length = bytes.length;
+  show(world, context, message, 0, message.pieces[0] ?? 0);
+}
+
+/** The piece that an offset lies in, the last one for the end; how far in it lies. */
+function pieceAt(pieces: readonly number[], offset: number): { index: number; inside: number } {
+  let before = 0;
+  for (const [index, length] of pieces.entries()) {
+    if (offset < before + length || index === pieces.length - 1) return { index, inside: offset - before };
+    before += length;
+  }
+  return { index: 0, inside: offset };
+}
+
 function pullData(world: HelperWorld, args: HelperArguments): number {
   const [context, start, end, flags] = [args.u32(1), args.u32(2), args.u32(3), args.u64(4)];
-  const { message } = world.run;
-  if (message === undefined) {
-    throw notInWorld("msg_pull_data", "there is no message", "run the program with run({ data })");
-  }
+  const message = messageOf("msg_pull_data", world);
   if (flags !== 0n || end <= start || end > message.length) return -ERRNO.EINVAL;
-  world.memory.setU64(context + MSG_DATA, BigInt(message.start + start));
-  world.memory.setU64(context + MSG_DATA_END, BigInt(message.start + end));
+  const { pieces } = message;
+  const first = pieceAt(pieces, start).index;
+  const last = pieceAt(pieces, end - 1).index;
+  const joined = pieces.slice(first, last + 1).reduce((sum, length) => sum + length, 0);
+  pieces.splice(first, last - first + 1, joined);
+  show(world, context, message, start, end);
   return 0;
 }
 
-// uapi/linux/bpf.h, uapi/linux/tcp.h.
-const LOAD_SYN = 1n;
-const HDR_OPT_LEN_CB = 14;
-const TCP_HEADER = 20;
-const OPTION_END = 0;
-const OPTION_NOP = 1;
-const EXPERIMENTAL: readonly number[] = [253, 254];
+function pushData(world: HelperWorld, args: HelperArguments): number {
+  const [context, start, length, flags] = [args.u32(1), args.u32(2), args.u32(3), args.u64(4)];
+  const message = messageOf("msg_push_data", world);
+  if (flags !== 0n) return -ERRNO.EINVAL;
+  if (length === 0) return 0;
+  if (start > message.length || message.length + length > 0xffffffff) return -ERRNO.EINVAL;
+  const { pieces } = message;
+  const { index, inside } = pieceAt(pieces, start);
+  const whole = pieces[index] ?? 0;
+  const room = MAX_PIECES - pieces.length;
+  // Without room for new pieces the one that the offset lies in is copied together with the new bytes.
+  if (room <= 0 || (room === 1 && inside !== 0)) pieces[index] = whole + length;
+  else if (inside === 0) pieces.splice(index, 0, length);
+  else pieces.splice(index, 1, ...[inside, length, whole - inside].filter((part) => part > 0));
+  const before = world.memory.read(message.start, message.length);
+  const after = new Uint8Array(before.length + length);
+  after.set(before.subarray(0, start));
+  after.set(before.subarray(start), start + length);
+  change(world, context, message, after);
+  return 0;
+}
 
-/** Where the option lies; a number below 0 is an error. */
-function findOption(options: Uint8Array, kind: number, magic: Uint8Array): number {
+function popData(world: HelperWorld, args: HelperArguments): number {
+  const [context, start, length, flags] = [args.u32(1), args.u32(2), args.u32(3), args.u64(4)];
+  const message = messageOf("msg_pop_data", world);
+  if (flags !== 0n) return -ERRNO.EINVAL;
+  if (length === 0) return 0;
+  if (start >= message.length || start + length > message.length) return -ERRNO.EINVAL;
+  const rest: number[] = [];
+  const room = MAX_PIECES - message.pieces.length;
   let at = 0;
-  while (at < options.length) {
-    const here = options[at] as number;
-    if (here === OPTION_END) break;
-    if (here === OPTION_NOP) {
-      at++;
-      continue;
-    }
-    const length = options[at + 1] ?? 0;
-    if (length < 2 || options.length - at < length) return -ERRNO.EFAULT;
-    if (here === kind) {
-      if (magic.length > length - 2) break;
-      if (sameBytes(options.subarray(at + 2, at + 2 + magic.length), magic)) return at;
-    }
-    at += length;
+  for (const piece of message.pieces) {
+    const before = Math.min(Math.max(start - at, 0), piece);
+    const after = Math.min(Math.max(at + piece - (start + length), 0), piece);
+    // What is left on both sides of a gap stays one piece if there can be no other.
+    const parts = before > 0 && after > 0 && room <= 0 ? [before + after] : [before, after];
+    rest.push(...(before + after >= piece ? [piece] : parts.filter((part) => part > 0)));
+    at += piece;
   }
-  return -ERRNO.ENOMSG;
-}
-
-function loadOption({ memory }: HelperWorld, args: HelperArguments): number {
-  const [context, to, room, flags] = [args.u32(1), args.u32(2), args.u32(3), args.u64(4)];
-  if (room < 2 || (flags & ~LOAD_SYN) !== 0n) return -ERRNO.EINVAL;
-  const [kind = 0, length = 0] = memory.read(to, 2);
-  if (length > room || kind === OPTION_NOP || kind === OPTION_END) return -ERRNO.EINVAL;
-  const experimental = EXPERIMENTAL.includes(kind);
-  if (experimental ? length !== 4 && length !== 6 : length !== 0) return -ERRNO.EINVAL;
-  const magic = memory.read(to + 2, experimental ? length - 2 : 0);
-  // No socket here has saved the segment that its connection began with.
-  if (flags === LOAD_SYN) return -ERRNO.ENOENT;
-  const fields = hookOf("sock_ops")?.context.fields ?? [];
-  const at = (name: string): number => context + (fields.find((field) => field.name === name)?.offset ?? 0);
-  const data = memory.u32(at("skb_data"));
-  const end = memory.u32(at("skb_data_end"));
-  if (data === 0 || memory.u32(at("op")) === HDR_OPT_LEN_CB) return -ERRNO.EPERM;
-  const first = data + TCP_HEADER;
-  const options = memory.read(first, Math.max(0, end - first));
-  const found = findOption(options, kind, magic);
-  if (found < 0) return found;
-  const size = options[found + 1] as number;
-  memory.write(to, options.subarray(found, found + Math.min(size, room)));
-  return size > room ? -ERRNO.ENOSPC : size;
-}
-
-// struct sockaddr_in and sockaddr_in6, of the latter up to sin6_scope_id (RFC 2133).
-const SOCKADDR_IN = 16;
-const SOCKADDR_IN6 = 24;
-// struct bpf_sock_addr.sk; struct bpf_sock.
-const ADDR_SK = 64;
-const SOCK_SOURCE4 = 24;
-const SOCK_SOURCE6 = 28;
-const SOCK_SOURCE_PORT = 44;
-const SOCK_STATE = 72;
-const CLOSED = 7;
-
-function isLocal({ network }: World, ip: Uint8Array): boolean {
-  if (ip.every((byte) => byte === 0) || (ip.length === 4 && ip[0] === 127)) return true;
-  return network.interfaces.some(({ addresses }) => addresses.some(({ bytes }) => sameBytes(bytes, ip)));
-}
-
-function bind({ memory, run, world }: HelperWorld, args: HelperArguments): number {
-  const [context, address, length] = [args.u32(1), args.u32(2), args.i32(3)];
-  if (length < 2) return -ERRNO.EINVAL;
-  const family = memory.view.getUint16(address, true);
-  if (family !== AF_INET && family !== AF_INET6) return -ERRNO.EAFNOSUPPORT;
-  const four = family === AF_INET;
-  if (length < (four ? SOCKADDR_IN : SOCKADDR_IN6)) return -ERRNO.EINVAL;
-  const port = memory.view.getUint16(address + 2);
-  const ip = memory.read(address + (four ? 4 : 8), four ? 4 : 16);
-  if (!isLocal(world, ip)) return -ERRNO.EADDRNOTAVAIL;
-  const sock = memory.u32(context + ADDR_SK);
-  if (memory.u32(sock + SOCK_STATE) !== CLOSED || memory.u32(sock + SOCK_SOURCE_PORT) !== 0)
-    return -ERRNO.EINVAL;
-  const taken = world.sockets.all.some(
-    ({ local, state, protocol }) =>
-      port !== 0 &&
-      protocol === "tcp" &&
-      state === "listen" &&
-      local.port === port &&
-      sameBytes(local.ip, ip),
-  );
-  if (taken) return -ERRNO.EADDRINUSE;
-  memory.write(sock + (four ? SOCK_SOURCE4 : SOCK_SOURCE6), ip);
-  memory.setU32(sock + SOCK_SOURCE_PORT, port);
-  const view = new DataView(ip.buffer);
-  const words = Array.from({ length: ip.length / 4 }, (_, index) => view.getUint32(4 * index, true));
-  run.bound = formatEndpoint(words, networkPort(port));
+  message.pieces = rest;
+  const bytes = world.memory.read(message.start, message.length);
+  const left = new Uint8Array(message.length - length);
+  left.set(bytes.subarray(0, start));
+  left.set(bytes.subarray(start + length), start);
+  change(world, context, message, left);
   return 0;
 }
 
 export const MESSAGES: readonly HostHelper[] = [
   { name: "msg_pull_data", args: 4, call: pullData },
-  { name: "load_hdr_opt", args: 4, call: loadOption },
-  { name: "bind", args: 3, call: bind },
+  { name: "msg_push_data", args: 4, call: pushData },
+  { name: "msg_pop_data", args: 4, call: popData },
+  {
+    name: "msg_apply_bytes",
+    args: 2,
+    call({ run }, args) {
+      run.applyBytes = args.u32(2);
+      return 0;
+    },
+  },
+  {
+    name: "msg_cork_bytes",
+    args: 2,
+    call({ run }, args) {
+      run.corkBytes = args.u32(2);
+      return 0;
+    },
+  },
 ];

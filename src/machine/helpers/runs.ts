@@ -179,22 +179,6 @@ export const RUNS: readonly HostHelper[] = [
     },
   },
   {
-    name: "msg_apply_bytes",
-    args: 2,
-    call({ run }, args) {
-      run.applyBytes = args.u32(2);
-      return 0;
-    },
-  },
-  {
-    name: "msg_cork_bytes",
-    args: 2,
-    call({ run }, args) {
-      run.corkBytes = args.u32(2);
-      return 0;
-    },
-  },
-  {
     name: "perf_event_read",
     args: 2,
     call(world, args) {

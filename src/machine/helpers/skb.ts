@@ -26,6 +26,12 @@ const ETH_HLEN = 14;
 // EtherTypes as __sk_buff shows them: in network byte order.
 const ETH_P_IP = 0x0008;
 const ETH_P_IPV6 = 0xdd86;
+const IP_PROTOCOLS: readonly number[] = [ETH_P_IP, ETH_P_IPV6];
+// Of struct __sk_buff; BPF_SKB_CLOCK_ of uapi/linux/bpf.h.
+const SKB_TSTAMP = 152;
+const SKB_TSTAMP_TYPE = 180;
+const CLOCK_REALTIME = 0;
+const CLOCK_TAI = 2;
 const VLAN_TYPES: readonly number[] = [0x0081, 0xa888];
 
 /** linux: vlan_get_protocol: what lies behind the VLAN tags of the packet. */
@@ -126,6 +132,19 @@ export const SKB: readonly HostHelper[] = [
   },
   // No packet here has been routed, so there is no realm.
   { name: "get_route_realm", args: 1, call: () => 0 },
+  {
+    // A packet of another protocol has no delivery time, and only one in real time may have none.
+    name: "skb_set_tstamp",
+    args: 3,
+    call({ memory }, args) {
+      const [skb, time, clock] = [args.u32(1), args.u64(2), args.u32(3)];
+      if (!IP_PROTOCOLS.includes(memory.u32(skb + SKB_PROTOCOL))) return -ERRNO.EOPNOTSUPP;
+      if (clock > CLOCK_TAI || (clock !== CLOCK_REALTIME && time === 0n)) return -ERRNO.EINVAL;
+      memory.setU64(skb + SKB_TSTAMP, time);
+      memory.view.setUint8(skb + SKB_TSTAMP_TYPE, clock);
+      return 0;
+    },
+  },
   { name: "get_cgroup_classid", args: 1, call: ({ world }) => world.current.cgroup.classid },
   {
     name: "clone_redirect",

@@ -78,7 +78,7 @@ export const STACKS: readonly HostHelper[] = [
       const addresses = memory.alloc(stack.length * 8, "stack of a process");
       try {
         stack.forEach((address, index) => memory.setU64(addresses + 8 * index, BigInt.asUintN(64, address)));
-        return world.putStack(args.u32(2), addresses, stack.length, flags);
+        return world.core.stack_map_put(args.u32(2), addresses, stack.length, flags);
       } finally {
         memory.free(addresses);
       }

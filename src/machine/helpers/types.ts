@@ -1,16 +1,36 @@
+import type { Btf } from "../../btf/index.ts";
+import type { CoreExports } from "../../core/index.ts";
 import { BpfError } from "../../errors.ts";
 import type { AttachType, HelperName, ProgramType } from "../../uapi/index.ts";
-import type { BpfMap } from "../map.ts";
+import type { BpfMap, MapDefinition } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { Regions } from "../regions.ts";
 import type { RunState } from "../run/runner.ts";
 import type { Task } from "../world/tasks.ts";
 import type { World } from "../world/world.ts";
+import type { Files } from "./system.ts";
 import type { Timers } from "./timers.ts";
+
+/** Functions of the core that helpers in TypeScript call. */
+type CoreFunction =
+  | "stack_map_put"
+  | "map_lookup_elem"
+  | "map_update_elem"
+  | "ringbuf_reserve"
+  | "ringbuf_submit"
+  | "ringbuf_discard"
+  | "perf_event_output"
+  | "csum_diff"
+  | "skb_push_outer"
+  | "skb_pop_outer"
+  | "skb_net_push"
+  | "skb_net_pop";
 
 /** What a helper written in TypeScript can reach. */
 export interface HelperWorld {
   readonly memory: LinearMemory;
+  /** What the core does for maps and records, for helpers that do more with it. */
+  readonly core: Pick<CoreExports, CoreFunction>;
   /** Interfaces, routes, sockets, processes: what lies outside of the machine. */
   readonly world: World;
   readonly cpus: number;
@@ -22,10 +42,15 @@ export interface HelperWorld {
   mapAt(address: number): BpfMap | undefined;
   /** Bytes of a BTF type of the program whose descriptor lies at an address; undefined if it has none. */
   typeSize(program: number, type: number): number | undefined;
-  /** Puts a stack's addresses into a stack map: its id or -errno. */
-  putStack(map: number, addresses: number, count: number, flags: bigint): number;
+  /** The kernel's types, if the machine was given them. */
+  readonly kernelTypes: Btf | undefined;
   /** The address of a process's struct task_struct, made of the kernel's types if the machine has them; undefined if not. */
   taskObject(task: Task): number | undefined;
+  /** The map of that number (BPF_MAP_GET_FD_BY_ID). */
+  mapOf(id: number): BpfMap | undefined;
+  createMap(definition: MapDefinition): BpfMap;
+  /** Descriptors that programs hold. */
+  readonly files: Files;
   /** Timers and work queues of programs. */
   readonly timers: Timers;
   /** Where memory that helpers hand out becomes known to the sandbox. */
@@ -37,6 +62,8 @@ export interface HelperWorld {
     readonly type: ProgramType | undefined;
     readonly attachType: AttachType | undefined;
     readonly attachTo: string | undefined;
+    /** Those that it is fitted to, then its own. */
+    readonly types: readonly Btf[];
   };
   /**
    * Calls a function of the running program, by the address of its descriptor.

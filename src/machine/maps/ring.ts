@@ -3,6 +3,7 @@
  * drain. The protocol is that of uapi/linux/bpf.h: positions, headers with busy and discard bits.
  */
 import { RING_CONSUMER, RING_DATA, RING_MASK, RING_PRODUCER, RING_WAKEUPS } from "../../core/layout.ts";
+import { ERRNO } from "../../uapi/index.ts";
 import type { LinearMemory } from "../memory.ts";
 
 const BUSY = 0x80000000;
@@ -60,4 +61,43 @@ export function putRecord(memory: LinearMemory, ring: number, bytes: Uint8Array)
   memory.write(record + HEADER, bytes);
   setPosition(memory, ring + RING_PRODUCER, producer + BigInt(needed));
   return true;
+}
+
+/** A wakeup: whoever waits for the ring looks again. */
+export function addWakeup(memory: LinearMemory, ring: number): void {
+  const word = new Int32Array(memory.u8.buffer as ArrayBuffer, ring + RING_WAKEUPS, 1);
+  Atomics.add(word, 0, 1);
+  if (memory.shared) Atomics.notify(word, 0);
+}
+
+/**
+ * The next record of a user ring buffer, as bpf_user_ringbuf_drain finds it: where its data lies, that there is none, that one was
+ * discarded and has been stepped over, or a negated errno for a ring that user space has spoilt.
+ */
+export function peekRecord(
+  memory: LinearMemory,
+  ring: number,
+  maxSize: number,
+): { readonly data: number; readonly size: number } | "none" | "discarded" | number {
+  const producer = memory.u64(ring + RING_PRODUCER);
+  if (producer % 8n !== 0n) return -ERRNO.EINVAL;
+  const consumer = memory.u64(ring + RING_CONSUMER);
+  if (consumer >= producer) return "none";
+  const mask = memory.u32(ring + RING_MASK);
+  const record = ring + RING_DATA + (Number(consumer & 0xffffffffn) & mask);
+  const word = memory.u32(record);
+  const size = (word & ~(BUSY | DISCARD)) >>> 0;
+  const whole = BigInt(stride(size));
+  if (whole > producer - consumer) return -ERRNO.EINVAL;
+  if (whole > BigInt(mask) + 1n || size > maxSize) return -ERRNO.E2BIG;
+  if ((word & DISCARD) !== 0) {
+    setPosition(memory, ring + RING_CONSUMER, consumer + whole);
+    return "discarded";
+  }
+  return (word & BUSY) !== 0 ? "none" : { data: record + HEADER, size };
+}
+
+export function releaseRecord(memory: LinearMemory, ring: number, size: number): void {
+  const consumer = memory.u64(ring + RING_CONSUMER);
+  setPosition(memory, ring + RING_CONSUMER, consumer + BigInt(stride(size)));
 }

@@ -1,5 +1,6 @@
 import type { ContextValues } from "../../hooks/index.ts";
 import type { ObjectValue } from "../objects/index.ts";
+import type { Socket } from "../world/sockets.ts";
 
 /** A register or an argument: a number, an object's address, null, or a text or bytes that are laid out for the run. */
 export type Word = ObjectValue;
@@ -116,6 +117,12 @@ export type RemoteEvent =
   | { readonly kind: "repeat" }
   | { readonly kind: "pointer"; readonly x: number; readonly y: number };
 
+/** A socket that a program has chosen out of a map: the world's, if it is one of those, and its address in the memory. */
+export interface ChosenSocket {
+  readonly socket: Socket | undefined;
+  readonly address: number;
+}
+
 /** What those types leave beside a return value, each its part. */
 export interface EventResult {
   /** What bpf_override_return lets the function return, if it was called (kprobe). */
@@ -125,6 +132,10 @@ export interface EventResult {
   /** What bpf_msg_apply_bytes and bpf_msg_cork_bytes have set (sk_msg). */
   readonly applyBytes?: number;
   readonly corkBytes?: number;
+  /** Where bpf_msg_redirect_map, bpf_sk_redirect_map and their kin have sent the message: to what it sends or to what it receives. */
+  readonly toSocket?: ChosenSocket & { readonly ingress: boolean };
+  /** The socket that bpf_sk_select_reuseport has chosen (sk_reuseport). */
+  readonly selected?: ChosenSocket;
   /** The address that bpf_bind has given the socket, "10.0.0.1:0" (cgroup_sock_addr). */
   readonly bound?: string;
   /** What bpf_rc_keydown and its kin have reported, oldest first (lirc_mode2). */
@@ -147,7 +158,7 @@ export interface EventResult {
   };
   /** What a TCP event's program answered (sock_ops). */
   readonly reply?: number;
-  /** The message as the program left it (sk_msg). */
+  /** The message as the program left it (sk_msg), the TCP header (sock_ops). */
   readonly data?: Uint8Array;
   /** What the dissector found, fields of struct bpf_flow_keys (flow_dissector). */
   readonly flowKeys?: Readonly<Record<string, number | readonly number[]>>;

@@ -12,10 +12,22 @@ import {
 } from "../../core/layout.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { SysctlState } from "./cgroup.ts";
-import type { EventInput, EventResult, RemoteEvent } from "./input.ts";
+import type { ChosenSocket, EventInput, EventResult, RemoteEvent } from "./input.ts";
 import { Scratch } from "./scratch.ts";
 import { arrange } from "./table.ts";
 import type { Arrangement, Subject } from "./types.ts";
+
+/** A message of sk_msg. It lies in one piece, but programs see no more of it than the kernel's pieces would show them. */
+export interface Message {
+  start: number;
+  length: number;
+  /** Lengths of the pieces. */
+  pieces: number[];
+  /** The same bytes, changed: puts them into fresh memory, where they stay for the run. */
+  replace(bytes: Uint8Array): number;
+  /** As it was before the run. */
+  reset(): void;
+}
 
 /** What the run under way is about, for helpers that ask. */
 export interface RunState {
@@ -35,8 +47,13 @@ export interface RunState {
   sample?: EventInput["sample"];
   applyBytes?: number | undefined;
   corkBytes?: number | undefined;
-  /** Where a message of sk_msg lies. */
-  message?: { readonly start: number; readonly length: number } | undefined;
+  message?: Message | undefined;
+  /** Where bpf_sk_redirect_map and its kin have sent a message. */
+  toSocket?: (ChosenSocket & { readonly ingress: boolean }) | undefined;
+  /** What bpf_sk_select_reuseport has chosen. */
+  selected?: ChosenSocket | undefined;
+  /** Bytes of a TCP header that options may still take. */
+  optionRoom?: number | undefined;
   /** The address that bpf_bind has given the socket. */
   bound?: string | undefined;
   remote?: RemoteEvent[] | undefined;
@@ -64,8 +81,9 @@ export interface OpenEvent {
 
 /** With what helpers have noted in the course of the run. */
 function noted(state: RunState, result: EventResult | undefined): EventResult | undefined {
-  const { overridden, retval, applyBytes, corkBytes, remote, bound } = state;
-  if ((overridden ?? retval ?? applyBytes ?? corkBytes ?? remote ?? bound) === undefined) return result;
+  const { overridden, retval, applyBytes, corkBytes, remote, bound, toSocket, selected } = state;
+  const some = overridden ?? retval ?? applyBytes ?? corkBytes ?? remote ?? bound ?? toSocket ?? selected;
+  if (some === undefined) return result;
   return {
     ...result,
     ...(overridden === undefined ? {} : { overridden }),
@@ -74,6 +92,8 @@ function noted(state: RunState, result: EventResult | undefined): EventResult | 
     ...(corkBytes === undefined ? {} : { corkBytes }),
     ...(remote === undefined ? {} : { remote }),
     ...(bound === undefined ? {} : { bound }),
+    ...(toSocket === undefined ? {} : { toSocket }),
+    ...(selected === undefined ? {} : { selected }),
   };
 }
 
@@ -84,6 +104,10 @@ function forget(state: RunState): void {
   state.corkBytes = undefined;
   state.remote = undefined;
   state.bound = undefined;
+  state.toSocket = undefined;
+  state.selected = undefined;
+  state.optionRoom = undefined;
+  state.message?.reset();
 }
 
 /** Larger contexts are copied. */

@@ -154,6 +154,8 @@ const OPS_REPLY = 4;
 const OPS_SK = 184;
 const OPS_DATA = 192;
 const OPS_DATA_END = 200;
+// RFC 9293, 3.1.
+const TCP_HEADER_MAX = 60;
 
 export const SOCK_OPS: Arranger = {
   takes: ["op", "args", "local", "remote", "socket", "data"],
@@ -174,13 +176,18 @@ export const SOCK_OPS: Arranger = {
     });
     setPointer(context, OPS_SK, placeSocket(subject, socketOf(input)));
     if (data !== undefined) {
-      const start = subject.scratch.place(bytes);
+      // Behind a header that is being written there is room for what programs add.
+      const start = subject.scratch.room(Math.max(bytes.length, TCP_HEADER_MAX));
+      subject.scratch.memory.write(start, bytes);
       setPointer(context, OPS_DATA, start);
       setPointer(context, OPS_DATA_END, start + bytes.length);
     }
     return {
       context,
-      result: (after) => ({ reply: new DataView(after.buffer, after.byteOffset).getInt32(OPS_REPLY, true) }),
+      result: (after) => ({
+        reply: new DataView(after.buffer, after.byteOffset).getInt32(OPS_REPLY, true),
+        ...(data === undefined ? {} : { data: between(subject, after, OPS_DATA, OPS_DATA_END) }),
+      }),
     };
   },
 };
@@ -220,12 +227,23 @@ export const SK_MSG: Arranger = {
     const bytes = bytesOf(input.data);
     const context = contextTemplate(subject.hook, { ...endValues(subject, input), ...input.context });
     const start = subject.scratch.place(bytes);
-    subject.state.message = { start, length: bytes.length };
+    const message = {
+      start,
+      length: bytes.length,
+      pieces: [bytes.length],
+      replace: (changed: Uint8Array): number => subject.scratch.place(changed),
+      reset: (): void => {
+        message.start = start;
+        message.length = bytes.length;
+        message.pieces = [bytes.length];
+      },
+    };
+    subject.state.message = message;
     setPointer(context, MSG_DATA, start);
     setPointer(context, MSG_DATA_END, start + bytes.length);
     setPointer(context, MSG_SK, placeSocket(subject, socketOf(input)));
     new DataView(context.buffer).setUint32(MSG_SIZE, bytes.length, true);
-    return { context, result: () => ({ data: subject.scratch.memory.read(start, bytes.length) }) };
+    return { context, result: () => ({ data: subject.scratch.memory.read(message.start, message.length) }) };
   },
 };
 

@@ -84,6 +84,8 @@ export interface SocketOptions {
   readonly tcp?: Readonly<Record<string, number | bigint>>;
   /** Values of socket options as getsockopt gives them, numbers as an int: `{ "SOL_SOCKET.SO_RCVBUF": 212992 }`. */
   readonly options?: Readonly<Record<string, number | string | Uint8Array>>;
+  /** Of a listener: so many connections have begun that it answers with SYN cookies. Default false. */
+  readonly flooded?: boolean;
   /** Default: the next free number from 1 on. */
   readonly cookie?: bigint;
   /** Address of a struct tcp_sock, udp6_sock, ... in the machine's memory, for bpf_skc_to_tcp_sock and its kin. */
@@ -158,12 +160,25 @@ export interface WorldOptions {
   readonly numaNodes?: readonly number[];
   /** Cookie of the machine's network namespace. Default 1. */
   readonly netnsCookie?: bigint;
+  /** net.ipv4.tcp_syncookies: 0 never, 1 (the default) by listeners that are flooded, 2 always. */
+  readonly synCookies?: 0 | 1 | 2;
   /** Paths that bpf_d_path gives, by the address of the struct path. */
   readonly paths?: ReadonlyMap<number, string>;
+  /** What was measured of files, by the address of the struct file or inode (bpf_ima_file_hash); null: nothing. */
+  readonly digests?: ReadonlyMap<number, Digest | null>;
+  /** The struct socket behind a struct file, by their addresses (bpf_sock_from_file); 0 for what is no socket's file. */
+  readonly fileSockets?: ReadonlyMap<number, number>;
   /** Names and addresses of kernel symbols: %ps, %pS and %pB print them, bpf_kallsyms_lookup_name finds them. */
   readonly symbols?: Readonly<Record<string, bigint>>;
   /** What perf events have counted, by the name of the perf event array and the index in it: bpf_perf_event_read and its kin. */
   readonly counters?: Readonly<Record<string, readonly (PerfCounter | undefined)[]>>;
+}
+
+/** What the kernel's integrity measurement knows of a file. */
+export interface Digest {
+  /** "sha256", as the kernel names it. */
+  readonly algorithm: string;
+  readonly digest: Uint8Array;
 }
 
 /** What a perf event has counted. */
@@ -187,7 +202,10 @@ export const WORLD_OPTION_NAMES: readonly (keyof WorldOptions)[] = [
   "taiOffset",
   "numaNodes",
   "netnsCookie",
+  "synCookies",
   "paths",
+  "digests",
+  "fileSockets",
   "symbols",
   "counters",
 ];

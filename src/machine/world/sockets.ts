@@ -41,6 +41,9 @@ export interface Socket {
   /** Bytes of options by `optionKey`. */
   readonly options: Map<string, Uint8Array>;
   readonly object: number | undefined;
+  flooded: boolean;
+  /** When it last answered with a SYN cookie, in nanoseconds on the machine's clock. */
+  lastCookie: bigint | undefined;
   /** Addresses of its struct bpf_sock and bpf_tcp_sock; 0 until a program asks for them. */
   readonly placed: { sock: number; tcp: number };
 }
@@ -131,6 +134,8 @@ export class Sockets {
         Object.entries(options.options ?? {}).map(([name, value]) => [optionOf(name, what), bytesOf(value)]),
       ),
       object: options.object,
+      flooded: options.flooded ?? false,
+      lastCookie: undefined,
       placed: { sock: 0, tcp: 0 },
     };
     this.#all.push(socket);

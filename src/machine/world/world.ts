@@ -1,6 +1,12 @@
 import { BpfError } from "../../errors.ts";
 import { Network } from "./network.ts";
-import { type PerfCounter, type TaskOptions, WORLD_OPTION_NAMES, type WorldOptions } from "./options.ts";
+import {
+  type Digest,
+  type PerfCounter,
+  type TaskOptions,
+  WORLD_OPTION_NAMES,
+  type WorldOptions,
+} from "./options.ts";
 import { Sockets } from "./sockets.ts";
 import { Cgroups, type Task, Tasks } from "./tasks.ts";
 
@@ -35,11 +41,16 @@ export class World {
   readonly taiOffset: number;
   readonly numaNodes: readonly number[];
   readonly netnsCookie: bigint;
+  readonly synCookies: 0 | 1 | 2;
   readonly paths: Map<number, string>;
   readonly symbols: Map<string, bigint>;
   readonly counters: Map<string, readonly (PerfCounter | undefined)[]>;
   /** Signals that programs have sent, oldest first. */
   readonly signals: { readonly pid: number; readonly signal: number; readonly thread: boolean }[] = [];
+  /** Segments that bpf_tcp_send_ack has asked for: the struct tcp_sock's address, the number that is acknowledged. */
+  readonly acknowledgements: { readonly socket: number; readonly received: number }[] = [];
+  readonly digests: Map<number, Digest | null>;
+  readonly fileSockets: Map<number, number>;
   #current: Task;
 
   constructor(options: WorldOptions = {}) {
@@ -55,7 +66,10 @@ export class World {
     this.taiOffset = options.taiOffset ?? TAI_OFFSET;
     this.numaNodes = options.numaNodes ?? [];
     this.netnsCookie = options.netnsCookie ?? 1n;
+    this.synCookies = options.synCookies ?? 1;
     this.paths = new Map(options.paths);
+    this.digests = new Map(options.digests);
+    this.fileSockets = new Map(options.fileSockets);
     this.symbols = new Map(Object.entries(options.symbols ?? {}));
     this.counters = new Map(Object.entries(options.counters ?? {}));
     for (const row of options.interfaces ?? []) this.network.addInterface(row);

@@ -91,7 +91,7 @@ function isTransport(context: u32): bool {
 }
 
 /** Puts zeros between the first `offset` bytes and the rest; the headers stay where they were in front. */
-function insert(context: u32, offset: u32, length: u32): i32 {
+export function insert(context: u32, offset: u32, length: u32): i32 {
   if (!makeRoom(context, length, 0)) return -ENOMEM;
   const atTransport = isTransport(context);
   moveStart(context, dataOf(context) - length);
@@ -107,7 +107,7 @@ function insert(context: u32, offset: u32, length: u32): i32 {
 }
 
 /** Takes bytes out behind the first `offset`. */
-function remove(context: u32, offset: u32, length: u32): i32 {
+export function remove(context: u32, offset: u32, length: u32): i32 {
   if (offset + length > lengthOf(context)) return -ENOMEM;
   const data = dataOf(context);
   const atTransport = isTransport(context);
