@@ -13,14 +13,17 @@ import type { Engine } from "./engine.ts";
 import { Execution } from "./execution.ts";
 import type { HelperCall, HelperMock, HelperSpy } from "./helpers/mock.ts";
 import { HelperSet } from "./helpers/registry.ts";
+import { placeSocket } from "./helpers/sockets.ts";
 import { Files } from "./helpers/system.ts";
 import { Timers } from "./helpers/timers.ts";
+import type { HelperWorld } from "./helpers/types.ts";
 import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
 import { BpfMap, type MapDefinition, type MapHost } from "./map.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
 import { Waiters } from "./maps/wait.ts";
 import { LinearMemory } from "./memory.ts";
 import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
+import { cgroupObject } from "./objects/cgroup.ts";
 import { taskObject } from "./objects/task.ts";
 import {
   DEFAULT_FUEL,
@@ -66,6 +69,7 @@ export class Machine {
   readonly #verify: boolean;
   readonly #core: CoreExports;
   readonly #helpers: HelperSet;
+  readonly #means: HelperWorld;
   readonly #timers: Timers = new Timers(() => this.memory);
   /** Types of programs, by their descriptors. */
   readonly #btfs = new Map<number, Btf>();
@@ -104,48 +108,49 @@ export class Machine {
     let core: CoreExports | undefined;
     let events: EventRunner | undefined;
     this.world = new World(options.world);
-    const helpers = new HelperSet(
-      {
-        get memory(): LinearMemory {
-          return linear as LinearMemory;
-        },
-        world: this.world,
-        cpus: this.cpus,
-        now: () => this.clock.now(),
-        trace: (line: string) => onTrace?.(line),
-        mapAt: (address) => this.#maps.get(address),
-        typeSize: (program, type) => this.#typeSize(program, type),
-        get core(): CoreExports {
-          return core as CoreExports;
-        },
-        kernelTypes: options.btf,
-        taskObject: (task) => this.#taskObject(task),
-        mapOf: (id) => [...this.#maps.values()][id - 1],
-        createMap: (definition) => this.createMap(definition),
-        files: new Files(),
-        timers: this.#timers,
-        regions: { add: (region) => this.regions.add(region) },
-        get run(): RunState {
-          return events?.means.state ?? {};
-        },
-        programAt: (descriptor) => {
-          const program = this.#programs.get(descriptor);
-          const { type, image } = program ?? {};
-          return {
-            type,
-            attachType: image?.attachType,
-            attachTo: image?.attachTo,
-            types: image?.types ?? [],
-          };
-        },
-        callBack: (func, ...args) => this.#execution.callBack(func, args),
+    const means: HelperWorld = {
+      get memory(): LinearMemory {
+        return linear as LinearMemory;
       },
-      () => ({
-        core: this.#core,
-        programName: (descriptor) => this.#programs.get(descriptor)?.name ?? "",
-        recompile: (id) => this.#code.recompile(id),
-      }),
-    );
+      world: this.world,
+      cpus: this.cpus,
+      now: () => this.clock.now(),
+      trace: (line: string) => onTrace?.(line),
+      mapAt: (address) => this.#maps.get(address),
+      typeSize: (program, type) => this.#typeSize(program, type),
+      get core(): CoreExports {
+        return core as CoreExports;
+      },
+      types: this.#types,
+      taskObject: (task) => this.#taskObject(task),
+      cgroupObject: (cgroup) =>
+        cgroupObject({ memory: this.memory, regions: this.regions, types: this.#types }, cgroup),
+      mapOf: (id) => [...this.#maps.values()][id - 1],
+      createMap: (definition) => this.createMap(definition),
+      files: new Files(),
+      timers: this.#timers,
+      regions: { add: (region) => this.regions.add(region) },
+      get run(): RunState {
+        return events?.means.state ?? {};
+      },
+      programAt: (descriptor) => {
+        const program = this.#programs.get(descriptor);
+        const { type, image } = program ?? {};
+        return {
+          type,
+          attachType: image?.attachType,
+          attachTo: image?.attachTo,
+          types: image?.types ?? [],
+        };
+      },
+      callBack: (func, ...args) => this.#execution.callBack(func, args),
+    };
+    this.#means = means;
+    const helpers = new HelperSet(means, () => ({
+      core: this.#core,
+      programName: (descriptor) => this.#programs.get(descriptor)?.name ?? "",
+      recompile: (id) => this.#code.recompile(id),
+    }));
     this.#helpers = helpers;
     core = this.#core = instantiateCore({
       memory,
@@ -307,6 +312,11 @@ export class Machine {
       cpus: this.cpus,
       programAt: (descriptor) => this.#programs.get(descriptor),
       mapAt: (descriptor) => this.#maps.get(descriptor),
+      objectOf: (value) => {
+        if ("placed" in value) return placeSocket(this.#means, value);
+        if ("classid" in value) return this.#means.cgroupObject(value);
+        return value.address;
+      },
       change: (word, seen) => this.#waiters.change(word, seen),
     };
   }

@@ -5,7 +5,10 @@ import { type MapType, errnoName, mapRules } from "../uapi/index.ts";
 import { type Batch, type BatchOptions, readBuckets, readKeys } from "./maps/batch.ts";
 import { type PerfEvent, createPerfBuffer, perfWakeups, takePerfEvent } from "./maps/perf.ts";
 import { putRecord, ringWakeups, takeRecord } from "./maps/ring.ts";
+import { socketRefused } from "./maps/sockets.ts";
 import type { LinearMemory } from "./memory.ts";
+import type { Socket } from "./world/sockets.ts";
+import type { Cgroup } from "./world/tasks.ts";
 
 /** Values of a type as JavaScript sees them: numbers, bigints, strings, arrays and objects by member name. */
 export interface Codec {
@@ -67,14 +70,19 @@ export interface MapHost {
   programAt(descriptor: number): ProgramHandle | undefined;
   /** The map of this machine whose descriptor lies at an address. */
   mapAt(address: number): BpfMap | undefined;
+  /** The address by which programs know an object. */
+  objectOf(value: MapObject): number;
   /** Resolves when a word of the memory is not what it was, or a little later. */
   change(address: number, seen: number): Promise<void>;
 }
 
-/** Something of the world that maps hold, such as a socket or a cgroup: known to programs by an address in the memory. */
+/** Something that maps hold and that programs know by an address in the memory. */
 export interface ObjectHandle {
   readonly address: number;
 }
+
+/** What maps of objects hold: a socket or a control group of the world, or whatever lies at an address. */
+export type MapObject = ObjectHandle | Socket | Cgroup;
 
 const ARRAYS: readonly MapType[] = ["array", "percpu_array"];
 const MAPS_OF_MAPS: readonly MapType[] = ["array_of_maps", "hash_of_maps"];
@@ -124,7 +132,7 @@ export class BpfMap {
   /** Bytes of a value in a per-CPU copy: the kernel rounds up to 8. */
   readonly #slot: number;
   /** Objects that were put in, by address. */
-  readonly #objects = new Map<number, ObjectHandle>();
+  readonly #objects = new Map<number, MapObject>();
   /** Of perf event arrays: the buffers, by CPU. */
   #buffers: number[] = [];
 
@@ -224,20 +232,27 @@ export class BpfMap {
   /**
    * Puts an object of the world into a map that holds such: a socket into a sockmap, sockhash, xskmap or reuseport array, a
    * cgroup into a cgroup array.
+   *
+   * @throws BpfError code "map" with the kernel's errno: E2BIG, EEXIST, ENOENT, EOPNOTSUPP for a socket that such a map takes not.
+   * @example
+   * maps.backends.setObject(Uint8Array.of(0, 0, 0, 0), machine.world.sockets.all[0]);
    */
-  setObject(key: Uint8Array, object: ObjectHandle | undefined, flag: UpdateFlag = "any"): void {
+  setObject(key: Uint8Array, object: MapObject | undefined, flag: UpdateFlag = "any"): void {
     if (!MAPS_OF_OBJECTS.includes(this.type))
       throw this.#error(`it is of type ${this.type} and holds no objects`);
     if (object === undefined) {
       this.delete(key);
       return;
     }
-    this.#putObject(key, object.address, flag, "the object cannot be put there");
-    this.#objects.set(object.address, object);
+    const refused = "placed" in object ? socketRefused(this.type, object) : 0;
+    if (refused !== 0) throw this.#error("a socket in this state cannot be put there", refused);
+    const address = this.#host.objectOf(object);
+    this.#putObject(key, address, flag, "the object cannot be put there");
+    this.#objects.set(address, object);
   }
 
   /** The object at a key of such a map. Programs may have put in others than the host did: of these only the address is known. */
-  objectAt(key: Uint8Array): ObjectHandle | undefined {
+  objectAt(key: Uint8Array): MapObject | undefined {
     if (!MAPS_OF_OBJECTS.includes(this.type)) return undefined;
     this.#putKey(key);
     let address = 0;
@@ -264,7 +279,13 @@ export class BpfMap {
 
   /** A copy of the value's bytes (per-CPU maps: CPU 0's, see {@link lookupPerCpu}), or undefined if there is none. */
   lookup(key: Uint8Array, flag: UpdateFlag = "any"): Uint8Array | undefined {
-    return this.#copyOut(key, flag) ? this.#host.memory.read(this.#value, this.valueSize) : undefined;
+    if (!this.#copyOut(key, flag)) return undefined;
+    const bytes = this.#host.memory.read(this.#value, this.valueSize);
+    const object = MAPS_OF_OBJECTS.includes(this.type) ? this.objectAt(key) : undefined;
+    // Of a socket bpf(2) gives the cookie.
+    if (object !== undefined && "placed" in object && bytes.length === 8)
+      new DataView(bytes.buffer).setBigUint64(0, object.cookie, true);
+    return bytes;
   }
 
   /** A copy of each CPU's value. */
@@ -674,8 +695,9 @@ export class BpfMap {
 
 const NO_KEY = new Uint8Array(0);
 
-function isObject(value: unknown): value is ObjectHandle {
-  return typeof value === "object" && value !== null && "address" in value;
+function isObject(value: unknown): value is MapObject {
+  if (typeof value !== "object" || value === null) return false;
+  return "address" in value || "placed" in value || "classid" in value;
 }
 
 function isProgram(value: unknown): value is ProgramHandle {

@@ -325,14 +325,22 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
     returns: "integer",
     args: ["ptr_to_ctx", "const_map_ptr", "ptr_to_map_key", "anything"],
   },
-  { helper: "lwt_push_encap", returns: "integer", args: ["ptr_to_ctx", "anything", "ptr_to_mem rdonly"] },
+  {
+    helper: "lwt_push_encap",
+    returns: "integer",
+    args: ["ptr_to_ctx", "anything", "ptr_to_mem rdonly", "const_size"],
+  },
   {
     helper: "lwt_seg6_store_bytes",
     returns: "integer",
-    args: ["ptr_to_ctx", "anything", "ptr_to_mem rdonly"],
+    args: ["ptr_to_ctx", "anything", "ptr_to_mem rdonly", "const_size"],
   },
   { helper: "lwt_seg6_adjust_srh", returns: "integer", args: ["ptr_to_ctx", "anything", "anything"] },
-  { helper: "lwt_seg6_action", returns: "integer", args: ["ptr_to_ctx", "anything", "ptr_to_mem rdonly"] },
+  {
+    helper: "lwt_seg6_action",
+    returns: "integer",
+    args: ["ptr_to_ctx", "anything", "ptr_to_mem rdonly", "const_size"],
+  },
   { helper: "rc_repeat", returns: "integer", args: ["ptr_to_ctx"], gplOnly: true },
   {
     helper: "rc_keydown",
@@ -851,7 +859,13 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "copy_from_user_task",
     returns: "integer",
-    args: ["ptr_to_mem uninit write", "const_size_or_zero", "anything", "ptr_to_btf_id btf=task_struct"],
+    args: [
+      "ptr_to_mem uninit write",
+      "const_size_or_zero",
+      "anything",
+      "ptr_to_btf_id btf=task_struct",
+      "anything",
+    ],
     gplOnly: true,
     mightSleep: true,
   },

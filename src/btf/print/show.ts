@@ -9,7 +9,7 @@
  * - An enumerator is shown even if its value is 0.
  */
 import type { Btf } from "../btf.ts";
-import { resolve } from "../resolve.ts";
+import { POINTER_SIZE, resolve } from "../resolve.ts";
 import {
   BTF_KINDS,
   type BtfArray,
@@ -45,7 +45,7 @@ class Unreadable extends Error {}
  * @returns undefined if a part of it cannot be read.
  */
 export function showValue(btf: Btf, type: number, flags: number, source: ShowSource): string | undefined {
-  const show = new Show(btf, flags, source);
+  const show = new Show(btf, type, flags, source);
   try {
     show.value(btf.type(type), type, 0, 0);
     return show.text;
@@ -60,6 +60,8 @@ class Show {
   readonly #btf: Btf;
   readonly #flags: number;
   readonly #source: ShowSource;
+  /** Bytes of the whole value. */
+  readonly #size: number;
   #depth = 0;
   /** While a part is looked through for something to show: the depth at which that began, and how deep something was found. */
   #checkDepth = 0;
@@ -71,7 +73,9 @@ class Show {
   #type: BtfType | undefined;
   #typeId = 0;
 
-  constructor(btf: Btf, flags: number, source: ShowSource) {
+  constructor(btf: Btf, type: number, flags: number, source: ShowSource) {
+    const whole = resolve(btf, type);
+    this.#size = "size" in whole ? whole.size : POINTER_SIZE;
     this.#btf = btf;
     this.#flags = flags;
     this.#source = source;
@@ -325,11 +329,10 @@ class Show {
     this.#scalar(String(signed ? BigInt.asIntN(bits, value) : value), value === 0n);
   }
 
-  #enumerator({ kind, size, signed, values }: BtfEnum, offset: number): void {
-    // The kernel reads an int, or 64 bits, whatever the enumeration's own size is.
+  #enumerator({ kind, signed, values }: BtfEnum, offset: number): void {
+    // The kernel reads an int, or 64 bits, whatever the enumeration's own size is, as far as the whole value goes.
     const bits = kind === "enum64" ? 64 : 32;
-    const bytes = this.#read(offset, Math.min(bits / 8, Math.max(size, 1)));
-    const raw = littleEndian(bytes);
+    const raw = littleEndian(this.#read(offset, Math.max(1, Math.min(bits / 8, this.#size - offset))));
     const value = signed ? BigInt.asIntN(bits, raw) : raw;
     const known = values.find((one) => BigInt.asUintN(bits, one.value) === BigInt.asUintN(bits, raw));
     this.#scalar(known?.name ?? String(value), known === undefined && value === 0n);

@@ -12,7 +12,7 @@ const ALL_FLAGS = 0xfn;
 
 /** The types that the numbers in a program are of: those that it is fitted to. */
 export function typesOf(helper: HelperName, world: HelperWorld, { exec }: HelperArguments): Btf {
-  const [types = world.kernelTypes] = world.programAt(world.memory.u32(exec + EXEC_PROG)).types;
+  const [types] = [...world.programAt(world.memory.u32(exec + EXEC_PROG)).types, ...world.types];
   if (types !== undefined) return types;
   throw notInWorld(
     helper,

@@ -16,7 +16,12 @@ function under(
   if (map === undefined || index >= map.maxEntries) return -ERRNO.E2BIG;
   const handle = map.objectAt(new Uint8Array(Uint32Array.of(index).buffer));
   if (handle === undefined) return -ERRNO.EAGAIN;
-  const above = world.world.cgroups.byObject(handle.address);
+  const above =
+    "classid" in handle
+      ? handle
+      : "address" in handle
+        ? world.world.cgroups.byObject(handle.address)
+        : undefined;
   if (above !== undefined) return ancestorOf(cgroup, above.level) === above ? 1 : 0;
   throw notInWorld(
     helper,

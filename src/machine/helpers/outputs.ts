@@ -1,5 +1,5 @@
 /** Samples with a part of a packet, sent by programs that trace the kernel's own structures (net/core/filter.c). */
-import { type Btf, findMember } from "../../btf/index.ts";
+import { findMember } from "../../btf/index.ts";
 import { ERRNO, type HelperName } from "../../uapi/index.ts";
 import { inMemory } from "./memory.ts";
 import { type HelperArguments, type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
@@ -20,20 +20,26 @@ const OF_XDP: PacketOf = (read) => {
   return { data, length: read("data_end", true) - data };
 };
 
-function memberReader(helper: HelperName, world: HelperWorld, type: string, address: number) {
-  const { kernelTypes, memory } = world;
-  const [found] = kernelTypes?.find(type, "struct") ?? [];
-  if (found === undefined) {
-    throw notInWorld(
-      helper,
-      `the machine has no struct ${type}`,
-      "give it the kernel's types: Machine.create({ btf })",
-    );
+/** Reads members of a structure of the kernel, pointers or u32. */
+function memberReader(
+  helper: HelperName,
+  { types, memory }: HelperWorld,
+  type: string,
+  address: number,
+): Parameters<PacketOf>[0] {
+  for (const btf of types) {
+    const [found] = btf.find(type, "struct");
+    if (found === undefined) continue;
+    return (member, wide) => {
+      const at = address + (findMember(btf, found.id, member)?.bitOffset ?? 0) / 8;
+      return wide ? memory.u64(at) : BigInt(memory.u32(at));
+    };
   }
-  return (member: string, wide: boolean): bigint => {
-    const at = address + (findMember(kernelTypes as Btf, found.id, member)?.bitOffset ?? 0) / 8;
-    return wide ? memory.u64(at) : BigInt(memory.u32(at));
-  };
+  throw notInWorld(
+    helper,
+    `the machine has no struct ${type}`,
+    "give it the kernel's types: Machine.create({ btf })",
+  );
 }
 
 function output(

@@ -6,7 +6,7 @@ import type { BpfMap, MapDefinition } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { Regions } from "../regions.ts";
 import type { RunState } from "../run/runner.ts";
-import type { Task } from "../world/tasks.ts";
+import type { Cgroup, Task } from "../world/tasks.ts";
 import type { World } from "../world/world.ts";
 import type { Files } from "./system.ts";
 import type { Timers } from "./timers.ts";
@@ -42,10 +42,12 @@ export interface HelperWorld {
   mapAt(address: number): BpfMap | undefined;
   /** Bytes of a BTF type of the program whose descriptor lies at an address; undefined if it has none. */
   typeSize(program: number, type: number): number | undefined;
-  /** The kernel's types, if the machine was given them. */
-  readonly kernelTypes: Btf | undefined;
+  /** Types that the machine knows, the kernel's first if it was given them. */
+  readonly types: Iterable<Btf>;
   /** The address of a process's struct task_struct, made of the kernel's types if the machine has them; undefined if not. */
   taskObject(task: Task): number | undefined;
+  /** The address of a control group's struct cgroup; of something that stands for it if the machine knows no such type. */
+  cgroupObject(cgroup: Cgroup): number;
   /** The map of that number (BPF_MAP_GET_FD_BY_ID). */
   mapOf(id: number): BpfMap | undefined;
   createMap(definition: MapDefinition): BpfMap;

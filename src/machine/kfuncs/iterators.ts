@@ -2,7 +2,7 @@
 import { ERRNO } from "../../uapi/index.ts";
 import { inMemory } from "../helpers/memory.ts";
 import { notInWorld, type HelperWorld } from "../helpers/types.ts";
-import type { Cgroup } from "../world/tasks.ts";
+import type { Cgroup, Task } from "../world/tasks.ts";
 import type { HostKfunc } from "./types.ts";
 
 // linux/bpf.h BPF_MAX_LOOPS.
@@ -48,18 +48,14 @@ const listKfuncs = (name: string): readonly HostKfunc[] => [
   { name: `bpf_iter_${name}_destroy`, call: (world, args) => endList(world, args.u32(1)) },
 ];
 
-/** The object's address, or the error that says how to give one. */
-export function objectOf(
-  kfunc: string,
-  what: string,
-  type: string,
-  row: { readonly object: number | undefined },
-): number {
-  if (row.object !== undefined) return row.object;
+/** The address of a process's structure, or the error that says how to give one. */
+export function taskOf(kfunc: string, world: HelperWorld, task: Task): number {
+  const object = world.taskObject(task);
+  if (object !== undefined) return object;
   throw notInWorld(
     kfunc.replace(/^bpf_/, ""),
-    `${what} has no struct ${type}`,
-    "give its address as 'object'",
+    `task ${task.pid} has no struct task_struct`,
+    "give its address as 'object', or the kernel's types: Machine.create({ btf })",
   );
 }
 
@@ -160,7 +156,7 @@ export const ITERATORS: readonly HostKfunc[] = [
       return startList(
         world,
         iterator,
-        wanted.map((row) => objectOf("bpf_iter_task_new", `task ${row.pid}`, "task_struct", row)),
+        wanted.map((row) => taskOf("bpf_iter_task_new", world, row)),
       );
     },
   },
@@ -183,7 +179,7 @@ export const ITERATORS: readonly HostKfunc[] = [
       return startList(
         world,
         iterator,
-        wanted.map((row) => objectOf("bpf_iter_css_new", `cgroup '${row.path}'`, "cgroup", row)),
+        wanted.map((row) => world.cgroupObject(row)),
       );
     },
   },
@@ -200,7 +196,7 @@ export const ITERATORS: readonly HostKfunc[] = [
       return startList(
         world,
         iterator,
-        wanted.map((row) => objectOf("bpf_iter_css_task_new", `task ${row.pid}`, "task_struct", row)),
+        wanted.map((row) => taskOf("bpf_iter_css_task_new", world, row)),
       );
     },
   },

@@ -4,7 +4,7 @@ import { ERRNO } from "../../uapi/index.ts";
 import { inMemory } from "../helpers/memory.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import { ancestorOf, type Cgroup, type Task } from "../world/tasks.ts";
-import { objectOf } from "./iterators.ts";
+import { taskOf } from "./iterators.ts";
 import type { HostKfunc } from "./types.ts";
 
 /** A program runs to its end before anything else does: there is nothing that a guard must keep away. */
@@ -22,11 +22,11 @@ function lock({ memory }: HelperWorld, args: HelperArguments): number {
 
 const unlock = ({ memory }: HelperWorld, args: HelperArguments): void => memory.setU32(args.u32(1), 0);
 
-const taskObject = (name: string, task: Task | undefined): bigint =>
-  task === undefined ? 0n : BigInt(objectOf(name, `task ${task.pid}`, "task_struct", task));
+const taskAt = (name: string, world: HelperWorld, task: Task | undefined): bigint =>
+  task === undefined ? 0n : BigInt(taskOf(name, world, task));
 
-const cgroupObject = (name: string, cgroup: Cgroup | undefined): bigint =>
-  cgroup === undefined ? 0n : BigInt(objectOf(name, `cgroup '${cgroup.path}'`, "cgroup", cgroup));
+const cgroupAt = (world: HelperWorld, cgroup: Cgroup | undefined): bigint =>
+  cgroup === undefined ? 0n : BigInt(world.cgroupObject(cgroup));
 
 /** Without hints from a driver the kernel's own functions answer so. */
 const noHint = (name: string): HostKfunc => ({ name, call: () => -ERRNO.EOPNOTSUPP });
@@ -51,11 +51,11 @@ export const KERNEL: readonly HostKfunc[] = [
   guard("bpf_cgroup_release"),
   {
     name: "bpf_task_from_pid",
-    call: ({ world }, args) => taskObject("bpf_task_from_pid", world.tasks.byPid(args.i32(1))),
+    call: (world, args) => taskAt("bpf_task_from_pid", world, world.world.tasks.byPid(args.i32(1))),
   },
   {
     name: "bpf_task_from_vpid",
-    call: ({ world }, args) => taskObject("bpf_task_from_vpid", world.tasks.byPid(args.i32(1))),
+    call: (world, args) => taskAt("bpf_task_from_vpid", world, world.world.tasks.byPid(args.i32(1))),
   },
   {
     name: "bpf_task_under_cgroup",
@@ -70,13 +70,13 @@ export const KERNEL: readonly HostKfunc[] = [
   { name: "bpf_task_get_cgroup1", call: () => 0n },
   {
     name: "bpf_cgroup_from_id",
-    call: ({ world }, args) => cgroupObject("bpf_cgroup_from_id", world.cgroups.byId(args.u64(1))),
+    call: (world, args) => cgroupAt(world, world.world.cgroups.byId(args.u64(1))),
   },
   {
     name: "bpf_cgroup_ancestor",
-    call({ world }, args) {
-      const cgroup = world.cgroups.byObject(args.u32(1));
-      return cgroup === undefined ? 0n : cgroupObject("bpf_cgroup_ancestor", ancestorOf(cgroup, args.i32(2)));
+    call(world, args) {
+      const cgroup = world.world.cgroups.byObject(args.u32(1));
+      return cgroup === undefined ? 0n : cgroupAt(world, ancestorOf(cgroup, args.i32(2)));
     },
   },
   noHint("bpf_xdp_metadata_rx_hash"),

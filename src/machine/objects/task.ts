@@ -6,7 +6,7 @@ import type { Task } from "../world/tasks.ts";
 import { allocateObject } from "./index.ts";
 import type { KernelObject } from "./object.ts";
 
-type Members = { readonly [member: string]: number | string | Members };
+export type Members = { readonly [member: string]: number | string | Members };
 
 /** What is known of a process, as the kernel's structure has it; credentials lie behind two pointers. */
 function membersOf({ pid, tgid, comm, uid, gid }: Task): Members {
@@ -15,7 +15,7 @@ function membersOf({ pid, tgid, comm, uid, gid }: Task): Members {
 }
 
 /** Without what the type has not: programs that use CO-RE declare the members that they look at, and no others. */
-function fitting(btf: Btf, id: number, members: Members): Members {
+export function fitting(btf: Btf, id: number, members: Members): Members {
   return Object.fromEntries(
     Object.entries(members).flatMap(([name, value]): [string, Members[string]][] => {
       const member = findMember(btf, id, name);

@@ -4,8 +4,11 @@ import { ENOMEM } from "../uapi";
 import {
   clearHash,
   dataOf,
+  macOf,
   makeRoom,
   moveStart,
+  netOf,
+  setMac,
   setNet,
   setState,
   setTransport,
@@ -13,11 +16,21 @@ import {
 } from "./skb-buffer";
 import { insert, remove } from "./skb-room";
 
+/** The data and its network header begin elsewhere, and the link header goes along (linux: skb_mac_header_rebuild). */
+function moveFront(context: u32, data: u32): void {
+  const mac = macOf(context);
+  const link = netOf(context) - mac;
+  memory.copy(data - link, mac, link);
+  moveStart(context, data);
+  setMac(context, data - link);
+  setNet(context, data);
+}
+
 /** Room for an outer header at the front, whose transport header lies `transport` bytes in if that is not 0. */
 export function skb_push_outer(context: u32, length: u32, transport: u32): i32 {
-  if (!makeRoom(context, length + (stateOf(context) >> SKB_MAC_LEN_SHIFT), 0)) return -ENOMEM;
-  moveStart(context, dataOf(context) - length);
-  setNet(context, dataOf(context));
+  const link = netOf(context) - macOf(context);
+  if (!makeRoom(context, length + max(stateOf(context) >> SKB_MAC_LEN_SHIFT, link), 0)) return -ENOMEM;
+  moveFront(context, dataOf(context) - length);
   setState(context, stateOf(context) | SKB_ENCAPSULATED);
   if (transport != 0) setTransport(context, transport);
   clearHash(context);
@@ -35,8 +48,7 @@ export function skb_net_pop(context: u32, offset: u32, length: u32): i32 {
 
 /** Takes bytes off the front; what is there now is the network header. */
 export function skb_pop_outer(context: u32, length: u32): void {
-  moveStart(context, dataOf(context) + length);
-  setNet(context, dataOf(context));
+  moveFront(context, dataOf(context) + length);
   setTransport(context, 0);
   setState(context, stateOf(context) & ~u32(SKB_ENCAPSULATED));
 }
