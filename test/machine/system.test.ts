@@ -39,8 +39,8 @@ describe.each(ENGINES)("%s", (engine) => {
     const { machine, place, call } = await create(engine);
     const bpf = (command: number, attributes: Uint8Array): number =>
       call("syscall", "sys_bpf", [command, place(attributes), attributes.length]);
-    const create_ = (...values: number[]) => words(...values, 0, 0, 0x646f6f67, 0, 0, 0);
-    const fd = bpf(0, create_(1, 4, 8, 10, 0));
+    const attributesOf = (...values: number[]) => words(...values, 0, 0, 0x646f6f67, 0, 0, 0);
+    const fd = bpf(0, attributesOf(1, 4, 8, 10, 0));
     expect(fd).toBe(3);
     const map = machine.maps["good"];
     expect(map).toMatchObject({ type: "hash", keySize: 4, valueSize: 8, maxEntries: 10 });
@@ -61,9 +61,9 @@ describe.each(ENGINES)("%s", (engine) => {
     expect(bpf(2, element())).toBe(-1);
     const close = (descriptor: number): number => call("syscall", "sys_close", [descriptor]);
     expect([close(fd), close(fd), close(4)]).toEqual([0, -9, 0]);
-    expect(bpf(0, create_(1, 0, 8, 10, 0))).toBe(-22);
-    expect(bpf(0, create_(1, 4, 8, 0, 0))).toBe(-22);
-    expect(bpf(0, create_(77, 4, 8, 1, 0))).toBe(-22);
+    expect(bpf(0, attributesOf(1, 0, 8, 10, 0))).toBe(-22);
+    expect(bpf(0, attributesOf(1, 4, 8, 0, 0))).toBe(-22);
+    expect(bpf(0, attributesOf(77, 4, 8, 1, 0))).toBe(-22);
     // Nothing to do with maps: neither is it for programs.
     expect(bpf(1, element())).toBe(-22);
     expect(() => bpf(5, element())).toThrow(

@@ -9,7 +9,7 @@
  * - An enumerator is shown even if its value is 0.
  */
 import type { Btf } from "../btf.ts";
-import { POINTER_SIZE, resolve } from "../resolve.ts";
+import { POINTER_SIZE, resolve, sizeOf } from "../resolve.ts";
 import {
   BTF_KINDS,
   type BtfArray,
@@ -74,8 +74,7 @@ class Show {
   #typeId = 0;
 
   constructor(btf: Btf, type: number, flags: number, source: ShowSource) {
-    const whole = resolve(btf, type);
-    this.#size = "size" in whole ? whole.size : POINTER_SIZE;
+    this.#size = hasSize(btf, type) ? sizeOf(btf, type) : POINTER_SIZE;
     this.#btf = btf;
     this.#flags = flags;
     this.#source = source;
@@ -135,7 +134,7 @@ class Show {
     if (composite && arrays === "") parens = "{";
     if (pointers !== "") parens = "";
     if ((this.#flags & SHOW_FLAGS.noName) !== 0) return parens;
-    const prefix = typedef ? "" : composite ? type.kind : /^enum/.test(type.kind) ? "enum" : "";
+    const prefix = typedef ? "" : composite ? type.kind : type.kind.startsWith("enum") ? "enum" : "";
     const space = prefix !== "" && name !== "" ? " " : "";
     const stars = pointers === "" ? "" : ` ${pointers}`;
     const before = member === "" ? "" : `.${member} = `;
@@ -337,6 +336,11 @@ class Show {
     const known = values.find((one) => BigInt.asUintN(bits, one.value) === BigInt.asUintN(bits, raw));
     this.#scalar(known?.name ?? String(value), known === undefined && value === 0n);
   }
+}
+
+function hasSize(btf: Btf, type: number): boolean {
+  const { kind } = resolve(btf, type);
+  return !["void", "fwd", "func", "func_proto"].includes(kind);
 }
 
 /** As the kernel's isprint: Latin-1, in which 0xa0 and up can be printed (lib/ctype.c). */
