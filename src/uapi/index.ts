@@ -3,6 +3,7 @@ export * from "./types.ts";
 export * from "./helpers.ts";
 export * from "./errno.ts";
 export * from "./kfuncs.ts";
+export { KFUNC_SETS, mayCallKfunc } from "./kfunc-sets.ts";
 export * from "./maps.ts";
 export { HELPER_ACCESS } from "./helper-access.ts";
 export * from "./prototypes.ts";

@@ -31,6 +31,51 @@ export interface KfuncRow {
 
 export const KFUNCS: readonly KfuncRow[] = [
   {
+    name: "__bpf_trap",
+    returns: "void",
+    args: [],
+  },
+  {
+    name: "bbr_cwnd_event",
+    returns: "void",
+    args: ["struct sock *sk","enum tcp_ca_event event"],
+  },
+  {
+    name: "bbr_init",
+    returns: "void",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "bbr_main",
+    returns: "void",
+    args: ["struct sock *sk","u32 ack","int flag","const struct rate_sample *rs"],
+  },
+  {
+    name: "bbr_min_tso_segs",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "bbr_set_state",
+    returns: "void",
+    args: ["struct sock *sk","u8 new_state"],
+  },
+  {
+    name: "bbr_sndbuf_expand",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "bbr_ssthresh",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "bbr_undo_cwnd",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
     name: "bpf_arena_alloc_pages",
     returns: "void *",
     args: ["void *p__map", "void *addr__ign", "u32 page_cnt", "int node_id", "u64 flags"],
@@ -443,6 +488,42 @@ export const KFUNCS: readonly KfuncRow[] = [
     flags: ["iter_next", "ret_null"],
   },
   {
+    name: "bpf_iter_dmabuf_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_dmabuf *it"],
+    flags: ["iter_destroy","sleepable"],
+  },
+  {
+    name: "bpf_iter_dmabuf_new",
+    returns: "int",
+    args: ["struct bpf_iter_dmabuf *it"],
+    flags: ["iter_new","sleepable"],
+  },
+  {
+    name: "bpf_iter_dmabuf_next",
+    returns: "struct dma_buf *",
+    args: ["struct bpf_iter_dmabuf *it"],
+    flags: ["iter_next","ret_null","sleepable"],
+  },
+  {
+    name: "bpf_iter_kmem_cache_destroy",
+    returns: "void",
+    args: ["struct bpf_iter_kmem_cache *it"],
+    flags: ["iter_destroy","sleepable"],
+  },
+  {
+    name: "bpf_iter_kmem_cache_new",
+    returns: "int",
+    args: ["struct bpf_iter_kmem_cache *it"],
+    flags: ["iter_new","sleepable"],
+  },
+  {
+    name: "bpf_iter_kmem_cache_next",
+    returns: "struct kmem_cache *",
+    args: ["struct bpf_iter_kmem_cache *it"],
+    flags: ["iter_next","ret_null","sleepable"],
+  },
+  {
     name: "bpf_iter_num_destroy",
     returns: "void",
     args: ["struct bpf_iter_num *it"],
@@ -852,6 +933,71 @@ export const KFUNCS: readonly KfuncRow[] = [
   },
   { name: "bpf_xdp_pull_data", returns: "int", args: ["struct xdp_md *x", "u32 len"] },
   { name: "bpf_xdp_xfrm_state_release", returns: "void", args: ["struct xfrm_state *x"], flags: ["release"] },
+  {
+    name: "css_rstat_flush",
+    returns: "void",
+    args: ["struct cgroup_subsys_state *css"],
+  },
+  {
+    name: "css_rstat_updated",
+    returns: "void",
+    args: ["struct cgroup_subsys_state *css","int cpu"],
+  },
+  {
+    name: "cubictcp_acked",
+    returns: "void",
+    args: ["struct sock *sk","const struct ack_sample *sample"],
+  },
+  {
+    name: "cubictcp_cong_avoid",
+    returns: "void",
+    args: ["struct sock *sk","u32 ack","u32 acked"],
+  },
+  {
+    name: "cubictcp_cwnd_event",
+    returns: "void",
+    args: ["struct sock *sk","enum tcp_ca_event event"],
+  },
+  {
+    name: "cubictcp_init",
+    returns: "void",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "cubictcp_recalc_ssthresh",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "cubictcp_state",
+    returns: "void",
+    args: ["struct sock *sk","u8 new_state"],
+  },
+  {
+    name: "tcp_cong_avoid_ai",
+    returns: "void",
+    args: ["struct tcp_sock *tp","u32 w","u32 acked"],
+  },
+  {
+    name: "tcp_reno_cong_avoid",
+    returns: "void",
+    args: ["struct sock *sk","u32 ack","u32 acked"],
+  },
+  {
+    name: "tcp_reno_ssthresh",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "tcp_reno_undo_cwnd",
+    returns: "u32",
+    args: ["struct sock *sk"],
+  },
+  {
+    name: "tcp_slow_start",
+    returns: "u32",
+    args: ["struct tcp_sock *tp","u32 acked"],
+  },
 ];
 
 const BY_NAME: ReadonlyMap<string, KfuncRow> = new Map(KFUNCS.map((row) => [row.name, row]));

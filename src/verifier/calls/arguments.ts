@@ -227,7 +227,7 @@ function run(slot: StackSlot, from: number, type: number): number {
 }
 
 /** A string that never changes (check_reg_const_str). */
-function checkConstantString(env: Environment, regno: number): void {
+export function checkConstantString(env: Environment, regno: number): void {
   const reg = env.registers[regno] as RegisterState;
   const map = reg.map as VerifierMap;
   if (!isReadOnly(map)) throw env.reject("EACCES", `R${regno} does not point to a readonly map'`);

@@ -1,0 +1,85 @@
+/**
+ * The kernel functions that a program calls (add_kfunc_call, fetch_kfunc_meta): their prototypes are those of the kernel's BTF,
+ * their flags those of the table in `uapi/`. A call's `imm` is the id of the function in the kernel's BTF; 0 is a weak function
+ * that the kernel does not have, whose call must never be reached.
+ */
+import type { Btf, BtfPrototype } from "../btf/index.ts";
+import type { Instruction } from "../isa/index.ts";
+import { KFUNCS, type KfuncFlag, type KfuncRow, mayCallKfunc } from "../uapi/index.ts";
+import type { Environment } from "./environment.ts";
+import { isKfuncCall } from "./kinds.ts";
+
+/** One kernel function, as a program of one type has it. */
+export interface Kfunc {
+  readonly id: number;
+  readonly name: string;
+  readonly btf: Btf;
+  readonly prototype: BtfPrototype;
+  readonly flags: ReadonlySet<KfuncFlag>;
+  /** Whether the program type may call it. */
+  readonly allowed: boolean;
+  /** Packet pointers die by it. */
+  readonly changesPacketData: boolean;
+}
+
+const ROWS: ReadonlyMap<string, KfuncRow> = new Map(KFUNCS.map((row) => [row.name, row]));
+const PACKET_CHANGERS: ReadonlySet<string> = new Set(["bpf_xdp_pull_data"]);
+
+const known = new WeakMap<Environment, Map<number, Kfunc>>();
+
+/** The function that a call names; undefined if `imm` is 0. */
+export function kfuncOf(env: Environment, { imm }: Instruction): Kfunc | undefined {
+  if (imm === 0) return undefined;
+  let functions = known.get(env);
+  if (functions === undefined) {
+    functions = new Map();
+    known.set(env, functions);
+  }
+  let found = functions.get(imm);
+  if (found === undefined) {
+    found = describe(env, imm);
+    functions.set(imm, found);
+  }
+  return found;
+}
+
+/** Name of the function that a call names; "" if it is no call of a kernel function. */
+export function kfuncNameOf(env: Environment, instruction: Instruction): string {
+  if (!isKfuncCall(instruction)) return "";
+  return kfuncOf(env, instruction)?.name ?? "";
+}
+
+function describe(env: Environment, id: number): Kfunc {
+  const { kernelBtf, type, attachType } = env.program;
+  if (kernelBtf === undefined) throw env.unsupported("kernel functions without the kernel's types");
+  if (id < 0 || id >= kernelBtf.count || kernelBtf.kind(id) !== "func") {
+    throw env.reject("EINVAL", `kernel btf_id ${id} is not a function`);
+  }
+  const func = kernelBtf.type(id);
+  const prototype = func.kind === "func" ? kernelBtf.type(func.type) : undefined;
+  if (prototype?.kind !== "func_proto") {
+    throw env.reject("EINVAL", `kernel function btf_id ${id} does not have a valid func_proto`);
+  }
+  const row = ROWS.get(func.name);
+  const allowed = mayCallKfunc(func.name, type, attachType);
+  if (row === undefined && allowed) throw env.unsupported(`kernel function ${func.name}`);
+  return {
+    id,
+    name: func.name,
+    btf: kernelBtf,
+    prototype,
+    flags: new Set(row?.flags ?? []),
+    allowed,
+    changesPacketData: PACKET_CHANGERS.has(func.name),
+  };
+}
+
+/** Before the run: what every call of a kernel function needs, in the order in which the kernel complains. */
+export function checkKfunc(env: Environment, instruction: Instruction): void {
+  if (!env.gplCompatible) {
+    throw env.reject("EINVAL", "cannot call kernel function from non-GPL compatible program");
+  }
+  if (instruction.imm === 0 && instruction.offset === 0) return;
+  if (instruction.offset !== 0) throw env.unsupported("kernel functions of modules");
+  kfuncOf(env, instruction);
+}
