@@ -38,7 +38,7 @@ export const KFUNCS: readonly KfuncRow[] = [
   {
     name: "bbr_cwnd_event",
     returns: "void",
-    args: ["struct sock *sk","enum tcp_ca_event event"],
+    args: ["struct sock *sk", "enum tcp_ca_event event"],
   },
   {
     name: "bbr_init",
@@ -48,7 +48,7 @@ export const KFUNCS: readonly KfuncRow[] = [
   {
     name: "bbr_main",
     returns: "void",
-    args: ["struct sock *sk","u32 ack","int flag","const struct rate_sample *rs"],
+    args: ["struct sock *sk", "u32 ack", "int flag", "const struct rate_sample *rs"],
   },
   {
     name: "bbr_min_tso_segs",
@@ -58,7 +58,7 @@ export const KFUNCS: readonly KfuncRow[] = [
   {
     name: "bbr_set_state",
     returns: "void",
-    args: ["struct sock *sk","u8 new_state"],
+    args: ["struct sock *sk", "u8 new_state"],
   },
   {
     name: "bbr_sndbuf_expand",
@@ -491,37 +491,37 @@ export const KFUNCS: readonly KfuncRow[] = [
     name: "bpf_iter_dmabuf_destroy",
     returns: "void",
     args: ["struct bpf_iter_dmabuf *it"],
-    flags: ["iter_destroy","sleepable"],
+    flags: ["iter_destroy", "sleepable"],
   },
   {
     name: "bpf_iter_dmabuf_new",
     returns: "int",
     args: ["struct bpf_iter_dmabuf *it"],
-    flags: ["iter_new","sleepable"],
+    flags: ["iter_new", "sleepable"],
   },
   {
     name: "bpf_iter_dmabuf_next",
     returns: "struct dma_buf *",
     args: ["struct bpf_iter_dmabuf *it"],
-    flags: ["iter_next","ret_null","sleepable"],
+    flags: ["iter_next", "ret_null", "sleepable"],
   },
   {
     name: "bpf_iter_kmem_cache_destroy",
     returns: "void",
     args: ["struct bpf_iter_kmem_cache *it"],
-    flags: ["iter_destroy","sleepable"],
+    flags: ["iter_destroy", "sleepable"],
   },
   {
     name: "bpf_iter_kmem_cache_new",
     returns: "int",
     args: ["struct bpf_iter_kmem_cache *it"],
-    flags: ["iter_new","sleepable"],
+    flags: ["iter_new", "sleepable"],
   },
   {
     name: "bpf_iter_kmem_cache_next",
     returns: "struct kmem_cache *",
     args: ["struct bpf_iter_kmem_cache *it"],
-    flags: ["iter_next","ret_null","sleepable"],
+    flags: ["iter_next", "ret_null", "sleepable"],
   },
   {
     name: "bpf_iter_num_destroy",
@@ -941,22 +941,22 @@ export const KFUNCS: readonly KfuncRow[] = [
   {
     name: "css_rstat_updated",
     returns: "void",
-    args: ["struct cgroup_subsys_state *css","int cpu"],
+    args: ["struct cgroup_subsys_state *css", "int cpu"],
   },
   {
     name: "cubictcp_acked",
     returns: "void",
-    args: ["struct sock *sk","const struct ack_sample *sample"],
+    args: ["struct sock *sk", "const struct ack_sample *sample"],
   },
   {
     name: "cubictcp_cong_avoid",
     returns: "void",
-    args: ["struct sock *sk","u32 ack","u32 acked"],
+    args: ["struct sock *sk", "u32 ack", "u32 acked"],
   },
   {
     name: "cubictcp_cwnd_event",
     returns: "void",
-    args: ["struct sock *sk","enum tcp_ca_event event"],
+    args: ["struct sock *sk", "enum tcp_ca_event event"],
   },
   {
     name: "cubictcp_init",
@@ -971,17 +971,17 @@ export const KFUNCS: readonly KfuncRow[] = [
   {
     name: "cubictcp_state",
     returns: "void",
-    args: ["struct sock *sk","u8 new_state"],
+    args: ["struct sock *sk", "u8 new_state"],
   },
   {
     name: "tcp_cong_avoid_ai",
     returns: "void",
-    args: ["struct tcp_sock *tp","u32 w","u32 acked"],
+    args: ["struct tcp_sock *tp", "u32 w", "u32 acked"],
   },
   {
     name: "tcp_reno_cong_avoid",
     returns: "void",
-    args: ["struct sock *sk","u32 ack","u32 acked"],
+    args: ["struct sock *sk", "u32 ack", "u32 acked"],
   },
   {
     name: "tcp_reno_ssthresh",
@@ -996,7 +996,7 @@ export const KFUNCS: readonly KfuncRow[] = [
   {
     name: "tcp_slow_start",
     returns: "u32",
-    args: ["struct tcp_sock *tp","u32 acked"],
+    args: ["struct tcp_sock *tp", "u32 acked"],
   },
 ];
 

@@ -103,10 +103,12 @@ function checkMove(env: Environment, { opcode, dst: dstno, src: srcno, offset, i
       if (imm !== 1 && imm !== 1 << 16) {
         throw env.reject("EINVAL", "addr_space_cast insn can only convert between address space 1 and 0");
       }
-      throw env.reject(
-        "EINVAL",
-        "addr_space_cast insn can only be used in a program that has an associated arena",
-      );
+      if (env.arena === undefined) {
+        throw env.reject(
+          "EINVAL",
+          "addr_space_cast insn can only be used in a program that has an associated arena",
+        );
+      }
     } else if ((offset !== 0 && offset !== 8 && offset !== 16 && offset !== 32) || imm !== 0) {
       throw env.reject("EINVAL", "BPF_MOV uses reserved fields");
     }
@@ -120,6 +122,14 @@ function checkMove(env: Environment, { opcode, dst: dstno, src: srcno, offset, i
     return;
   }
   const src = env.registers[srcno] as RegisterState;
+  if (is64 && offset === ADDR_SPACE_CAST) {
+    markUnknown(dst);
+    if (imm !== 1) return;
+    // To the kernel's view: the lower half, which is an offset into the arena.
+    dst.type = PTR_TO_ARENA;
+    dst.subregDef = env.index + 1;
+    return;
+  }
   if (is64 && offset === 0) {
     assignScalarId(env, src);
     copyRegister(dst, src);

@@ -10,6 +10,8 @@ import type { Environment, InstructionAux } from "./environment.ts";
 import { frameIndex } from "./equal.ts";
 import { DST_IS_STACK, LINKED_MAX, SRC_IS_STACK, linkedEntry, pushHistory } from "./history.ts";
 import { findPreviousEntry, widenImpreciseScalars } from "./loops.ts";
+import { hasField } from "./kernel-types/record.ts";
+import { recordOf } from "./locks.ts";
 import { pushPath } from "./paths.ts";
 import { markChainPrecision } from "./precision.ts";
 import { printInstructionState } from "./print.ts";
@@ -166,8 +168,8 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
   }
   if (!is32 && otherSrc !== undefined) liftNull(dst, src, otherDst, otherSrc, op);
   if (!is32 && !fromRegister && imm === 0 && (op === JEQ || op === JNE) && mayBeNull(dst.type)) {
-    markPointerOrNull(state, dstno, op === JNE);
-    markPointerOrNull(other, dstno, op === JEQ);
+    markPointerOrNull(env, state, dstno, op === JNE);
+    markPointerOrNull(env, other, dstno, op === JEQ);
   } else if (fromRegister && !is32) {
     matchPacketPointers(env, instruction, dst, src, state, other);
   }
@@ -252,7 +254,7 @@ function liftNull(
 }
 
 /** All copies of a nullable pointer become NULL or certain (mark_ptr_or_null_regs). */
-function markPointerOrNull(state: VerifierState, regno: number, isNull: boolean): void {
+function markPointerOrNull(env: Environment, state: VerifierState, regno: number, isNull: boolean): void {
   const frame = state.frames[state.frames.length - 1] as FunctionState;
   const { id, refObjId } = frame.registers[regno] as RegisterState;
   if (refObjId !== 0 && refObjId === id && isNull) releaseReferenceNoMark(state, id);
@@ -268,7 +270,7 @@ function markPointerOrNull(state: VerifierState, regno: number, isNull: boolean)
       return;
     }
     markPointerNotNull(reg);
-    // Locks are told apart by their pointer's id: those who implement them keep it here.
-    reg.id = 0;
+    // Locks are told apart by their pointer's id.
+    if (!hasField(recordOf(env, reg), "spin_lock", "res_spin_lock")) reg.id = 0;
   });
 }

@@ -5,10 +5,10 @@
 import { CLASSES, type Instruction, OPCODE_LDDW, isWide } from "../isa/index.ts";
 import { helperChangesPacketData, helperMightSleep } from "./calls/summary.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
+import { callsCallbackAtOnce, callsCallbackLater, kfuncOf } from "./kfuncs.ts";
 import {
-  callsCallbackAtOnce,
-  callsCallbackLater,
   isHelperCall,
+  isKfuncCall,
   isJump,
   isMayGoto,
   isPseudoFunction,
@@ -88,8 +88,8 @@ function visit(walk: Walk, index: number): boolean {
       return false;
     case 0x80: {
       const aux = auxAt(env, index);
-      if (callsCallbackLater(instruction)) aux.prunePoint = true;
-      if (callsCallbackAtOnce(instruction)) {
+      if (callsCallbackLater(env, instruction)) aux.prunePoint = true;
+      if (callsCallbackAtOnce(env, instruction)) {
         aux.callsCallback = true;
         aux.forceCheckpoint = true;
         markJumpTarget(env, index);
@@ -98,6 +98,17 @@ function visit(walk: Walk, index: number): boolean {
         const subprogram = env.subprograms[containingSubprogram(env, index)] as Subprogram;
         if (helperMightSleep(env, instruction.imm)) subprogram.mightSleep = true;
         if (helperChangesPacketData(instruction.imm)) subprogram.changesPacketData = true;
+      } else if (isKfuncCall(instruction)) {
+        const kfunc = kfuncOf(env, instruction);
+        if (kfunc?.allowed === true) {
+          const subprogram = env.subprograms[containingSubprogram(env, index)] as Subprogram;
+          if (kfunc.flags.has("iter_next")) {
+            aux.prunePoint = true;
+            aux.forceCheckpoint = true;
+          }
+          if (kfunc.flags.has("sleepable")) subprogram.mightSleep = true;
+          if (kfunc.changesPacketData) subprogram.changesPacketData = true;
+        }
       }
       return visitCall(walk, index, instruction, src === PSEUDO_CALL);
     }
@@ -118,17 +129,28 @@ function visit(walk: Walk, index: number): boolean {
   }
 }
 
-/** Walks the whole graph from the first instruction; refuses code that nothing reaches. */
-export function checkCfg(env: Environment): void {
-  const { instructions } = env;
-  const walk: Walk = { env, states: new Uint8Array(instructions.length), stack: [0] };
+function walkFrom(walk: Walk, start: number): void {
   const { states, stack } = walk;
-  states[0] = DISCOVERED;
+  states[start] = DISCOVERED;
   while (stack.length > 0) {
     const index = stack[stack.length - 1] as number;
     if (visit(walk, index)) continue;
     states[index] = EXPLORED;
     stack.pop();
+  }
+}
+
+/** Walks the whole graph from the first instruction; refuses code that nothing reaches. */
+export function checkCfg(env: Environment): void {
+  const { instructions } = env;
+  const walk: Walk = { env, states: new Uint8Array(instructions.length), stack: [0] };
+  const { states, stack } = walk;
+  walkFrom(walk, 0);
+  // What is called when an exception ends the program, nothing jumps to.
+  if (env.exceptionCallback > 0) {
+    const { start } = env.subprograms[env.exceptionCallback] as Subprogram;
+    stack.push(start);
+    walkFrom(walk, start);
   }
   for (let index = 0; index < instructions.length; index++) {
     if (states[index] !== EXPLORED) throw env.reject("EINVAL", `unreachable insn ${index}`);

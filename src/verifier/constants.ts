@@ -1,6 +1,7 @@
 /** Wide constants before the run: which map each `lddw` means; and opcodes that do not exist (resolve_pseudo_ldimm64). */
 import { CLASSES, type Instruction, OPCODE_LDDW, ROWS_BY_OPCODE } from "../isa/index.ts";
-import type { Environment } from "./environment.ts";
+import type { Environment, InstructionAux } from "./environment.ts";
+import { kernelVariable } from "./kernel-types/variable.ts";
 import type { VerifierMap } from "./input.ts";
 import {
   PSEUDO_BTF_ID,
@@ -12,6 +13,7 @@ import {
 } from "./kinds.ts";
 
 const MAX_MAPS = 64;
+const PAGE = 4096;
 const MAX_VAR_OFF = 1 << 29;
 
 /** Map types whose only value has an address of its own. */
@@ -57,7 +59,10 @@ function resolveOne(
     throw env.reject("EINVAL", "invalid bpf_ld_imm64 insn");
   }
   if (src === 0 || src === PSEUDO_FUNC) return;
-  if (src === PSEUDO_BTF_ID) throw env.unsupported("variable of the kernel");
+  if (src === PSEUDO_BTF_ID) {
+    (env.aux[index] as InstructionAux).variable = kernelVariable(env, imm, second.imm);
+    return;
+  }
   const isValue = src === PSEUDO_MAP_VALUE || src === PSEUDO_MAP_IDX_VALUE;
   const isMap = (src === PSEUDO_MAP_FD || src === PSEUDO_MAP_IDX) && second.imm === 0;
   if (!isValue && !isMap) throw env.reject("EINVAL", "unrecognized bpf_ld_imm64 insn");
@@ -71,6 +76,10 @@ function resolveOne(
       throw env.reject("E2BIG", `The total number of maps per program has reached the limit of ${MAX_MAPS}`);
     }
     env.checkMapAllowed(map);
+    if (map.type === "arena") {
+      if (env.arena !== undefined) throw env.reject("EBUSY", "Only one arena per program");
+      env.arena = map;
+    }
     used.add(map);
   }
   const aux = env.aux[index];
@@ -82,12 +91,11 @@ function resolveOne(
   if (!DIRECT_VALUE.has(map.type)) {
     throw env.reject("EINVAL", "no direct value access support for this map type");
   }
-  if (map.type === "arena") throw env.unsupported("arena");
-  if (map.maxEntries !== 1) {
+  if (map.type !== "arena" && map.maxEntries !== 1) {
     env.verbose(`invalid access to map value pointer, value_size=${map.valueSize} off=${off}\n`);
     throw env.reject("ENOTSUPP");
   }
-  if (off >= map.valueSize) {
+  if (off >= (map.type === "arena" ? map.maxEntries * PAGE : map.valueSize)) {
     env.verbose(`invalid access to map value pointer, value_size=${map.valueSize} off=${off}\n`);
     throw env.reject("EINVAL");
   }

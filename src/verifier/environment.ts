@@ -1,4 +1,5 @@
 /** Everything that one verification works on (struct bpf_verifier_env): the program, what was found out, the current state. */
+import type { Btf } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
 import type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
@@ -26,7 +27,7 @@ export class InstructionAux {
   forceCheckpoint = false;
   /** A call that runs a callback at once. */
   callsCallback = false;
-  /** A call that may leave the function's straight line: a helper, kernel function or subprogram is called here. */
+  /** A call of an iterator's `next`. */
   isIterNext = false;
   seen = false;
   /** Bit n: register n may be read from here on before it is written. */
@@ -40,6 +41,8 @@ export class InstructionAux {
   /** Map of an `lddw`, and the offset in its value. */
   map: VerifierMap | undefined = undefined;
   mapOffset = 0;
+  /** Variable of the kernel of an `lddw`. */
+  variable: KernelVariable | undefined = undefined;
   /** Map of a call, for inlining: undefined, a map, or "poison". */
   callMap: VerifierMap | "poison" | undefined = undefined;
   /** Key of a tail call or lookup: undefined if unseen, a constant, or "poison". */
@@ -50,12 +53,24 @@ export class InstructionAux {
   loopInline: { fits: boolean; subprogram: number } | undefined = undefined;
 }
 
+/** A variable of the kernel: a structure, or memory that may be read. */
+export interface KernelVariable {
+  readonly type: number;
+  readonly btf: Btf | undefined;
+  readonly btfId: number;
+  readonly memSize: number;
+}
+
 /** What a global function's BTF says of an argument (struct bpf_subprog_arg_info). */
 export interface ArgumentInfo {
-  readonly kind: "scalar" | "context" | "memory";
+  readonly kind: "scalar" | "context" | "memory" | "dynptr" | "struct" | "arena";
   readonly nullable: boolean;
   /** Bytes behind a pointer to memory. */
   readonly memSize: number;
+  /** It may be any address: reads through it are checked when they happen. */
+  readonly untrusted: boolean;
+  /** The kernel's structure. */
+  readonly structId: number;
 }
 
 /** One function of the program (struct bpf_subprog_info). */
@@ -155,6 +170,8 @@ export class Environment {
   seenException = false;
   seenDirectWrite = false;
   changesPacketData = false;
+  /** The arena that the program uses. */
+  arena: VerifierMap | undefined = undefined;
   maxPacketOffset = 0;
   maxContextOffset = 0;
   maxTracepointAccess = 0;
@@ -218,8 +235,10 @@ export class Environment {
   }
 
   /** Name of a kernel function, for texts. */
-  kfuncName(_id: number): string {
-    return "<error>";
+  kfuncName(id: number): string {
+    const { kernelBtf } = this.program;
+    if (kernelBtf === undefined || id < 0 || id >= kernelBtf.count) return "<error>";
+    return kernelBtf.type(id).name;
   }
 
   get instruction(): Instruction {

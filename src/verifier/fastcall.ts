@@ -6,7 +6,7 @@
 import type { Instruction } from "../isa/index.ts";
 import { type CallSummary, callSummary } from "./calls/summary.ts";
 import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
-import { CALL, isHelperCall } from "./kinds.ts";
+import { CALL, isPseudoCall } from "./kinds.ts";
 import { type FunctionState, REG_SIZE } from "./state.ts";
 
 /** STX | MEM | DW and LDX | MEM | DW. */
@@ -26,7 +26,7 @@ export function markFastcallPatterns(env: Environment): void {
     }
     for (let index = subprogram.start; index < end; index++) {
       const instruction = env.instructions[index] as Instruction;
-      if (instruction.opcode !== CALL || !isHelperCall(instruction)) continue;
+      if (instruction.opcode !== CALL || isPseudoCall(instruction)) continue;
       const summary = callSummary(env, instruction);
       if (summary !== undefined) markCall(env, subprogram, index, lowest, summary);
     }

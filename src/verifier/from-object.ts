@@ -1,7 +1,9 @@
 /** A linked program of an object as the verifier takes it. */
+import { type Btf, resolve } from "../btf/index.ts";
+import type { Instruction } from "../isa/index.ts";
 import { MAP_FLAGS } from "../uapi/index.ts";
 import type { AttachType, ProgramType } from "../uapi/index.ts";
-import { type LinkedProgram, type MapSpec, createdSizes } from "../object/index.ts";
+import { type ExternSpec, type LinkedProgram, type MapSpec, createdSizes } from "../object/index.ts";
 import type { VerifierMap, VerifierProgram } from "./input.ts";
 
 /** What the object's section name says, or the caller wants otherwise. */
@@ -11,6 +13,9 @@ export interface ProgramTraits {
   readonly license: string;
   readonly sleepable?: boolean;
   readonly frags?: boolean;
+  readonly kernelBtf?: Btf | undefined;
+  readonly symbols?: ReadonlySet<string> | undefined;
+  readonly attachTo?: string | undefined;
 }
 
 /** BPF_OBJ_NAME_LEN without its NUL. */
@@ -46,16 +51,42 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
     return made;
   };
   const maps = new Map<number, VerifierMap>();
+  const instructions = [...linked.instructions];
   for (const [slot, reference] of linked.references) {
     if (reference.kind !== "extern") maps.set(slot, mapOf(reference.map));
+    else nameExtern(linked, instructions, slot, reference.extern, traits.kernelBtf);
   }
   return {
     name: linked.name,
-    instructions: linked.instructions,
+    instructions,
     maps,
     btf: linked.btf,
     functionInfo: linked.functionInfo,
     lines: linked.lines,
     ...traits,
   };
+}
+
+const PSEUDO_BTF_ID = 3;
+
+/** Functions and variables of the kernel by their ids in its BTF, as loaders name them. */
+function nameExtern(
+  { btf }: LinkedProgram,
+  instructions: Instruction[],
+  slot: number,
+  { name, kind, type }: ExternSpec,
+  kernelBtf: Btf | undefined,
+): void {
+  const instruction = instructions[slot];
+  if (kernelBtf === undefined || instruction === undefined) return;
+  if (kind === "kfunc") {
+    const id = kernelBtf.find(name, "func")[0]?.id ?? 0;
+    // The address of a weak function, for a comparison with NULL, is a wide constant.
+    instructions[slot] = { ...instruction, imm: id };
+    return;
+  }
+  const variable = btf === undefined || type === undefined ? undefined : btf.type(type);
+  if (btf === undefined || variable?.kind !== "var" || resolve(btf, variable.type).kind === "void") return;
+  const id = kernelBtf.find(name, "var")[0]?.id;
+  if (id !== undefined) instructions[slot] = { ...instruction, src: PSEUDO_BTF_ID, imm: id };
 }

@@ -57,7 +57,12 @@ function offsetOf(env: Environment, regno: number, reg: RegisterState, name: str
 }
 
 /** An argument that is the root of a list or tree. */
-export function checkRoot(env: Environment, regno: number, kind: "list_head" | "rb_root", meta: KfuncMeta): void {
+export function checkRoot(
+  env: Environment,
+  regno: number,
+  kind: "list_head" | "rb_root",
+  meta: KfuncMeta,
+): void {
   const reg = env.registers[regno] as RegisterState;
   const name = fieldName(kind);
   const off = offsetOf(env, regno, reg, name);
@@ -73,7 +78,12 @@ export function checkRoot(env: Environment, regno: number, kind: "list_head" | "
 }
 
 /** An argument that is a node of the list or tree whose root came before. */
-export function checkNode(env: Environment, regno: number, kind: "list_node" | "rb_node", meta: KfuncMeta): void {
+export function checkNode(
+  env: Environment,
+  regno: number,
+  kind: "list_node" | "rb_node",
+  meta: KfuncMeta,
+): void {
   const reg = env.registers[regno] as RegisterState;
   const name = fieldName(kind);
   const off = offsetOf(env, regno, reg, name);
@@ -120,7 +130,8 @@ export function setNonOwning(env: Environment, reg: RegisterState): void {
 /** All registers of a reference become non-owning; the reference itself is released afterwards. */
 export function convertToNonOwning(env: Environment, refObjId: number): void {
   if (refObjId === 0) throw env.bug("ref_obj_id is zero for owning -> non-owning conversion");
-  if (!env.state.references.some(({ id }) => id === refObjId)) throw env.bug("ref state missing for ref_obj_id");
+  if (!env.state.references.some(({ id }) => id === refObjId))
+    throw env.bug("ref state missing for ref_obj_id");
   eachRegister(env.state, (reg) => {
     if (reg.refObjId !== refObjId) return;
     reg.refObjId = 0;

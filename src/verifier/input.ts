@@ -40,6 +40,12 @@ export interface VerifierProgram {
   /** XDP with packets in several buffers. */
   readonly frags?: boolean;
   readonly btf?: Btf | undefined;
+  /** The kernel's own types (vmlinux). Without them what needs them is "not supported". */
+  readonly kernelBtf?: Btf | undefined;
+  /** Symbols whose addresses the kernel knows (kallsyms); default: all that its types name. */
+  readonly symbols?: ReadonlySet<string> | undefined;
+  /** What it attaches to: "sched_switch" of a tracepoint with BTF, "task" of an iterator. */
+  readonly attachTo?: string | undefined;
   readonly functionInfo?: readonly FunctionInfo[];
   readonly lines?: readonly LineInfo[];
 }

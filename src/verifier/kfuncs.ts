@@ -7,7 +7,7 @@ import type { Btf, BtfPrototype } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { KFUNCS, type KfuncFlag, type KfuncRow, mayCallKfunc } from "../uapi/index.ts";
 import type { Environment } from "./environment.ts";
-import { isKfuncCall } from "./kinds.ts";
+import { helperCallsCallbackAtOnce, helperCallsCallbackLater, isKfuncCall } from "./kinds.ts";
 
 /** One kernel function, as a program of one type has it. */
 export interface Kfunc {
@@ -82,4 +82,20 @@ export function checkKfunc(env: Environment, instruction: Instruction): void {
   if (instruction.imm === 0 && instruction.offset === 0) return;
   if (instruction.offset !== 0) throw env.unsupported("kernel functions of modules");
   kfuncOf(env, instruction);
+}
+
+/** Calls that run a callback before they return. */
+export function callsCallbackAtOnce(env: Environment, instruction: Instruction): boolean {
+  return helperCallsCallbackAtOnce(instruction) || kfuncNameOf(env, instruction) === "bpf_rbtree_add_impl";
+}
+
+const LATER: ReadonlySet<string> = new Set([
+  "bpf_wq_set_callback_impl",
+  "bpf_task_work_schedule_signal_impl",
+  "bpf_task_work_schedule_resume_impl",
+]);
+
+/** Calls that hand over a callback for later. */
+export function callsCallbackLater(env: Environment, instruction: Instruction): boolean {
+  return helperCallsCallbackLater(instruction) || LATER.has(kfuncNameOf(env, instruction));
 }

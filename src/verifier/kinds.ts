@@ -62,13 +62,13 @@ export function isMayGoto({ opcode, src }: Instruction): boolean {
   return opcode === MAY_GOTO && src === 0;
 }
 
-/** Calls that run a callback before they return. */
-export function callsCallbackAtOnce(instruction: Instruction): boolean {
+/** Helpers that run a callback before they return. */
+export function helperCallsCallbackAtOnce(instruction: Instruction): boolean {
   return isHelperCall(instruction) && SYNC_CALLBACKS.has(instruction.imm);
 }
 
-/** Calls that hand over a callback for later. */
-export function callsCallbackLater(instruction: Instruction): boolean {
+/** Helpers that hand over a callback for later. */
+export function helperCallsCallbackLater(instruction: Instruction): boolean {
   return isHelperCall(instruction) && instruction.imm === HELPER.timer_set_callback;
 }
 

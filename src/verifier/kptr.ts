@@ -9,7 +9,13 @@ import { checkFixedOffset } from "./access/context.ts";
 import type { CallMeta } from "./calls/meta.ts";
 import type { Environment } from "./environment.ts";
 import { inRcuSection, isAllocatedObject, nameOf, setLoaded } from "./kernel-types/access.ts";
-import { type RecordField, findRecordField, hasField, mapRecord, structRecord } from "./kernel-types/record.ts";
+import {
+  type RecordField,
+  findRecordField,
+  hasField,
+  mapRecord,
+  structRecord,
+} from "./kernel-types/record.ts";
 import { structsMatch } from "./kernel-types/walk.ts";
 import { recordOf } from "./locks.ts";
 import type { MemoryAccess } from "./memory.ts";
@@ -35,13 +41,19 @@ import type { RegisterState } from "./state.ts";
 type Pointer = NonNullable<RecordField["pointer"]>;
 
 function pointerOf(env: Environment, field: RecordField): Pointer {
-  if (env.program.kernelBtf === undefined) throw env.unsupported("kernel pointers without the kernel's types");
+  if (env.program.kernelBtf === undefined)
+    throw env.unsupported("kernel pointers without the kernel's types");
   if (field.pointer === undefined) throw env.unsupported("kernel pointers to structures that are not known");
   return field.pointer;
 }
 
 /** Whether a register may be stored in a field; says so in the log if not. */
-export function matchesKptr(env: Environment, field: RecordField, reg: RegisterState, regno: number): boolean {
+export function matchesKptr(
+  env: Environment,
+  field: RecordField,
+  reg: RegisterState,
+  regno: number,
+): boolean {
   const pointer = pointerOf(env, field);
   const fromKernel = reg.btf !== env.program.btf;
   let allowed = PTR_MAYBE_NULL;
@@ -60,7 +72,8 @@ export function matchesKptr(env: Environment, field: RecordField, reg: RegisterS
   }
   const own = isObject ? nameOf(reg.btf, reg.btfId) : "";
   const wanted = nameOf(pointer.btf, pointer.id);
-  const alternative = field.kind === "kptr_unref" ? ` or ${typeName(PTR_TO_BTF_ID | PTR_UNTRUSTED)}${wanted}` : "";
+  const alternative =
+    field.kind === "kptr_unref" ? ` or ${typeName(PTR_TO_BTF_ID | PTR_UNTRUSTED)}${wanted}` : "";
   env.verbose(
     `invalid kptr access, R${regno} type=${typeName(reg.type)}${own} expected=${typeName(PTR_TO_BTF_ID)}${wanted}${alternative}\n`,
   );
@@ -88,7 +101,11 @@ function loadedFlags(env: Environment, field: RecordField, { btf, id, kernel }: 
 }
 
 /** A load from or store to a field of a map value. */
-export function checkKptrAccess(env: Environment, { index, valueRegno }: MemoryAccess, field: RecordField): void {
+export function checkKptrAccess(
+  env: Environment,
+  { index, valueRegno }: MemoryAccess,
+  field: RecordField,
+): void {
   const { opcode, imm } = env.instructions[index] as Instruction;
   if ((opcode & 0xe0) !== 0x60) {
     throw env.reject("EACCES", "kptr in map can only be accessed using BPF_MEM instruction mode");

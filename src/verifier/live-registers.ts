@@ -3,7 +3,7 @@ import { CLASSES, type Instruction, isWide } from "../isa/index.ts";
 import { callSummary } from "./calls/summary.ts";
 import { instructionText } from "./disassemble.ts";
 import type { Environment, InstructionAux } from "./environment.ts";
-import { isHelperCall } from "./kinds.ts";
+import { isHelperCall, isKfuncCall } from "./kinds.ts";
 import { LEVEL2 } from "./log.ts";
 
 const CALLER_SAVED = 0x3f;
@@ -43,7 +43,8 @@ function usesOf(env: Environment, instruction: Instruction): number {
   if (operation === 0x00 || operation === 0xe0) return result(0, 0);
   if (operation === 0x90) return result(1, 0);
   if (operation === 0x80) {
-    const summary = isHelperCall(instruction) ? callSummary(env, instruction) : undefined;
+    const summary =
+      isHelperCall(instruction) || isKfuncCall(instruction) ? callSummary(env, instruction) : undefined;
     const use = summary === undefined ? CALLER_SAVED & ~1 : ((1 << summary.parameters) - 1) << 1;
     return result(use, CALLER_SAVED);
   }

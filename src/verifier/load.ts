@@ -3,8 +3,8 @@ import type { Instruction } from "../isa/index.ts";
 import { checkFixedOffset } from "./access/context.ts";
 import { isLegacyLoadAllowed } from "./access/legacy.ts";
 import { leaveFunction } from "./calls/leave.ts";
-import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
-import { PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_IDX } from "./kinds.ts";
+import type { Environment, InstructionAux, KernelVariable, Subprogram } from "./environment.ts";
+import { PSEUDO_BTF_ID, PSEUDO_FUNC, PSEUDO_MAP_FD, PSEUDO_MAP_IDX } from "./kinds.ts";
 import { checkResourceLeak } from "./references.ts";
 import {
   CONST_PTR_TO_MAP,
@@ -30,6 +30,14 @@ export function checkWideConstant(env: Environment, { opcode, dst, src, offset, 
     return;
   }
   markKnownZero(reg);
+  if (src === PSEUDO_BTF_ID) {
+    const variable = (env.aux[env.index] as InstructionAux).variable as KernelVariable;
+    reg.type = variable.type;
+    reg.memSize = variable.memSize;
+    reg.btf = variable.btf;
+    reg.btfId = variable.btfId;
+    return;
+  }
   if (src === PSEUDO_FUNC) {
     const number = findSubprogram(env, env.index + imm + 1);
     if ((env.program.functionInfo ?? []).length === 0) throw env.reject("EINVAL", "missing btf func_info");
@@ -43,7 +51,11 @@ export function checkWideConstant(env: Environment, { opcode, dst, src, offset, 
   const aux = env.aux[env.index] as InstructionAux;
   reg.map = aux.map;
   if (src === PSEUDO_MAP_FD || src === PSEUDO_MAP_IDX) reg.type = CONST_PTR_TO_MAP;
-  else {
+  else if (aux.map?.type === "arena") {
+    // An address of user space: some number.
+    markUnknown(reg);
+    reg.map = aux.map;
+  } else {
     reg.type = PTR_TO_MAP_VALUE;
     reg.off = aux.mapOffset;
   }

@@ -43,14 +43,19 @@ export function processLock(env: Environment, regno: number, kind: LockKind, tak
   if (map !== undefined && map.btf === undefined) {
     throw env.reject("EINVAL", `map '${map.name}' has to have BTF in order to use ${name}_lock`);
   }
-  const field = recordOf(env, reg).find((row) => row.kind === (kind === "lock" ? "spin_lock" : "res_spin_lock"));
+  const field = recordOf(env, reg).find(
+    (row) => row.kind === (kind === "lock" ? "spin_lock" : "res_spin_lock"),
+  );
   if (field === undefined) {
     const what = map === undefined ? "local 'kptr'" : `map '${map.name}'`;
     throw env.reject("EINVAL", `${what} has no valid ${name}_lock`);
   }
   const off = constantNumber(reg.scalar) + reg.off;
   if (field.offset !== off) {
-    throw env.reject("EINVAL", `off ${off} doesn't point to 'struct ${name}_lock' that is at ${field.offset}`);
+    throw env.reject(
+      "EINVAL",
+      `off ${off} doesn't point to 'struct ${name}_lock' that is at ${field.offset}`,
+    );
   }
   const owner = ownerOf(reg);
   if (takes) {

@@ -5,6 +5,7 @@
 import { checkContextAccess } from "./access/context.ts";
 import { checkMapKeyAccess, checkMapValueAccess, checkRegionAccess } from "./access/map-value.ts";
 import { checkObjectAccess } from "./access/object.ts";
+import { checkMapPointerAccess, checkStructAccess } from "./kernel-types/access.ts";
 import { checkPacketAccess } from "./access/packet.ts";
 import { checkPointerAlignment } from "./alignment.ts";
 import type { Environment } from "./environment.ts";
@@ -97,12 +98,12 @@ function dispatch(env: Environment, access: MemoryAccess): void {
   else if (base === PTR_TO_MEM) checkRegionAccess(env, access);
   else if (type === PTR_TO_ARENA) {
     if (!write && valueRegno >= 0) markUnknown(env.registers[valueRegno] as RegisterState);
-  } else if (
+  } else if (base === PTR_TO_BTF_ID && !mayBeNull(type)) checkStructAccess(env, access);
+  else if (type === CONST_PTR_TO_MAP) checkMapPointerAccess(env, access);
+  else if (
     type === PTR_TO_FLOW_KEYS ||
     isSocketPointer(type) ||
     type === PTR_TO_TP_BUFFER ||
-    (base === PTR_TO_BTF_ID && !mayBeNull(type)) ||
-    type === CONST_PTR_TO_MAP ||
     base === PTR_TO_BUF
   ) {
     checkObjectAccess(env, access);

@@ -39,7 +39,12 @@ export function verifyObject(
   { btf = spec.btf, ...options }: VerifyObjectOptions = {},
 ): ProgramVerdict {
   const linked = linkProgram(spec, name, { externs: "keep" });
-  return verifyLinked(btf === undefined ? linked : relocate(linked, { target: btf }), options);
+  // The object's own types are no kernel's.
+  const kernelBtf = btf === spec.btf ? undefined : btf;
+  return verifyLinked(btf === undefined ? linked : relocate(linked, { target: btf }), {
+    ...options,
+    kernelBtf,
+  });
 }
 
 /**
@@ -54,19 +59,22 @@ export function objectProgram(
   btf: Btf | undefined = spec.btf,
 ): VerifierProgram | undefined {
   const linked = linkProgram(spec, name, { externs: "keep" });
-  return inputOf(btf === undefined ? linked : relocate(linked, { target: btf }));
+  const kernelBtf = btf === spec.btf ? undefined : btf;
+  return inputOf(btf === undefined ? linked : relocate(linked, { target: btf }), kernelBtf);
 }
 
-function inputOf(linked: LinkedProgram): VerifierProgram | undefined {
+function inputOf(linked: LinkedProgram, kernelBtf: Btf | undefined): VerifierProgram | undefined {
   const { program } = linked;
   if (program?.type === undefined) return undefined;
-  const { type, attachType, license, flags } = program;
+  const { type, attachType, attachTo, license, flags } = program;
   return verifierProgram(linked, {
     type,
     attachType: attachType as AttachType | undefined,
     license,
     sleepable: flags.sleepable,
     frags: flags.frags,
+    kernelBtf,
+    attachTo,
   });
 }
 
@@ -74,14 +82,17 @@ function inputOf(linked: LinkedProgram): VerifierProgram | undefined {
  * Judges a linked program. One without a program type is "unknown". Without a log level nothing is written at first, which is
  * faster; a program that is not accepted is judged once more at level 1, as loaders do with the kernel.
  */
-export function verifyLinked(linked: LinkedProgram, options: VerifierOptions = {}): ProgramVerdict {
+export function verifyLinked(
+  linked: LinkedProgram,
+  options: VerifierOptions & { readonly kernelBtf?: Btf | undefined } = {},
+): ProgramVerdict {
   if (options.logLevel === undefined) {
     const silent = verifyLinked(linked, { ...options, logLevel: 0 });
     if (silent.accepted || silent.cancelled || silent.errno === undefined) return silent;
     return verifyLinked(linked, { ...options, logLevel: 1 });
   }
   const { name, program } = linked;
-  const input = inputOf(linked);
+  const input = inputOf(linked, options.kernelBtf);
   if (input === undefined) {
     return { ...UNJUDGED, program: name, reason: `section ${program?.section ?? ""} names no program type` };
   }

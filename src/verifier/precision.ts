@@ -16,7 +16,8 @@ import {
   accessedSlot,
   historyEntry,
 } from "./history.ts";
-import { callsCallbackAtOnce, isKfuncCall, isPseudoCall } from "./kinds.ts";
+import { callsCallbackAtOnce } from "./kfuncs.ts";
+import { isKfuncCall, isPseudoCall } from "./kinds.ts";
 import { LEVEL2 } from "./log.ts";
 import { stateText } from "./print.ts";
 import { SCALAR_VALUE } from "./register-types.ts";
@@ -295,7 +296,7 @@ function backtrackJump(
     leaveFrame(env);
     return true;
   }
-  if (callsCallbackAtOnce(instruction) && index !== following - 1) {
+  if (callsCallbackAtOnce(env, instruction) && index !== following - 1) {
     if ((bt.mask & ~ARGUMENTS) !== 0) throw env.bug(`callback unexpected regs ${bt.mask.toString(16)}`);
     if (bt.hasSlots(frame)) throw env.bug("callback leftover stack slots");
     bt.registers[frame] = (bt.registers[frame] as number) & ~ARGUMENTS;

@@ -176,7 +176,8 @@ export function stateText(env: Environment, state: VerifierState, frameno: numbe
       const parts: string[] = [];
       if (spilled.id !== 0) parts.push(`id=${spilled.id}`);
       if (spilled.refObjId !== 0) parts.push(`ref_id=${spilled.refObjId}`);
-      if (spilled.dynptrId !== 0) parts.push(`dynptr_id=${spilled.dynptrId}`);
+      // In the kernel's union this is the mark of the first slot.
+      if (spilled.dynptrFirstSlot) parts.push("dynptr_id=1");
       text += ` fp${-(number + 1) * REG_SIZE}=dynptr_${DYNPTR_TYPES[spilled.dynptrType] ?? "<unknown>"}(${parts.join(",")})`;
       continue;
     }

@@ -22,6 +22,7 @@ import {
 import { markAllImprecise } from "./precision.ts";
 import { stateText } from "./print.ts";
 import { bucketOf, sameCallsites } from "./prune-list.ts";
+import { activeAtNext } from "./stack-objects/iterator.ts";
 import { markNotInit } from "./registers.ts";
 import type { Instruction } from "../isa/index.ts";
 import {
@@ -120,7 +121,10 @@ function compare(env: Environment, { state: old }: KeptState, index: number): An
   const frame = old.frames[old.frames.length - 1] as FunctionState;
   if (frame.inAsyncCallback && frame.asyncEntryCount !== env.frame.asyncEntryCount) return "miss_in_loop";
   const aux = env.aux[index] as InstructionAux;
-  if (aux.isIterNext) throw env.unsupported("iterators");
+  if (aux.isIterNext) {
+    const loops = statesEqual(env, old, state, RANGE_WITHIN) && activeAtNext(env);
+    return loops ? "loop" : "miss_in_loop";
+  }
   if (isMayGoto(env.instructions[index] as Instruction)) {
     if (old.mayGotoDepth !== state.mayGotoDepth && statesEqual(env, old, state, RANGE_WITHIN)) return "loop";
   }

@@ -82,7 +82,9 @@ export function releaseLock(state: VerifierState, kind: LockKind, id: number, po
     (row) => row.kind === kind && row.id === id && row.pointer === pointer,
   );
   if (at < 0) return false;
-  const before = state.references.slice(0, at).findLast((row) => row.kind !== "pointer" && row.kind !== "irq");
+  const before = state.references
+    .slice(0, at)
+    .findLast((row) => row.kind !== "pointer" && row.kind !== "irq");
   state.references = state.references.toSpliced(at, 1);
   state.activeLocks--;
   state.activeLockId = before?.id ?? 0;

@@ -1,6 +1,7 @@
 /** What is done to single registers: marking them, and checking that an instruction may read or write them. */
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import type { Environment } from "./environment.ts";
+import { mapHolds } from "./kernel-types/record.ts";
 import {
   CONST_PTR_TO_MAP,
   MEM_ALLOC,
@@ -82,18 +83,13 @@ export function markPointerNotNull(reg: RegisterState): void {
       reg.type = CONST_PTR_TO_MAP;
       reg.map = map.inner;
       // Inner maps with timers or work queues are told apart by the lookup that gave them.
-      if (mapHasTimer(map.inner)) reg.mapUid = reg.id;
+      if (mapHolds(map.inner, "timer", "wq", "task_work")) reg.mapUid = reg.id;
     } else if (map?.type === "xskmap") reg.type = PTR_TO_XDP_SOCK;
     else if (map?.type === "sockmap" || map?.type === "sockhash") reg.type = PTR_TO_SOCKET;
     else reg.type = PTR_TO_MAP_VALUE;
     return;
   }
   reg.type &= ~PTR_MAYBE_NULL;
-}
-
-/** Whether the values of a map hold timers or work queues: not known before records of special fields exist. */
-function mapHasTimer(_map: unknown): boolean {
-  return false;
 }
 
 /** Pointers that cannot be NULL (reg_not_null). */

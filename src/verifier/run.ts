@@ -3,10 +3,11 @@ import { checkAlu } from "./alu.ts";
 import { checkConditionalJump } from "./branches.ts";
 import { checkFunctionCall, returnFromFunction } from "./calls/function.ts";
 import { checkHelperCall } from "./calls/helper.ts";
-import { checkKfuncCall } from "./calls/kfunc.ts";
+import { checkKfuncCall, mayCallUnderLock } from "./calls/kfunc.ts";
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import type { Environment, InstructionAux } from "./environment.ts";
 import { pushHistory } from "./history.ts";
+import { kfuncNameOf } from "./kfuncs.ts";
 import { HELPER, PSEUDO_CALL, PSEUDO_KFUNC_CALL } from "./kinds.ts";
 import { checkLegacyLoad, checkWideConstant } from "./load.ts";
 import { LEVEL2 } from "./log.ts";
@@ -150,12 +151,18 @@ function checkJump(env: Environment, instruction: Instruction): number {
     ) {
       throw env.reject("EINVAL", "BPF_CALL uses reserved fields");
     }
-    if (env.state.activeLocks > 0 && src === 0 && imm !== HELPER.spin_unlock) {
+    if (env.state.activeLocks > 0 && !isCallableUnderLock(env, instruction)) {
       throw env.reject("EINVAL", "function calls are not allowed while holding a lock");
     }
     if (src === PSEUDO_CALL) checkFunctionCall(env, instruction);
-    else if (src === PSEUDO_KFUNC_CALL) checkKfuncCall(env, instruction);
-    else checkHelperCall(env, instruction);
+    else if (src === PSEUDO_KFUNC_CALL) {
+      checkKfuncCall(env, instruction);
+      if (kfuncNameOf(env, instruction) === "bpf_throw") {
+        // An exception ends the program in whichever function it is.
+        checkResourceLeak(env, true, true, "bpf_throw");
+        return PATH_ENDS;
+      }
+    } else checkHelperCall(env, instruction);
     scratchRegister(env, 0);
   } else if (operation === 0x00) {
     if (fromRegister || src !== 0 || dst !== 0 || (is32 ? offset !== 0 : imm !== 0)) {
@@ -171,6 +178,12 @@ function checkJump(env: Environment, instruction: Instruction): number {
   } else checkConditionalJump(env, instruction);
   env.index++;
   return GO_ON;
+}
+
+function isCallableUnderLock(env: Environment, instruction: Instruction): boolean {
+  const { src, imm } = instruction;
+  if (src === 0) return imm === HELPER.spin_unlock;
+  return src !== PSEUDO_KFUNC_CALL || mayCallUnderLock(kfuncNameOf(env, instruction));
 }
 
 function checkExit(env: Environment): number {

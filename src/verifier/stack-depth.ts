@@ -79,6 +79,11 @@ function walk(env: Environment, root: number, privateStacks: boolean, shared: Se
       const target = index + instruction.imm + 1;
       const callee = findSubprogram(env, target);
       const calleeInfo = env.subprograms[callee] as Subprogram;
+      if (calleeInfo.isAsyncCallback && call && calleeInfo.isExceptionCallback) {
+        // The kernel's message has no end of line.
+        env.verbose(`insn ${index} cannot call exception cb directly`);
+        throw env.reject("EINVAL");
+      }
       if (calleeInfo.isAsyncCallback && !call) {
         index++;
         continue;

@@ -35,6 +35,8 @@ import {
 } from "./register-types.ts";
 import { clearLink, isNull, markConstantZero, markUnknown, scratchSlot } from "./registers.ts";
 import { constant, constantNumber, isConstant, isZero, smax, smin, tnumText, width } from "./scalar/index.ts";
+import { destroyDynptr } from "./stack-objects/dynptr-slots.ts";
+import { frameOf, slotAt } from "./stack-slots.ts";
 import {
   BPF_ADD_CONST,
   type FunctionState,
@@ -57,19 +59,9 @@ import {
 
 const MAX_VAR_OFF = 1 << 29;
 
-/** Number of the slot that holds the byte at an offset from the frame pointer. */
-export function slotAt(off: number): number {
-  return Math.floor((-off - 1) / REG_SIZE);
-}
-
 /** Which byte of its slot: 0 is the highest address, 7 the lowest. */
 function byteAt(off: number): number {
   return (-off - 1) % REG_SIZE;
-}
-
-/** The frame that a stack pointer points into. */
-export function frameOf(env: Environment, reg: RegisterState): FunctionState {
-  return env.state.frames[reg.frameno] as FunctionState;
 }
 
 const SPILLABLE: ReadonlySet<number> = new Set([
@@ -171,11 +163,6 @@ export function assignScalarId(env: Environment, reg: RegisterState): void {
   if (reg.id === 0 && !isConstant(reg.scalar)) reg.id = env.nextId();
 }
 
-/** Dynptrs, iterators and the like are destroyed by writes; none can exist before they are implemented. */
-function refuseDynptr(env: Environment, slot: StackSlot): void {
-  if (slotType(slot, 0) === STACK_DYNPTR) throw env.unsupported("write to a dynptr");
-}
-
 function scrubSlot(slot: StackSlot): void {
   for (let byte = 0; byte < REG_SIZE; byte++) {
     if (slotType(slot, byte) !== STACK_INVALID) setSlotType(slot, byte, STACK_MISC);
@@ -222,7 +209,7 @@ function writeFixed(
   const instruction = env.instructions[index] as Instruction;
   const reg = valueRegno < 0 ? undefined : (env.registers[valueRegno] as RegisterState);
   let flags = stackAccessFlags(frame.frameno, number);
-  refuseDynptr(env, slot);
+  destroyDynptr(env, frame, number);
   const whole = off % REG_SIZE === 0;
   if (whole && size === REG_SIZE) env.liveness.markWrite(frame.frameno, number);
   checkFastcallStack(env, frame, index, off);
@@ -278,7 +265,7 @@ function writeVariable(
   const instruction = env.instructions[index] as Instruction;
   const reg = valueRegno < 0 ? undefined : (env.registers[valueRegno] as RegisterState);
   const zero = reg === undefined ? isStoreOfConstant(instruction) && instruction.imm === 0 : isNull(reg);
-  for (let at = least; at < end; at++) refuseDynptr(env, frame.stack[slotAt(at)] as StackSlot);
+  for (let at = least; at < end; at++) destroyDynptr(env, frame, slotAt(at));
   checkFastcallStack(env, frame, index, least);
   let zeroUsed = false;
   for (let at = least; at < end; at++) {

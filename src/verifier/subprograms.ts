@@ -1,4 +1,5 @@
 /** The functions of a program: where they begin, and that jumps stay inside them. */
+import type { Btf } from "../btf/index.ts";
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import { type Environment, Subprogram } from "./environment.ts";
 import {
@@ -14,6 +15,7 @@ import {
   isPseudoFunction,
   jumpDistance,
 } from "./kinds.ts";
+import { checkKfunc } from "./kfuncs.ts";
 import { LEVEL2 } from "./log.ts";
 
 const MAX_SUBPROGRAMS = 256;
@@ -46,6 +48,51 @@ function add(env: Environment, slot: number): void {
   env.subprogramCount++;
 }
 
+/**
+ * A program may name a function that runs when an exception ends it, by the tag "exception_callback:" of its main function
+ * (bpf_find_exception_callback_insn_off).
+ */
+function addExceptionCallback(env: Environment): void {
+  const { functionInfo = [], btf } = env.program;
+  const main = functionInfo[0];
+  if (main === undefined || btf === undefined) return;
+  const found = declarationTags(btf, main.type, "exception_callback:");
+  const [name, another] = found;
+  if (name === undefined) return;
+  if (another !== undefined) throw env.reject("EINVAL", "multiple exception callback tags for main subprog");
+  const [func] = btf.find(name, "func");
+  if (func?.kind !== "func") {
+    throw env.reject("ENOENT", `exception callback '${name}' could not be found in BTF`);
+  }
+  if (func.linkage !== "global") {
+    throw env.reject("EINVAL", `exception callback '${name}' must have global linkage`);
+  }
+  const slot = functionInfo.find(({ type }) => type === func.id)?.slot;
+  if (slot === 0) throw env.reject("EINVAL", "invalid exception callback insn_off in func_info: 0");
+  if (slot === undefined) {
+    throw env.reject("EINVAL", "exception callback type id not found in func_info");
+  }
+  add(env, slot);
+  const number = findSubprogram(env, slot);
+  env.exceptionCallback = number;
+  const subprogram = env.subprograms[number] as Subprogram;
+  subprogram.isCallback = true;
+  subprogram.isAsyncCallback = true;
+  subprogram.isExceptionCallback = true;
+}
+
+/** What follows a prefix in the declaration tags of a function. */
+function declarationTags(btf: Btf, type: number, prefix: string): string[] {
+  const found: string[] = [];
+  for (let id = btf.firstId; id < btf.count; id++) {
+    if (btf.kind(id) !== "decl_tag") continue;
+    const tag = btf.type(id);
+    if (tag.kind !== "decl_tag" || tag.type !== type || tag.component !== -1) continue;
+    if (tag.name.startsWith(prefix)) found.push(tag.name.slice(prefix.length));
+  }
+  return found;
+}
+
 /** Every slot that is called or whose address is taken begins a function (add_subprog_and_kfunc). */
 export function addSubprograms(env: Environment): void {
   const { instructions } = env;
@@ -53,8 +100,9 @@ export function addSubprograms(env: Environment): void {
   for (let index = 0; index < instructions.length; index++) {
     const instruction = instructions[index] as Instruction;
     if (isPseudoFunction(instruction) || isPseudoCall(instruction)) add(env, index + instruction.imm + 1);
-    else if (isKfuncCall(instruction)) throw env.unsupported(`kernel function ${instruction.imm}`);
+    else if (isKfuncCall(instruction)) checkKfunc(env, instruction);
   }
+  addExceptionCallback(env);
   env.subprograms.push(new Subprogram(instructions.length));
   if ((env.log.level & LEVEL2) === 0) return;
   for (let number = 0; number < env.subprogramCount; number++) {

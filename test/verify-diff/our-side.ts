@@ -2,7 +2,7 @@
 import { PROGRAM_FLAGS, possibleCpus } from "../../src/kernel/index.ts";
 import { verifierProgram, verify } from "../../src/verifier/index.ts";
 import { type Answer, answerOf } from "./answer.ts";
-import type { Subject } from "./subject.ts";
+import { type Subject, surroundings } from "./subject.ts";
 
 /** Ours, and whether it is no verdict but the admission that something is not implemented. */
 export interface OurAnswer extends Answer {
@@ -25,6 +25,8 @@ export function ourAnswer(
       license,
       sleepable: (flags & PROGRAM_FLAGS.sleepable) !== 0,
       frags: (flags & PROGRAM_FLAGS.xdp_has_frags) !== 0,
+      attachTo: linked.program?.attachTo,
+      ...surroundings(),
     });
     const program = withoutTypes ? { ...whole, btf: undefined, functionInfo: [], lines: [] } : whole;
     const { accepted, errno, log, cancelled } = verify(program, {

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { parseBtf } from "../../src/btf/index.ts";
-import type { CoreTarget } from "../../src/btf/index.ts";
+import type { Btf, CoreTarget } from "../../src/btf/index.ts";
 import { decodeInstructions } from "../../src/isa/index.ts";
 import {
   type LinkedProgram,
@@ -65,6 +65,20 @@ const FLAG_NAMES: Readonly<Record<string, number>> = {
 };
 
 /** All programs of a file: an object, or a list of instruction arrays as JSON ({@link ArrayFile}). */
+let symbols: ReadonlySet<string> | undefined;
+
+/** What our side knows of the running kernel. */
+export function surroundings(): {
+  readonly kernelBtf: Btf | undefined;
+  readonly symbols: ReadonlySet<string> | undefined;
+} {
+  if (symbols === undefined && existsSync("/proc/kallsyms")) {
+    const text = readFileSync("/proc/kallsyms", "latin1");
+    symbols = new Set(Array.from(text.matchAll(/^[0-9a-f]+ \S (\S+)/gm), ([, name]) => name ?? ""));
+  }
+  return { kernelBtf: kernelTypes()?.target, symbols };
+}
+
 export function subjectsOf(path: string): readonly (Subject | Unlinkable)[] {
   const bytes = readFileSync(path);
   const file = basename(path);

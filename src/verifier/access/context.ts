@@ -1,10 +1,12 @@
 /** Accesses to a program's context: which fields exist, and what they are (check_ctx_access). The table is `hooks/`. */
 import { type FieldKind, contextAccess, hookOf } from "../../hooks/index.ts";
 import type { Environment } from "../environment.ts";
+import { checkTypedContext } from "../kernel-types/arguments.ts";
 import { lineBefore } from "../lines.ts";
 import type { MemoryAccess } from "../memory.ts";
 import {
   PTR_MAYBE_NULL,
+  PTR_TO_BTF_ID,
   PTR_TO_FLOW_KEYS,
   PTR_TO_PACKET,
   PTR_TO_PACKET_END,
@@ -12,6 +14,7 @@ import {
   PTR_TO_SOCKET,
   PTR_TO_SOCK_COMMON,
   PTR_TO_TP_BUFFER,
+  PTR_TRUSTED,
   mayBeNull,
   typeName,
 } from "../register-types.ts";
@@ -36,7 +39,10 @@ export function checkContextAccess(env: Environment, access: MemoryAccess): void
   checkFixedOffset(env, reg, regno, false);
   const hook = hookOf(env.type);
   if (hook.context.arguments === true) {
-    throw env.unsupported(`context of ${env.type} programs`);
+    if (env.type === "raw_tracepoint" || env.type === "raw_tracepoint_writable") {
+      throw env.unsupported(`context of ${env.type} programs`);
+    }
+    return checkTypedContext(env, access);
   }
   const found = contextAccess(hook, env.program.attachType, {
     offset: off,
@@ -59,9 +65,21 @@ export function checkContextAccess(env: Environment, access: MemoryAccess): void
     markUnknown(value);
     return;
   }
+  if (kind === "btf") {
+    const { kernelBtf } = env.program;
+    const struct = kernelBtf?.find(field?.btf ?? "", "struct")[0];
+    if (struct === undefined) {
+      throw env.unsupported(`context field ${field?.name ?? ""} without the kernel's types`);
+    }
+    markKnownZero(value);
+    value.subregDef = DEF_NOT_SUBREG;
+    value.type = PTR_TO_BTF_ID | PTR_TRUSTED;
+    value.btf = kernelBtf;
+    value.btfId = struct.id;
+    return;
+  }
   const type = TYPES[kind];
-  if (type === undefined)
-    throw env.unsupported(`context field ${field?.name ?? ""}: pointers to kernel structures`);
+  if (type === undefined) throw env.bug(`context field ${field?.name ?? ""}`);
   markKnownZero(value);
   if (mayBeNull(type)) value.id = env.nextId();
   value.subregDef = DEF_NOT_SUBREG;

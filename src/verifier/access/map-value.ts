@@ -5,7 +5,8 @@
 import { mapRules, programMayRead, programMayWrite } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
 import type { VerifierMap } from "../input.ts";
-import { specialFields } from "../map-fields.ts";
+import { fieldName, findRecordField, isKptr, mapRecord } from "../kernel-types/record.ts";
+import { checkKptrAccess } from "../kptr.ts";
 import type { MemoryAccess } from "../memory.ts";
 import {
   MEM_RDONLY,
@@ -14,6 +15,7 @@ import {
   PTR_TO_PACKET,
   PTR_TO_PACKET_END,
   PTR_TO_PACKET_META,
+  PTR_UNTRUSTED,
   SCALAR_VALUE,
   mayBeNull,
   typeName,
@@ -39,9 +41,8 @@ export function checkMapValueAccess(env: Environment, access: MemoryAccess): voi
   checkMapValue(env, regno, off, size, false, false);
   if (isConstant(reg.scalar)) {
     const at = off + constantNumber(reg.scalar);
-    if (specialFields(map).some(({ kind, offset }) => kind === "kptr" && offset === at)) {
-      throw env.unsupported("kernel pointers in map values");
-    }
+    const field = findRecordField(mapRecord(env, map), at, "kptr_unref", "kptr_ref", "kptr_percpu", "uptr");
+    if (field !== undefined) return checkKptrAccess(env, access, field);
   }
   if (write || valueRegno < 0) return;
   const value = env.registers[valueRegno] as RegisterState;
@@ -60,7 +61,10 @@ export function checkRegionAccess(env: Environment, access: MemoryAccess): void 
   if (write && (type & MEM_RDONLY) !== 0) {
     throw env.reject("EACCES", `R${regno} cannot write into ${typeName(type)}`);
   }
-  checkRegion(env, regno, off, size, reg.memSize, false);
+  // Reads of memory that nobody vouches for are checked when they happen.
+  if ((type & MEM_RDONLY) === 0 || (type & PTR_UNTRUSTED) === 0) {
+    checkRegion(env, regno, off, size, reg.memSize, false);
+  }
   loadUnknown(env, access);
 }
 
@@ -119,7 +123,7 @@ export function checkMapValue(
   const reg = env.registers[regno] as RegisterState;
   const map = reg.map as VerifierMap;
   checkRegion(env, regno, off, size, map.valueSize, zeroAllowed);
-  for (const field of specialFields(map)) {
+  for (const field of mapRecord(env, map)) {
     // Any byte of any offset that is possible counts.
     if (
       smin(reg.scalar) + off >= field.offset + field.size ||
@@ -127,16 +131,17 @@ export function checkMapValue(
     ) {
       continue;
     }
-    if (field.kind !== "kptr") {
-      throw env.reject("EACCES", `${field.name} cannot be accessed directly by load/store`);
+    const name = fieldName(field.kind);
+    if (!isKptr(field.kind) && field.kind !== "uptr") {
+      throw env.reject("EACCES", `${name} cannot be accessed directly by load/store`);
     }
-    if (byHelper) throw env.reject("EACCES", "kptr cannot be accessed indirectly by helper");
-    if (!isConstant(reg.scalar)) throw env.reject("EACCES", "kptr access cannot have variable offset");
+    if (byHelper) throw env.reject("EACCES", `${name} cannot be accessed indirectly by helper`);
+    if (!isConstant(reg.scalar)) throw env.reject("EACCES", `${name} access cannot have variable offset`);
     const at = off + constantNumber(reg.scalar);
     if (at !== field.offset) {
-      throw env.reject("EACCES", `kptr access misaligned expected=${field.offset} off=${at}`);
+      throw env.reject("EACCES", `${name} access misaligned expected=${field.offset} off=${at}`);
     }
-    if (size !== 8) throw env.reject("EACCES", "kptr access size must be BPF_DW");
+    if (size !== 8) throw env.reject("EACCES", `${name} access size must be BPF_DW`);
   }
 }
 

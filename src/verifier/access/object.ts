@@ -1,16 +1,14 @@
-/** Accesses to kernel objects: sockets, flow keys, buffers, structures by BTF, the fields of maps themselves. */
+/** Accesses to kernel objects without BTF: sockets, flow keys, buffers. */
 import type { Environment } from "../environment.ts";
 import type { MemoryAccess } from "../memory.ts";
 import {
   MEM_RDONLY,
-  PTR_TO_BUF,
   PTR_TO_FLOW_KEYS,
   PTR_TO_SOCKET,
   PTR_TO_SOCK_COMMON,
   PTR_TO_TCP_SOCK,
   PTR_TO_TP_BUFFER,
   PTR_TO_XDP_SOCK,
-  baseType,
   isSocketPointer,
   typeName,
 } from "../register-types.ts";
@@ -38,12 +36,12 @@ export function checkObjectAccess(env: Environment, access: MemoryAccess): void 
   } else if (type === PTR_TO_TP_BUFFER) {
     checkBufferOffset(env, "tracepoint", reg, regno, off, size);
     env.maxTracepointAccess = Math.max(env.maxTracepointAccess, off + size);
-  } else if (baseType(type) === PTR_TO_BUF) {
+  } else {
     if (write && (type & MEM_RDONLY) !== 0) {
       throw env.reject("EACCES", `R${regno} cannot write into ${typeName(type)}`);
     }
     checkBuffer(env, reg, regno, off, size);
-  } else throw env.unsupported(`access to ${typeName(type)}`);
+  }
   loadUnknown(env, access);
 }
 

@@ -6,6 +6,10 @@ import { mayTouchPacket } from "../access/packet.ts";
 import { checkPointerAlignment } from "../alignment.ts";
 import type { Environment } from "../environment.ts";
 import type { VerifierMap } from "../input.ts";
+import { inTreeCallback } from "../graph.ts";
+import { mapRecord } from "../kernel-types/record.ts";
+import { checkKptrArgument } from "../kptr.ts";
+import { processLock } from "../locks.ts";
 import { markChainPrecision, markPrecision } from "../precision.ts";
 import {
   MEM_ALIGNED,
@@ -34,6 +38,7 @@ import {
 } from "../register-types.ts";
 import { checkRegister, isNull } from "../registers.ts";
 import { constantNumber, isConstant } from "../scalar/index.ts";
+import { checkDynptr, holdsReference } from "../stack-objects/dynptr.ts";
 import { isSpilledScalar } from "../stack.ts";
 import { type RegisterState, STACK_SPILL, STACK_ZERO, type StackSlot, slotType } from "../state.ts";
 import { checkArgumentType } from "./argument-types.ts";
@@ -59,8 +64,12 @@ export function checkArgument(env: Environment, at: number, meta: CallMeta, prot
     checkOffset(env, regno, argument);
   }
   if ((flags & OBJ_RELEASE) !== 0) {
-    if (base === "ptr_to_dynptr") throw env.unsupported("dynptrs");
-    if (reg.refObjId === 0 && !isNull(reg)) {
+    if (base === "ptr_to_dynptr") {
+      if (reg.type !== PTR_TO_STACK) throw env.reject("EINVAL", "cannot release unowned const bpf_dynptr");
+      if (!holdsReference(env, reg)) {
+        throw env.reject("EINVAL", `arg ${regno} is an unacquired reference`);
+      }
+    } else if (reg.refObjId === 0 && !isNull(reg)) {
       throw env.reject("EINVAL", `R${regno} must be referenced when passed to release function`);
     }
     meta.releaseRegno = regno;
@@ -140,13 +149,50 @@ function checkMeaning(
       checkConstantString(env, regno);
       return;
     case "ptr_to_spin_lock":
+      if (inTreeCallback(env)) throw env.reject("EACCES", "can't spin_{lock,unlock} in rbtree cb");
+      processLock(env, regno, "lock", meta.name === "spin_lock");
+      return;
     case "ptr_to_timer":
+      checkTimer(env, regno, meta);
+      return;
     case "ptr_to_dynptr":
+      checkDynptr(env, regno, flags, 0);
+      return;
     case "ptr_to_percpu_btf_id":
+      if (reg.btf === undefined || reg.btfId === 0) {
+        throw env.reject("EACCES", `Helper has invalid btf_id in R${regno}`);
+      }
+      meta.percpu = { btf: reg.btf, id: reg.btfId, allocated: (reg.type & MEM_RCU) !== 0 };
+      return;
     case "kptr_xchg_dest":
-      throw env.unsupported(`arguments of type ${base}`);
+      checkKptrArgument(env, regno, meta);
+      return;
     default:
   }
+}
+
+/** A timer in a map value (process_timer_func). */
+function checkTimer(env: Environment, regno: number, meta: CallMeta): void {
+  const reg = env.registers[regno] as RegisterState;
+  const map = reg.map as VerifierMap;
+  if (!isConstant(reg.scalar)) {
+    throw env.reject(
+      "EINVAL",
+      `R${regno} doesn't have constant offset. bpf_timer has to be at the constant offset`,
+    );
+  }
+  if (map.btf === undefined) {
+    throw env.reject("EINVAL", `map '${map.name}' has to have BTF in order to use bpf_timer`);
+  }
+  const field = mapRecord(env, map).find(({ kind }) => kind === "timer");
+  if (field === undefined) throw env.reject("EINVAL", `map '${map.name}' has no valid bpf_timer`);
+  const off = constantNumber(reg.scalar) + reg.off;
+  if (field.offset !== off) {
+    throw env.reject("EINVAL", `off ${off} doesn't point to 'struct bpf_timer' that is at ${field.offset}`);
+  }
+  if (meta.map !== undefined) throw env.bug("Two map pointers in a timer helper");
+  meta.mapUid = reg.mapUid;
+  meta.map = map;
 }
 
 /** Sockets are the values of some maps (resolve_map_arg_type). */

@@ -187,4 +187,3 @@ export function pushAsyncCallback(
 
 /** BPF_COMPLEXITY_LIMIT_JMP_SEQ. */
 const MAX_PENDING = 8192;
-

@@ -19,6 +19,7 @@ import {
   isAnyPacketPointer,
 } from "../register-types.ts";
 import { checkRegisterOf, markNotInit, markUnknown, scratchAll } from "../registers.ts";
+import type { RejectionErrno } from "../reject.ts";
 import { smax, smin, partsOf } from "../scalar/index.ts";
 import {
   DEF_NOT_SUBREG,
@@ -55,7 +56,8 @@ export function clearPacketPointers(env: Environment): void {
 /** Sets the registers of a frame that begins. */
 export type SetCalleeState = (env: Environment, caller: FunctionState, callee: FunctionState) => void;
 
-function enterFrame(
+/** A frame for a function that is called in a state. */
+export function enterFrame(
   env: Environment,
   state: VerifierState,
   number: number,
@@ -101,7 +103,7 @@ export function checkFunctionCall(env: Environment, { imm }: Instruction): void 
 function callGlobal(
   env: Environment,
   number: number,
-  failure: { readonly errno: "EINVAL" | "EFAULT" | "EOPNOTSUPP" } | undefined,
+  failure: { readonly errno: RejectionErrno } | undefined,
 ): void {
   const subprogram = env.subprograms[number] as Subprogram;
   const { state } = env;

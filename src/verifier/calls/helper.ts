@@ -1,8 +1,10 @@
 /** Calls of helpers (check_helper_call of kernel/bpf/verifier.c). */
+import { resolve } from "../../btf/index.ts";
 import type { Instruction } from "../../isa/index.ts";
 import {
   type HelperName,
   MAP_TYPES,
+  PROGRAM_TYPES,
   SOCKMAP_UPDATERS,
   WRITING_HELPERS,
   helperName,
@@ -10,12 +12,25 @@ import {
   programMayWrite,
 } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
-import { specialFields } from "../map-fields.ts";
+import { inRcuSection, inSleepable } from "../kernel-types/access.ts";
+import { mapHolds } from "../kernel-types/record.ts";
+import { resolveSize } from "../kernel-types/walk.ts";
+import { LEVEL2 } from "../log.ts";
 import { checkMemoryAccess } from "../memory.ts";
 import { markChainPrecision } from "../precision.ts";
-import { acquireReference, checkResourceLeak, releaseReference } from "../references.ts";
 import {
+  acquireReference,
+  checkResourceLeak,
+  releaseReference,
+  releaseReferenceNoMark,
+} from "../references.ts";
+import {
+  MEM_ALLOC,
+  MEM_PERCPU,
+  MEM_RCU,
+  MEM_RDONLY,
   PTR_MAYBE_NULL,
+  PTR_TO_BTF_ID,
   PTR_TO_MAP_VALUE,
   PTR_TO_MEM,
   PTR_TO_SOCKET,
@@ -23,11 +38,22 @@ import {
   PTR_TO_TCP_SOCK,
   NOT_INIT,
   mayBeNull,
+  typeName,
 } from "../register-types.ts";
 import { checkRegister, isNull, markKnownZero, markNotInit, markUnknown } from "../registers.ts";
-import { UNKNOWN, constantNumber, isConstant, withRange, withSignedRange } from "../scalar/index.ts";
-import { DEF_NOT_SUBREG, type RegisterState } from "../state.ts";
+import { UNKNOWN, constantNumber, isConstant, umax, withRange, withSignedRange } from "../scalar/index.ts";
+import { dynptrView, isPacketDynptr, releaseDynptr } from "../stack-objects/dynptr.ts";
+import { DEF_NOT_SUBREG, type RegisterState, eachRegister } from "../state.ts";
 import { checkArgument, constantText } from "./arguments.ts";
+import {
+  pushAsyncCallback,
+  pushCallback,
+  setEachElement,
+  setFindVma,
+  setLoop,
+  setTimer,
+  setUserRingbuf,
+} from "./callbacks.ts";
 import { clearPacketPointers } from "./function.ts";
 import { isValidFormat } from "./format.ts";
 import { leaveFunction } from "./leave.ts";
@@ -48,22 +74,37 @@ export function checkHelperCall(env: Environment, { imm: id }: Instruction): voi
   for (let at = 0; at < meta.accessSize; at++) {
     checkMemoryAccess(env, env.index, meta.regno, at, 1, true, -1, false, false);
   }
-  if (meta.releaseRegno !== 0) release(env, meta);
-  checkSpecial(env, meta);
+  if (meta.releaseRegno !== 0) release(env, prototype, meta);
+  checkSpecial(env, prototype, meta);
   for (let regno = 0; regno <= 5; regno++) {
     markNotInit(env.registers[regno] as RegisterState);
     checkRegister(env, regno, "destination_no_mark");
   }
   setReturn(env, prototype, meta);
   checkMapType(env, meta);
-  if (meta.name === "get_func_ip") throw env.unsupported(helperLabel(id));
+  if (meta.name === "get_func_ip") checkFunctionAddress(env, id);
   if (meta.name === "tail_call") {
     // A call that succeeds ends the function, and the other program may have done anything to the packet.
     leaveFunction(env, (result) => {
       clearPacketPointers(env);
       markUnknown(result);
     });
-  } else if (helperChangesPacketData(id)) clearPacketPointers(env);
+  } else if (meta.changesPacket || helperChangesPacketData(id)) clearPacketPointers(env);
+}
+
+/** bpf_get_func_ip: where a function is attached to (check_get_func_ip). */
+function checkFunctionAddress(env: Environment, id: number): void {
+  const { type, program } = env;
+  if (type === "kprobe") return;
+  const trampolines: readonly (string | undefined)[] = ["trace_fentry", "trace_fexit", "modify_return"];
+  if (type === "tracing" && trampolines.includes(program.attachType)) return;
+  const number = PROGRAM_TYPES.find(({ name }) => name === type)?.id;
+  env.verbose(
+    type === "tracing"
+      ? `func ${helperLabel(id)} supported only for fentry/fexit/fmod_ret programs\n`
+      : `func ${helperLabel(id)} not supported for program type ${number}\n`,
+  );
+  throw env.reject("ENOTSUPP");
 }
 
 function findPrototype(env: Environment, id: number): Prototype {
@@ -85,7 +126,7 @@ function checkContext(env: Environment, id: number, { row }: Prototype): void {
   if (row.targets === true)
     throw env.unsupported(`${helperLabel(id)}, which depends on the kernel function attached to`);
   if (row.mightSleep !== true) return;
-  if (!state.inSleepable && env.program.sleepable !== true) {
+  if (!inSleepable(env)) {
     throw env.reject("EINVAL", "helper call might sleep in a non-sleepable prog");
   }
   const region = state.activeRcuLocks
@@ -144,15 +185,36 @@ function recordKey(env: Environment, { name, map }: CallMeta): void {
   else if (aux.callKey !== key) aux.callKey = "poison";
 }
 
-function release(env: Environment, { id, releaseRegno, refObjId }: CallMeta): void {
-  const done =
-    refObjId === 0 ? isNull(env.registers[releaseRegno] as RegisterState) : releaseReference(env, refObjId);
+function release(
+  env: Environment,
+  { args }: Prototype,
+  { id, name, releaseRegno, refObjId }: CallMeta,
+): void {
+  const reg = env.registers[releaseRegno] as RegisterState;
+  let done: boolean;
+  if (args[releaseRegno - 1]?.base === "ptr_to_dynptr") done = releaseDynptr(env, reg);
+  else if (name === "kptr_xchg" && refObjId !== 0) done = handOver(env, refObjId);
+  else done = refObjId === 0 ? isNull(reg) : releaseReference(env, refObjId);
   if (!done) throw env.reject("EINVAL", `func ${helperLabel(id)} reference has not been acquired before`);
 }
 
+/** The map owns the reference now. Per-CPU objects stay readable while RCU protects them. */
+function handOver(env: Environment, refObjId: number): boolean {
+  const protects = inRcuSection(env);
+  if (!releaseReferenceNoMark(env.state, refObjId)) return false;
+  eachRegister(env.state, (reg) => {
+    if (reg.refObjId !== refObjId) return;
+    if (protects && (reg.type & MEM_ALLOC) !== 0 && (reg.type & MEM_PERCPU) !== 0) {
+      reg.refObjId = 0;
+      reg.type = (reg.type & ~MEM_ALLOC) | MEM_RCU;
+    } else markUnknown(reg);
+  });
+  return true;
+}
+
 /** What single helpers demand beyond their prototype. */
-function checkSpecial(env: Environment, { id, name }: CallMeta): void {
-  switch (name) {
+function checkSpecial(env: Environment, prototype: Prototype, meta: CallMeta): void {
+  switch (meta.name) {
     case "tail_call":
       checkResourceLeak(env, false, true, "tail_call");
       return;
@@ -170,19 +232,70 @@ function checkSpecial(env: Environment, { id, name }: CallMeta): void {
       return;
     }
     case "for_each_map_elem":
+      pushCallback(env, meta.subprogno, setEachElement);
+      return;
     case "timer_set_callback":
+      pushAsyncCallback(env, meta.subprogno, setTimer, false);
+      return;
     case "find_vma":
+      pushCallback(env, meta.subprogno, setFindVma);
+      return;
     case "loop":
+      checkLoop(env, meta);
+      return;
     case "user_ringbuf_drain":
-    case "dynptr_from_mem":
-    case "dynptr_data":
+      pushCallback(env, meta.subprogno, setUserRingbuf);
+      return;
+    case "dynptr_from_mem": {
+      const { type } = env.registers[1] as RegisterState;
+      if (type !== PTR_TO_MAP_VALUE) {
+        throw env.reject("EACCES", `Unsupported reg type ${typeName(type)} for bpf_dynptr_from_mem data`);
+      }
+      return;
+    }
+    case "dynptr_data": {
+      const view = dynptrView(env, dynptrRegister(env, prototype));
+      meta.dynptrId = view.id;
+      meta.refObjId = view.refObjId;
+      return;
+    }
     case "dynptr_write":
-    case "dynptr_read":
-    case "per_cpu_ptr":
-    case "this_cpu_ptr":
-    case "kptr_xchg":
-      throw env.unsupported(helperLabel(id));
+      meta.changesPacket = isPacketDynptr(dynptrView(env, dynptrRegister(env, prototype)).type);
+      return;
+    case "set_retval":
+      if (env.type === "lsm" && env.program.attachType === "lsm_cgroup") {
+        throw env.unsupported("bpf_set_retval of LSM programs");
+      }
+      return;
     default:
+  }
+}
+
+/** The dynptr among the arguments. */
+function dynptrRegister(env: Environment, { args }: Prototype): RegisterState {
+  return env.registers[args.findIndex(({ base }) => base === "ptr_to_dynptr") + 1] as RegisterState;
+}
+
+/** bpf_loop: whether there is another round is told by r1, and whether it can be inlined by its flags. */
+function checkLoop(env: Environment, { subprogno }: CallMeta): void {
+  const aux = env.currentAux;
+  const flags = env.registers[4] as RegisterState;
+  const flagsAreZero = (): boolean => {
+    const zero = isNull(flags);
+    if (zero) markChainPrecision(env, 4);
+    return zero;
+  };
+  if (aux.loopInline === undefined) aux.loopInline = { fits: flagsAreZero(), subprogram: subprogno };
+  else if (aux.loopInline.fits)
+    aux.loopInline.fits = flagsAreZero() && aux.loopInline.subprogram === subprogno;
+  markChainPrecision(env, 1);
+  if (env.frame.callbackDepth < umax((env.registers[1] as RegisterState).scalar)) {
+    pushCallback(env, subprogno, setLoop);
+    return;
+  }
+  env.frame.callbackDepth = 0;
+  if ((env.log.level & LEVEL2) !== 0) {
+    env.verbose(`frame${env.state.frames.length - 1} bpf_loop iteration limit reached\n`);
   }
 }
 
@@ -203,6 +316,7 @@ const ACQUIRERS: ReadonlySet<HelperName> = new Set<HelperName>([
   "sk_lookup_udp",
   "skc_lookup_tcp",
   "ringbuf_reserve",
+  "kptr_xchg",
 ]);
 
 const SOCKET_RETURNS: Readonly<Record<string, number>> = {
@@ -211,7 +325,11 @@ const SOCKET_RETURNS: Readonly<Record<string, number>> = {
   ptr_to_tcp_sock: PTR_TO_TCP_SOCK,
 };
 
-function setReturn(env: Environment, { returns, returnFlags }: Prototype, meta: CallMeta): void {
+function setReturn(
+  env: Environment,
+  { returns, returnFlags, returnStruct }: Prototype,
+  meta: CallMeta,
+): void {
   const { name, map } = meta;
   const result = env.registers[0] as RegisterState;
   result.subregDef = DEF_NOT_SUBREG;
@@ -227,7 +345,7 @@ function setReturn(env: Environment, { returns, returnFlags }: Prototype, meta: 
     result.mapUid = meta.mapUid;
     result.type = PTR_TO_MAP_VALUE | flags;
     // Values with a lock are told apart by an id.
-    if (!mayBeNull(flags) && specialFields(map).some((field) => field.name.endsWith("spin_lock"))) {
+    if (!mayBeNull(flags) && mapHolds(map, "spin_lock", "res_spin_lock")) {
       result.id = env.nextId();
     }
   } else if (socket !== undefined) {
@@ -237,16 +355,65 @@ function setReturn(env: Environment, { returns, returnFlags }: Prototype, meta: 
     markKnownZero(result);
     result.type = PTR_TO_MEM | returnFlags;
     result.memSize = meta.allocated;
-  } else throw env.unsupported(`helpers that return ${returns}`);
+  } else if (returns === "ptr_to_mem_or_btf_id") setPerCpu(env, result, returnFlags, meta);
+  else if (returns === "ptr_to_btf_id") setStruct(env, result, returnFlags, returnStruct, meta);
+  else throw env.unsupported(`helpers that return ${returns}`);
   if (mayBeNull(result.type)) result.id = env.nextId();
   if (name === undefined) return;
-  if (CASTS.has(name)) result.refObjId = meta.refObjId;
+  if (name === "dynptr_data") result.dynptrId = meta.dynptrId;
+  if (CASTS.has(name) || name === "dynptr_data") result.refObjId = meta.refObjId;
   else if (ACQUIRERS.has(name) || (name === "map_lookup_elem" && isSockmap(map?.type))) {
     const id = acquireReference(env, env.index);
     result.id = id;
     result.refObjId = id;
   }
   if (returns === "integer") refineResult(env, result, meta);
+}
+
+/** This CPU's copy of a variable: a structure, or memory. */
+function setPerCpu(env: Environment, result: RegisterState, flags: number, { percpu }: CallMeta): void {
+  if (percpu === undefined) throw env.bug("no per-CPU variable");
+  const { btf, id, allocated } = percpu;
+  markKnownZero(result);
+  const type = resolve(btf, id);
+  if (type.kind !== "struct" && type.kind !== "union") {
+    const size = resolveSize(btf, id)?.size;
+    if (size === undefined) {
+      throw env.reject("EINVAL", `unable to resolve the size of type '${type.name}': -22`);
+    }
+    result.type = PTR_TO_MEM | flags;
+    result.memSize = size;
+    return;
+  }
+  result.type = PTR_TO_BTF_ID | (allocated ? MEM_ALLOC | MEM_RCU : flags & ~MEM_RDONLY);
+  result.btf = btf;
+  result.btfId = id;
+}
+
+/** A structure of the kernel, or what was in a field. */
+function setStruct(
+  env: Environment,
+  result: RegisterState,
+  flags: number,
+  struct: string | undefined,
+  { id, name, kptr }: CallMeta,
+): void {
+  markKnownZero(result);
+  result.type = PTR_TO_BTF_ID | flags;
+  if (name === "kptr_xchg") {
+    if (kptr === undefined) throw env.bug("no kernel pointer");
+    const { pointer, field } = kptr;
+    if (!pointer.kernel) result.type |= MEM_ALLOC | (field.kind === "kptr_percpu" ? MEM_PERCPU : 0);
+    result.btf = pointer.btf;
+    result.btfId = pointer.id;
+    return;
+  }
+  const { kernelBtf } = env.program;
+  const found = struct === undefined ? undefined : kernelBtf?.find(struct, "struct")[0];
+  if (kernelBtf === undefined) throw env.unsupported(`${helperLabel(id)} without the kernel's types`);
+  if (found === undefined) throw env.unsupported(`${helperLabel(id)}: the kernel has no struct ${struct}`);
+  result.btf = kernelBtf;
+  result.btfId = found.id;
 }
 
 function isSockmap(type: string | undefined): boolean {

@@ -310,10 +310,20 @@ function checkDynptrArgument(env: Environment, at: number, meta: KfuncMeta): voi
 /** check_css_task_iter_allowlist. */
 function mayIterateTasks(env: Environment): boolean {
   const { type, attachType, sleepable = false } = env.program;
-  return type === "lsm" || (type === "tracing" && attachType === "trace_iter") || sleepable || env.state.inSleepable;
+  return (
+    type === "lsm" ||
+    (type === "tracing" && attachType === "trace_iter") ||
+    sleepable ||
+    env.state.inSleepable
+  );
 }
 
-function checkNodeArgument(env: Environment, at: number, kind: "list_node" | "rb_node", meta: KfuncMeta): void {
+function checkNodeArgument(
+  env: Environment,
+  at: number,
+  kind: "list_node" | "rb_node",
+  meta: KfuncMeta,
+): void {
   const { name } = meta.kfunc;
   const reg = env.registers[at + 1] as RegisterState;
   if (kind === "list_node" || name === "bpf_rbtree_add_impl") {
@@ -417,7 +427,10 @@ function checkMapField(env: Environment, regno: number, kind: "wq" | "task_work"
   }
   const off = Number(partsOf(reg.scalar).value) + reg.off;
   if ((field?.offset ?? -22) !== off) {
-    throw env.reject("EINVAL", `off ${off} doesn't point to 'struct ${name}' that is at ${field?.offset ?? -22}`);
+    throw env.reject(
+      "EINVAL",
+      `off ${off} doesn't point to 'struct ${name}' that is at ${field?.offset ?? -22}`,
+    );
   }
   if (kind === "task_work" && meta.map !== undefined) {
     throw env.bug("Two map pointers in a bpf_task_work helper");

@@ -128,7 +128,8 @@ export function argumentKind(
   if (hasSuffix(parameter, "__nullable") && isNull(reg)) return "null";
   if (hasSuffix(parameter, "__alloc")) return "allocated";
   if (hasSuffix(parameter, "__refcounted_kptr")) return "refcounted";
-  const special = target.kind === "struct" && Object.hasOwn(BY_STRUCT, target.name) ? BY_STRUCT[target.name] : undefined;
+  const special =
+    target.kind === "struct" && Object.hasOwn(BY_STRUCT, target.name) ? BY_STRUCT[target.name] : undefined;
   if (special === "dynptr") return special;
   const isIterator = flags.has("iter_new") || flags.has("iter_next") || flags.has("iter_destroy");
   if (isIterator ? at === 0 : hasSuffix(parameter, "__iter")) return "iterator";

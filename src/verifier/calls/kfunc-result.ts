@@ -142,7 +142,11 @@ function setSpecial(env: Environment, meta: KfuncMeta, result: RegisterState, ta
 /** Bytes of a per-CPU object at most (BPF_GLOBAL_PERCPU_MA_MAX_SIZE). */
 const MOST_PERCPU = 512;
 
-function setAllocated(env: Environment, { kfunc: { name }, constant = 0n }: KfuncMeta, result: RegisterState): void {
+function setAllocated(
+  env: Environment,
+  { kfunc: { name }, constant = 0n }: KfuncMeta,
+  result: RegisterState,
+): void {
   const perCpu = name === "bpf_percpu_obj_new_impl";
   if (BigInt.asUintN(32, constant) !== constant) {
     throw env.reject("EINVAL", "local type ID argument must be in range [0, U32_MAX]");
@@ -156,7 +160,10 @@ function setAllocated(env: Environment, { kfunc: { name }, constant = 0n }: Kfun
   }
   if (perCpu) {
     if (type.size > MOST_PERCPU) {
-      throw env.reject("EINVAL", `bpf_percpu_obj_new type size (${type.size}) is greater than ${MOST_PERCPU}`);
+      throw env.reject(
+        "EINVAL",
+        `bpf_percpu_obj_new type size (${type.size}) is greater than ${MOST_PERCPU}`,
+      );
     }
     if (!isStructOfNumbers(btf, type)) {
       throw env.reject("EINVAL", "bpf_percpu_obj_new type ID argument must be of a struct of scalars");
@@ -209,10 +216,17 @@ function setKernelContext(env: Environment, { kfunc: { btf } }: KfuncMeta, resul
   result.btfId = struct.id;
 }
 
-function setCast(env: Environment, { kfunc: { btf }, constant = 0n }: KfuncMeta, result: RegisterState): void {
+function setCast(
+  env: Environment,
+  { kfunc: { btf }, constant = 0n }: KfuncMeta,
+  result: RegisterState,
+): void {
   const id = Number(constant);
   if (id >= btf.count) {
-    throw env.reject("EINVAL", `Unknown type ID ${BigInt.asIntN(64, constant)} passed to kfunc bpf_rdonly_cast`);
+    throw env.reject(
+      "EINVAL",
+      `Unknown type ID ${BigInt.asIntN(64, constant)} passed to kfunc bpf_rdonly_cast`,
+    );
   }
   const { kind } = btf.type(id);
   markKnownZero(result);
@@ -228,7 +242,11 @@ function setCast(env: Environment, { kfunc: { btf }, constant = 0n }: KfuncMeta,
   }
 }
 
-function setSlice(env: Environment, { kfunc: { name }, constant, dynptr }: KfuncMeta, result: RegisterState): void {
+function setSlice(
+  env: Environment,
+  { kfunc: { name }, constant, dynptr }: KfuncMeta,
+  result: RegisterState,
+): void {
   if (constant === undefined) throw env.bug("bpf_dynptr_slice(_rdwr) no constant size");
   if (dynptr === undefined || dynptr.id === 0) throw env.bug("no dynptr id");
   markKnownZero(result);

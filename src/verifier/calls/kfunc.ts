@@ -9,7 +9,7 @@ import { releaseReference } from "../references.ts";
 import { MEM_RCU, PTR_MAYBE_NULL, PTR_UNTRUSTED } from "../register-types.ts";
 import { markNotInit, markUnknown } from "../registers.ts";
 import { checkReturnCode } from "../return-code.ts";
-import { UNKNOWN, withSignedRange32 } from "../scalar/index.ts";
+import { UNKNOWN, withSignedRange } from "../scalar/index.ts";
 import { forkAtNext } from "../stack-objects/iterator.ts";
 import {
   DEF_NOT_SUBREG,
@@ -86,7 +86,7 @@ function forkAtLock(env: Environment): void {
   for (let regno = 0; regno <= 5; regno++) markNotInit(registers[regno] as RegisterState);
   const result = registers[0] as RegisterState;
   markUnknown(result);
-  result.scalar = withSignedRange32(UNKNOWN, -LARGEST_ERRNO, -1);
+  result.scalar = withSignedRange(UNKNOWN, -LARGEST_ERRNO, -1);
   result.subregDef = env.index + 1;
 }
 
@@ -150,7 +150,8 @@ function leaveRcu(env: Environment): void {
 
 function releaseArgument(env: Environment, meta: KfuncMeta): void {
   const { name, id } = meta.kfunc;
-  const unknown = (): unknown => env.reject("EINVAL", `kfunc ${name}#${id} reference has not been acquired before`);
+  const unknown = (): unknown =>
+    env.reject("EINVAL", `kfunc ${name}#${id} reference has not been acquired before`);
   if (meta.releaseRegno !== 0) {
     const { refObjId } = env.registers[meta.releaseRegno] as RegisterState;
     if (!releaseReference(env, refObjId)) throw unknown();
@@ -160,4 +161,3 @@ function releaseArgument(env: Environment, meta: KfuncMeta): void {
   convertToNonOwning(env, refObjId);
   if (!releaseReference(env, refObjId)) throw unknown();
 }
-

@@ -5,6 +5,7 @@ import { checkMapRights, checkMapValue, checkRegion } from "../access/map-value.
 import { checkPacket } from "../access/packet.ts";
 import type { Environment } from "../environment.ts";
 import type { VerifierMap } from "../input.ts";
+import { checkStruct } from "../kernel-types/access.ts";
 import { checkMemoryAccess } from "../memory.ts";
 import { markChainPrecision } from "../precision.ts";
 import {
@@ -60,7 +61,7 @@ export function checkHelperMemory(
     case PTR_TO_STACK:
       return checkStackRange(env, regno, off, size, zeroAllowed, write, meta);
     case PTR_TO_BTF_ID:
-      throw env.unsupported("pointers to kernel structures as memory of helpers");
+      return checkStruct(env, regno, reg, off, size, false, -1);
     case PTR_TO_CTX:
       if (contextIsPlain(env)) return checkContextMemory(env, regno, size, write, zeroAllowed);
       break;

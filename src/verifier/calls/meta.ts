@@ -1,6 +1,8 @@
 /** What checking the arguments of a call finds out for those that come later (struct bpf_call_arg_meta). */
+import type { Btf } from "../../btf/index.ts";
 import type { HelperName } from "../../uapi/index.ts";
 import type { VerifierMap } from "../input.ts";
+import type { RecordField } from "../kernel-types/record.ts";
 import type { RawMemory } from "../stack.ts";
 
 export interface CallMeta extends RawMemory {
@@ -20,6 +22,13 @@ export interface CallMeta extends RawMemory {
   subprogno: number;
   /** The constant key of an array; -1: not known. */
   constantKey: number;
+  /** The kernel pointer that is exchanged. */
+  kptr: { readonly field: RecordField; readonly pointer: NonNullable<RecordField["pointer"]> } | undefined;
+  /** The type behind a pointer to per-CPU data. */
+  percpu: { readonly btf: Btf; readonly id: number; readonly allocated: boolean } | undefined;
+  dynptrId: number;
+  /** It may move the packet, for a reason of its own. */
+  changesPacket: boolean;
 }
 
 export function createMeta(id: number, name: HelperName | undefined, packetAccess: boolean): CallMeta {
@@ -38,5 +47,9 @@ export function createMeta(id: number, name: HelperName | undefined, packetAcces
     releaseRegno: 0,
     subprogno: 0,
     constantKey: -1,
+    kptr: undefined,
+    percpu: undefined,
+    dynptrId: 0,
+    changesPacket: false,
   };
 }

@@ -2,6 +2,8 @@
 import type { Instruction } from "../../isa/index.ts";
 import { type HelperName, helperName } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
+import { kfuncOf } from "../kfuncs.ts";
+import { isKfuncCall } from "../kinds.ts";
 import { helperOf } from "./prototype.ts";
 
 /** What the analyses before the run must know of a helper (get_call_summary); undefined if it does not exist or is not allowed. */
@@ -12,8 +14,17 @@ export interface CallSummary {
   readonly fastcall: boolean;
 }
 
-export function callSummary(env: Environment, { imm }: Instruction): CallSummary | undefined {
-  const found = helperOf(env, imm);
+export function callSummary(env: Environment, instruction: Instruction): CallSummary | undefined {
+  if (isKfuncCall(instruction)) {
+    const kfunc = kfuncOf(env, instruction);
+    if (kfunc?.allowed !== true) return undefined;
+    return {
+      parameters: kfunc.prototype.parameters.length,
+      isVoid: kfunc.btf.kind(kfunc.prototype.type) === "void",
+      fastcall: kfunc.flags.has("fastcall") || FASTCALL.has(kfunc.name),
+    };
+  }
+  const found = helperOf(env, instruction.imm);
   if (typeof found === "string") return undefined;
   return {
     parameters: found.args.length,
@@ -21,6 +32,9 @@ export function callSummary(env: Environment, { imm }: Instruction): CallSummary
     fastcall: found.row.fastcall === true,
   };
 }
+
+/** Kernel functions that the kernel replaces by an instruction. */
+const FASTCALL: ReadonlySet<string> = new Set(["bpf_cast_to_kern_ctx", "bpf_rdonly_cast"]);
 
 const PACKET_CHANGERS: ReadonlySet<string> = new Set<HelperName>([
   "clone_redirect",

@@ -112,10 +112,7 @@ export function checkStruct(
   const name = nameOf(btf, reg.btfId);
   const isKernel = btf !== env.program.btf;
   if (!env.gplCompatible && isKernel) {
-    throw env.reject(
-      "EINVAL",
-      `Cannot access kernel 'struct ${name}' from non-GPL compatible program`,
-    );
+    throw env.reject("EINVAL", `Cannot access kernel 'struct ${name}' from non-GPL compatible program`);
   }
   if (off < 0) {
     throw env.reject("EACCES", `R${regno} is ptr_${name} invalid negative access: off=${off}`);

@@ -126,6 +126,20 @@ export function mapRecord(env: Environment, map: VerifierMap): BtfRecord {
   return record;
 }
 
+const kindsOfMaps = new WeakMap<VerifierMap, ReadonlySet<FieldKind>>();
+
+/** Whether a map's values have a field of one of these kinds. */
+export function mapHolds(map: VerifierMap, ...kinds: readonly FieldKind[]): boolean {
+  const { btf, value } = map;
+  if (btf === undefined || value === undefined || value === 0) return false;
+  let known = kindsOfMaps.get(map);
+  if (known === undefined) {
+    known = new Set(fieldsOf(btf, value, IN_MAPS, undefined).map(({ kind }) => kind));
+    kindsOfMaps.set(map, known);
+  }
+  return kinds.some((kind) => known.has(kind));
+}
+
 /** The fields of a structure of the program; none for structures of the kernel (btf_find_struct_meta). */
 export function structRecord(env: Environment, btf: Btf, id: number): BtfRecord {
   if (btf !== env.program.btf) return EMPTY;

@@ -16,22 +16,12 @@ import {
   DYNPTR_TYPE_XDP,
   MEM_RDONLY,
   MEM_UNINIT,
-  PTR_MAYBE_NULL,
-  PTR_TO_MEM,
   PTR_TO_STACK,
 } from "../register-types.ts";
-import { markKnownZero, markNotInit, markUnknown, scratchSlot } from "../registers.ts";
-import { frameOf } from "../stack.ts";
-import {
-  type FunctionState,
-  type RegisterState,
-  STACK_DYNPTR,
-  STACK_INVALID,
-  type StackSlot,
-  allOf,
-  eachRegister,
-  slotType,
-} from "../state.ts";
+import { markKnownZero } from "../registers.ts";
+import { frameOf } from "../stack-slots.ts";
+import { type RegisterState, STACK_DYNPTR, type StackSlot, allOf, slotType } from "../state.ts";
+import { RINGBUF, clearDynptr, destroyDynptr } from "./dynptr-slots.ts";
 import { type Place, isWhole, markObjectRead, markObjectWritten, placeOf, slotsOf } from "./slots.ts";
 
 const SLOTS = 2;
@@ -39,7 +29,6 @@ const SLOTS = 2;
 /** enum bpf_dynptr_type. */
 export const DYNPTR_INVALID = 0;
 const LOCAL = 1;
-const RINGBUF = 2;
 const SKB = 3;
 const XDP = 4;
 const SKB_META = 5;
@@ -169,32 +158,6 @@ function create(env: Environment, reg: RegisterState, flags: number, cloneRefObj
   markObjectWritten(env, frame.frameno, first, SLOTS);
 }
 
-function clear(env: Environment, frame: FunctionState, first: number): void {
-  for (const number of [first, first - 1]) {
-    const slot = frame.stack[number] as StackSlot;
-    slot.types = allOf(STACK_INVALID);
-    markNotInit(slot.spilled);
-  }
-  markObjectWritten(env, frame.frameno, first, SLOTS);
-}
-
-/** A write to a slot ends the dynptr that it belongs to, and its slices (destroy_if_dynptr_stack_slot). */
-export function destroyDynptr(env: Environment, frame: FunctionState, number: number): void {
-  const slot = frame.stack[number];
-  if (slot === undefined || slotType(slot, 0) !== STACK_DYNPTR) return;
-  const first = slot.spilled.dynptrFirstSlot ? number : number + 1;
-  const { spilled } = frame.stack[first] as StackSlot;
-  if (spilled.dynptrType === RINGBUF) throw env.reject("EINVAL", "cannot overwrite referenced dynptr");
-  scratchSlot(env, first);
-  scratchSlot(env, first - 1);
-  const { id } = spilled;
-  eachRegister(env.state, (reg) => {
-    if (reg.type !== PTR_TO_MEM && reg.type !== (PTR_TO_MEM | PTR_MAYBE_NULL)) return;
-    if (reg.dynptrId === id) markUnknown(reg);
-  });
-  clear(env, frame, first);
-}
-
 /** Whether the dynptr that a release function gets holds a reference. */
 export function holdsReference(env: Environment, reg: RegisterState): boolean {
   const first = place(env, reg);
@@ -208,7 +171,7 @@ export function releaseDynptr(env: Environment, reg: RegisterState): boolean {
   const frame = frameOf(env, reg);
   const { dynptrType, refObjId } = (frame.stack[first] as StackSlot).spilled;
   if (dynptrType !== RINGBUF) {
-    clear(env, frame, first);
+    clearDynptr(env, frame, first);
     return true;
   }
   releaseReference(env, refObjId);
@@ -216,7 +179,7 @@ export function releaseDynptr(env: Environment, reg: RegisterState): boolean {
     const slot = frame.stack[number] as StackSlot;
     if (slot.spilled.refObjId !== refObjId) continue;
     if (slotType(slot, 0) !== STACK_DYNPTR) throw env.bug("misconfigured ref_obj_id");
-    if (slot.spilled.dynptrFirstSlot) clear(env, frame, number);
+    if (slot.spilled.dynptrFirstSlot) clearDynptr(env, frame, number);
   }
   return true;
 }

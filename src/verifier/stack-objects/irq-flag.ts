@@ -8,7 +8,14 @@ import { checkMemoryAccess } from "../memory.ts";
 import { acquireIrq, releaseIrq } from "../references.ts";
 import { PTR_TO_STACK } from "../register-types.ts";
 import { markKnownZero, markNotInit, scratchSlot } from "../registers.ts";
-import { type RegisterState, STACK_INVALID, STACK_IRQ_FLAG, type StackSlot, allOf, slotType } from "../state.ts";
+import {
+  type RegisterState,
+  STACK_INVALID,
+  STACK_IRQ_FLAG,
+  type StackSlot,
+  allOf,
+  slotType,
+} from "../state.ts";
 import { isWhole, markObjectRead, markObjectWritten, placeOf, slotsOf } from "./slots.ts";
 
 const NATIVE = 0;

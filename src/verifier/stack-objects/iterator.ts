@@ -23,7 +23,7 @@ import {
   markPointerNotNull,
   scratchSlot,
 } from "../registers.ts";
-import { frameOf } from "../stack.ts";
+import { frameOf } from "../stack-slots.ts";
 import {
   type FunctionState,
   type RegisterState,
@@ -64,8 +64,7 @@ export function checkIteratorArgument(env: Environment, regno: number, meta: Kfu
   const first = placeOf(env, reg, "iter", count);
   if (flags.has("iter_new")) {
     const taken =
-      typeof first === "number" &&
-      slotsOf(env, reg, first, count).some((slot) => hasByte(slot, STACK_ITER));
+      typeof first === "number" && slotsOf(env, reg, first, count).some((slot) => hasByte(slot, STACK_ITER));
     if (first === "invalid" || taken) {
       throw env.reject("EINVAL", `expected uninitialized iter_${short} as arg #${regno - 1}`);
     }
@@ -100,7 +99,11 @@ function hasByte(slot: StackSlot, type: number): boolean {
 }
 
 /** is_iter_reg_valid_init. */
-function validity(slots: readonly StackSlot[], btf: unknown, id: number): "valid" | "invalid" | "unprotected" {
+function validity(
+  slots: readonly StackSlot[],
+  btf: unknown,
+  id: number,
+): "valid" | "invalid" | "unprotected" {
   if (slots.length === 0) return "invalid";
   for (const [index, slot] of slots.entries()) {
     const { type, refObjId, btf: own, btfId } = slot.spilled;

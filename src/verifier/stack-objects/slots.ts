@@ -5,7 +5,7 @@
 import type { Environment } from "../environment.ts";
 import { scratchSlot } from "../registers.ts";
 import { constantNumber, isConstant } from "../scalar/index.ts";
-import { frameOf, slotAt } from "../stack.ts";
+import { frameOf, slotAt } from "../stack-slots.ts";
 import { REG_SIZE, type RegisterState, type StackSlot, allOf } from "../state.ts";
 
 /** Where an object begins: a slot number, "invalid" (the log says why), or "beyond" the slots that exist. */
