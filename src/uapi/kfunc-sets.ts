@@ -324,6 +324,11 @@ export const KFUNC_SETS: readonly KfuncSet[] = [
     functions: ["bpf_session_cookie", "bpf_session_is_return"],
   },
   {
+    title: "tests of the kernel",
+    types: ["tracing", "tracepoint", "perf_event", "lsm", "sched_cls", "syscall"],
+    functions: ["bpf_kfunc_call_memb_release", "bpf_kfunc_call_test_release"],
+  },
+  {
     title: "sockets under iteration",
     types: ["tracing"],
     attach: ["trace_iter"],

@@ -91,7 +91,7 @@ export const KFUNCS: readonly KfuncRow[] = [
     name: "bpf_arena_reserve_pages",
     returns: "int",
     args: ["void *p__map", "void *ptr__ign", "u32 page_cnt"],
-    flags: ["trusted_args"],
+    flags: ["trusted_args", "sleepable"],
   },
   { name: "bpf_cast_to_kern_ctx", returns: "void *", args: ["void *obj"] },
   {
@@ -577,6 +577,18 @@ export const KFUNCS: readonly KfuncRow[] = [
     args: ["struct bpf_iter_task_vma *it"],
     flags: ["iter_next", "ret_null"],
   },
+  {
+    name: "bpf_kfunc_call_memb_release",
+    returns: "void",
+    args: ["struct prog_test_member *p"],
+    flags: ["release"],
+  },
+  {
+    name: "bpf_kfunc_call_test_release",
+    returns: "void",
+    args: ["struct prog_test_ref_kfunc *p"],
+    flags: ["release"],
+  },
   { name: "bpf_key_put", returns: "void", args: ["struct bpf_key *bkey"], flags: ["release"] },
   {
     name: "bpf_list_back",
@@ -632,6 +644,7 @@ export const KFUNCS: readonly KfuncRow[] = [
     args: ["const struct bpf_map *map"],
     flags: ["trusted_args"],
   },
+  { name: "bpf_modify_return_test_tp", returns: "int", args: ["int nonce"] },
   {
     name: "bpf_obj_drop_impl",
     returns: "void",
@@ -937,6 +950,7 @@ export const KFUNCS: readonly KfuncRow[] = [
     name: "css_rstat_flush",
     returns: "void",
     args: ["struct cgroup_subsys_state *css"],
+    flags: ["sleepable"],
   },
   {
     name: "css_rstat_updated",

@@ -3,6 +3,7 @@ import { CLASSES, type Instruction, OPCODE_LDDW, ROWS_BY_OPCODE } from "../isa/i
 import type { Environment, InstructionAux } from "./environment.ts";
 import { kernelVariable } from "./kernel-types/variable.ts";
 import type { VerifierMap } from "./input.ts";
+import { checkMapUse } from "./map-use.ts";
 import {
   PSEUDO_BTF_ID,
   PSEUDO_FUNC,
@@ -75,11 +76,7 @@ function resolveOne(
     if (used.size >= MAX_MAPS) {
       throw env.reject("E2BIG", `The total number of maps per program has reached the limit of ${MAX_MAPS}`);
     }
-    env.checkMapAllowed(map);
-    if (map.type === "arena") {
-      if (env.arena !== undefined) throw env.reject("EBUSY", "Only one arena per program");
-      env.arena = map;
-    }
+    checkMapUse(env, map);
     used.add(map);
   }
   const aux = env.aux[index];

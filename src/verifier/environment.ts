@@ -223,17 +223,6 @@ export class Environment {
     return new Rejection("EFAULT", "");
   }
 
-  /** Whether the program may use a map at all (check_map_prog_compatibility). */
-  checkMapAllowed(map: VerifierMap): void {
-    if (map.type === "struct_ops") throw this.reject("EINVAL", "bpf_struct_ops map cannot be used in prog");
-    if (this.program.sleepable === true && !SLEEPABLE_MAPS.has(map.type)) {
-      throw this.reject(
-        "EINVAL",
-        "Sleepable programs can only use array, hash, ringbuf and local storage maps",
-      );
-    }
-  }
-
   /** Name of a kernel function, for texts. */
   kfuncName(id: number): string {
     const { kernelBtf } = this.program;
@@ -261,23 +250,3 @@ export class Environment {
     return ++this.idGenerator;
   }
 }
-
-const SLEEPABLE_MAPS: ReadonlySet<string> = new Set([
-  "hash",
-  "lru_hash",
-  "array",
-  "percpu_hash",
-  "percpu_array",
-  "lru_percpu_hash",
-  "array_of_maps",
-  "hash_of_maps",
-  "ringbuf",
-  "user_ringbuf",
-  "inode_storage",
-  "sk_storage",
-  "task_storage",
-  "cgrp_storage",
-  "queue",
-  "stack",
-  "arena",
-]);

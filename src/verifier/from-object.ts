@@ -3,7 +3,13 @@ import { type Btf, resolve } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { MAP_FLAGS } from "../uapi/index.ts";
 import type { AttachType, ProgramType } from "../uapi/index.ts";
-import { type ExternSpec, type LinkedProgram, type MapSpec, createdSizes } from "../object/index.ts";
+import {
+  type ExternSpec,
+  type LinkedProgram,
+  type MapSpec,
+  createdSizes,
+  kernelStructOps,
+} from "../object/index.ts";
 import type { VerifierMap, VerifierProgram } from "./input.ts";
 
 /** What the object's section name says, or the caller wants otherwise. */
@@ -61,10 +67,22 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
     instructions,
     maps,
     btf: linked.btf,
+    structOps: traits.type === "struct_ops" ? methodOf(linked, traits.kernelBtf) : undefined,
     functionInfo: linked.functionInfo,
     lines: linked.lines,
     ...traits,
   };
+}
+
+/** Which method of the kernel a struct_ops program implements: the object's maps say. */
+function methodOf({ object, name }: LinkedProgram, kernelBtf: Btf | undefined): VerifierProgram["structOps"] {
+  if (kernelBtf === undefined) return undefined;
+  for (const map of Object.values(object.maps)) {
+    if (map.type !== "struct_ops") continue;
+    const member = kernelStructOps(object, map, kernelBtf).members.find(({ program }) => program === name);
+    if (member !== undefined) return { struct: member.attachType, member: member.index };
+  }
+  return undefined;
 }
 
 const PSEUDO_BTF_ID = 3;

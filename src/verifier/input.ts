@@ -46,6 +46,8 @@ export interface VerifierProgram {
   readonly symbols?: ReadonlySet<string> | undefined;
   /** What it attaches to: "sched_switch" of a tracepoint with BTF, "task" of an iterator. */
   readonly attachTo?: string | undefined;
+  /** The method of a struct_ops: its structure in the kernel's BTF, and the member's index. */
+  readonly structOps?: { readonly struct: number; readonly member: number } | undefined;
   readonly functionInfo?: readonly FunctionInfo[];
   readonly lines?: readonly LineInfo[];
 }

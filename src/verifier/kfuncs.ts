@@ -81,7 +81,9 @@ export function checkKfunc(env: Environment, instruction: Instruction): void {
   }
   if (instruction.imm === 0 && instruction.offset === 0) return;
   if (instruction.offset !== 0) throw env.unsupported("kernel functions of modules");
-  kfuncOf(env, instruction);
+  if (kfuncOf(env, instruction)?.name.startsWith("bpf_xdp_metadata_") === true) {
+    throw env.reject("EINVAL", "metadata kfuncs require device-bound program");
+  }
 }
 
 /** Calls that run a callback before they return. */
@@ -98,4 +100,12 @@ const LATER: ReadonlySet<string> = new Set([
 /** Calls that hand over a callback for later. */
 export function callsCallbackLater(env: Environment, instruction: Instruction): boolean {
   return helperCallsCallbackLater(instruction) || LATER.has(kfuncNameOf(env, instruction));
+}
+
+/** After the run: a function that the kernel lacks may not be called by code that can be reached (fixup_kfunc_call). */
+export function checkMissingKfuncs(env: Environment): void {
+  for (const [index, instruction] of env.instructions.entries()) {
+    if (env.aux[index]?.seen !== true || !isKfuncCall(instruction) || instruction.imm !== 0) continue;
+    throw env.reject("EINVAL", "invalid kernel function call not eliminated in verifier pass");
+  }
 }

@@ -13,5 +13,7 @@ export function reasonOf(log: string): string {
     .split("\n")
     .filter((line) => line.trim() !== "" && !STATISTICS.test(line) && !STATES.test(line));
   // This complaint may stand on the line of the instruction at which the patience ended.
-  return (lines.at(-1)?.trim() ?? "").replace(/^.*(?=BPF program is too large)/, "");
+  return (lines.at(-1)?.trim() ?? "")
+    .replace(/^.*(?=BPF program is too large)/, "")
+    .replace(/(verification time \d+ usec|processed \d+ insns .*)$/, "");
 }

@@ -24,6 +24,7 @@ export type RejectionErrno =
   | "EACCES"
   | "EFAULT"
   | "EBUSY"
+  | "EEXIST"
   | "EINVAL"
   | "ENOSPC"
   | "EDOM"

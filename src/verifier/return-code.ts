@@ -1,20 +1,36 @@
 /** What a program may return, by its type and attach type (check_return_code of kernel/bpf/verifier.c). */
+import { resolve } from "../btf/index.ts";
 import { hookOf, returnRule } from "../hooks/index.ts";
+import { checkFixedOffset } from "./access/context.ts";
 import { invalidScalarText } from "./calls/function.ts";
 import type { Environment } from "./environment.ts";
+import { targetOf } from "./kernel-types/target.ts";
 import { markChainPrecision } from "./precision.ts";
 import { SCALAR_VALUE, typeName } from "./register-types.ts";
 import { checkRegister } from "./registers.ts";
-import { smax, smin } from "./scalar/index.ts";
+import { partsOf, smax, smin } from "./scalar/index.ts";
 import type { RegisterState, ReturnRange } from "./state.ts";
 
 /** Checks the register that the program or callback returns; `name` is its name in messages ("R0"). */
 export function checkReturnCode(env: Environment, regno: number, name: string): void {
-  checkRegister(env, regno, "source");
   const reg = env.registers[regno] as RegisterState;
   const first = env.state.frames[0];
+  const own = (first?.subprogno ?? 0) === 0 || first?.inExceptionCallback === true;
+  let returnsPointer = false;
+  if (own && (env.type === "struct_ops" || (env.type === "lsm" && env.program.attachType !== "lsm_cgroup"))) {
+    const { btf, prototype } = targetOf(env);
+    const type = resolve(btf, prototype.type);
+    if (type.kind === "void") return;
+    if (env.type === "struct_ops" && type.kind === "ptr" && first?.inExceptionCallback !== true) {
+      returnsPointer = true;
+      // An object that the program holds may be handed to the kernel as it is.
+      const same = reg.btf === btf && reg.btfId === resolve(btf, type.type).id;
+      if (same && reg.refObjId !== 0) return checkFixedOffset(env, reg, regno, false);
+    }
+  }
+  checkRegister(env, regno, "source");
   if (first?.inAsyncCallback === true) {
-    enforce(env, reg, regno, name, { min: 0, max: 0, is32: false }, "At async callback return");
+    enforce(env, reg, regno, name, first.callbackReturnRange, "At async callback return");
     return;
   }
   const isSubprogram = (first?.subprogno ?? 0) !== 0;
@@ -27,12 +43,17 @@ export function checkReturnCode(env: Environment, regno: number, name: string): 
     }
     return;
   }
-  if (env.type === "lsm" || env.type === "struct_ops" || env.type === "ext") {
-    throw env.unsupported(`return value of ${env.type} programs`);
+  const { attachType, attachTo } = env.program;
+  if (env.type === "struct_ops") {
+    if (returnsPointer) enforce(env, reg, regno, name, { min: 0, max: 0, is32: false }, "At program exit");
+    return;
   }
-  const { range } = returnRule(hookOf(env.type), env.program.attachType);
+  // An extension may return what the function that it replaces may.
+  if (env.type === "ext") return;
+  const { range } = returnRule(hookOf(env.type), attachType, attachTo);
   if (range === undefined) return;
-  enforce(env, reg, regno, name, { min: range[0], max: range[1], is32: false }, "At program exit");
+  const is32 = env.type === "lsm" && attachType !== "lsm_cgroup";
+  enforce(env, reg, regno, name, { min: range[0], max: range[1], is32 }, "At program exit");
 }
 
 /** Whether a number lies in a range for certain; precise, since the verdict depends on it. */
@@ -48,6 +69,9 @@ function enforce(
     throw env.reject("EINVAL", `${when} the register R${regno} is not a known value (${typeName(reg.type)})`);
   }
   markChainPrecision(env, regno);
-  if (range.min <= smin(reg.scalar) && smax(reg.scalar) <= range.max) return;
+  const { s32min, s32max } = partsOf(reg.scalar);
+  const least = range.is32 ? s32min : smin(reg.scalar);
+  const most = range.is32 ? s32max : smax(reg.scalar);
+  if (range.min <= least && most <= range.max) return;
   throw env.reject("EINVAL", invalidScalarText(reg, range, when, name));
 }

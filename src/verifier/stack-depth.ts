@@ -4,6 +4,7 @@
  */
 import type { Instruction } from "../isa/index.ts";
 import type { Environment, Subprogram } from "./environment.ts";
+import { kfuncNameOf } from "./kfuncs.ts";
 import { isPseudoCall, isPseudoFunction } from "./kinds.ts";
 import { MAX_BPF_STACK, MAX_CALL_FRAMES } from "./state.ts";
 import { findSubprogram } from "./subprograms.ts";
@@ -34,6 +35,22 @@ export function checkStackDepth(env: Environment): void {
       walk(env, number, number === 0 && mayBePrivate, shared);
     }
   }
+}
+
+/** Callbacks may not end the program: the kernel's code that called them would never go on. */
+function refuseThrow(
+  env: Environment,
+  index: number,
+  number: number,
+  callers: readonly { readonly number: number }[],
+): void {
+  if (kfuncNameOf(env, env.instructions[index] as Instruction) !== "bpf_throw") return;
+  const chain = [number, ...callers.map((caller) => caller.number)];
+  if (!chain.some((one) => (env.subprograms[one] as Subprogram).isCallback)) return;
+  throw env.reject(
+    "EINVAL",
+    `bpf_throw kfunc (insn ${index}) cannot be called from callback subprog ${number}`,
+  );
 }
 
 /** All chains of calls from one function. */
@@ -71,6 +88,7 @@ function walk(env: Environment, root: number, privateStacks: boolean, shared: Se
     const { start: end } = env.subprograms[number + 1] as Subprogram;
     if (index < end) {
       const instruction = env.instructions[index] as Instruction;
+      refuseThrow(env, index, number, callers);
       const call = isPseudoCall(instruction);
       if (!call && !isPseudoFunction(instruction)) {
         index++;

@@ -59,7 +59,7 @@ function addExceptionCallback(env: Environment): void {
   const found = declarationTags(btf, main.type, "exception_callback:");
   const [name, another] = found;
   if (name === undefined) return;
-  if (another !== undefined) throw env.reject("EINVAL", "multiple exception callback tags for main subprog");
+  if (another !== undefined) throw env.reject("EEXIST", "multiple exception callback tags for main subprog");
   const [func] = btf.find(name, "func");
   if (func?.kind !== "func") {
     throw env.reject("ENOENT", `exception callback '${name}' could not be found in BTF`);

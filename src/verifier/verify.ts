@@ -5,6 +5,8 @@ import { resolveConstants } from "./constants.ts";
 import { Environment } from "./environment.ts";
 import { markFastcallPatterns, removeFastcallSpills } from "./fastcall.ts";
 import { checkAllFunctions } from "./functions.ts";
+import { checkMissingKfuncs } from "./kfuncs.ts";
+import { checkMethod } from "./kernel-types/target.ts";
 import { computeLiveRegisters } from "./live-registers.ts";
 import { LEVEL_STATS } from "./log.ts";
 import { checkProgramInfo } from "./program-info.ts";
@@ -82,6 +84,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     walking = false;
     removeFastcallSpills(env);
     checkStackDepth(env);
+    checkMissingKfuncs(env);
   } catch (error) {
     if (error instanceof Rejection) {
       errno = error.errno;
@@ -127,6 +130,7 @@ const GPL_COMPATIBLE: ReadonlySet<string> = new Set([
 /** Types that may sleep (can_be_sleepable); tracing only where it attaches to functions or iterates. */
 function checkAttachment(env: Environment): void {
   const { sleepable = false, type, attachType } = env.program;
+  if (type === "struct_ops") checkMethod(env);
   if (type === "syscall") {
     if (!sleepable) throw env.reject("EINVAL", "Syscall programs can only be sleepable");
     return;

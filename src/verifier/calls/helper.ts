@@ -123,8 +123,7 @@ function checkContext(env: Environment, id: number, { row }: Prototype): void {
   if (row.gplOnly === true && !env.gplCompatible) {
     throw env.reject("EINVAL", "cannot call GPL-restricted function from non-GPL compatible program");
   }
-  if (row.targets === true)
-    throw env.unsupported(`${helperLabel(id)}, which depends on the kernel function attached to`);
+  if (row.targets === true) checkTarget(env, id);
   if (row.mightSleep !== true) return;
   if (!inSleepable(env)) {
     throw env.reject("EINVAL", "helper call might sleep in a non-sleepable prog");
@@ -139,6 +138,35 @@ function checkContext(env: Environment, id: number, { row }: Prototype): void {
   if (region !== undefined) {
     throw env.reject("EINVAL", `sleepable helper ${helperLabel(id)} in ${region} region`);
   }
+}
+
+const D_PATH_TARGETS: ReadonlySet<string> = new Set([
+  "security_file_permission",
+  "security_inode_getattr",
+  "security_file_open",
+  "security_path_truncate",
+  "vfs_truncate",
+  "vfs_fallocate",
+  "dentry_open",
+  "vfs_getattr",
+  "filp_close",
+]);
+
+/** Helpers that only some functions' programs may call: those that could not be called from themselves (`allowed` of a prototype). */
+function checkTarget(env: Environment, id: number): void {
+  const { attachType, attachTo = "" } = env.program;
+  const name = helperName(id);
+  let allowed: boolean;
+  if (env.type !== "tracing") throw env.unsupported(`${helperLabel(id)} of ${env.type} programs`);
+  if (name === "sk_storage_get" || name === "sk_storage_delete") {
+    const traces = attachType === "trace_fentry" || attachType === "trace_fexit";
+    allowed =
+      attachType === "trace_iter" ||
+      attachType === "trace_raw_tp" ||
+      (traces && !attachTo.startsWith("bpf_sk_storage"));
+  } else if (name === "d_path") allowed = attachType === "trace_iter" || D_PATH_TARGETS.has(attachTo);
+  else throw env.unsupported(`${helperLabel(id)}, which depends on the kernel function attached to`);
+  if (!allowed) throw env.reject("EINVAL", "helper call is not allowed in probe");
 }
 
 /** Helpers whose calls are replaced when their map is known (record_func_map). */

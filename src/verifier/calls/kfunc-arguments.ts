@@ -94,11 +94,6 @@ function checkNumber(env: Environment, at: number, parameter: BtfParameter, meta
   markChainPrecision(env, regno);
 }
 
-/** Whether functions demand that their pointers can be relied on. */
-function demandsTrust({ kfunc: { flags } }: KfuncMeta): boolean {
-  return flags.has("trusted_args") || flags.has("release");
-}
-
 /** True if the next argument, a length, belongs to this one. */
 function checkPointer(env: Environment, at: number, pointee: number, meta: KfuncMeta): boolean {
   const { btf, prototype, flags } = meta.kfunc;
@@ -106,11 +101,8 @@ function checkPointer(env: Environment, at: number, pointee: number, meta: Kfunc
   const parameter = prototype.parameters[at] as BtfParameter;
   const reg = env.registers[regno] as RegisterState;
   const releases = flags.has("release");
-  if (
-    (demandsTrust(meta) || flags.has("rcu")) &&
-    (isNull(reg) || mayBeNull(reg.type)) &&
-    !hasSuffix(parameter, "__nullable")
-  ) {
+  // All functions demand pointers that can be relied on: Linux 6.18 has no others any more.
+  if ((isNull(reg) || mayBeNull(reg.type)) && !hasSuffix(parameter, "__nullable")) {
     throw env.reject("EACCES", `Possibly NULL pointer passed to trusted arg${at}`);
   }
   if (reg.refObjId !== 0) {
@@ -133,13 +125,17 @@ function checkPointer(env: Environment, at: number, pointee: number, meta: Kfunc
 
 function checkTrust(env: Environment, regno: number, reg: RegisterState, meta: KfuncMeta): void {
   const rcu = meta.kfunc.flags.has("rcu");
-  if ((!demandsTrust(meta) && !rcu) || isTrusted(reg)) return;
+  if (isTrusted(reg)) return;
   if (!rcu) throw env.reject("EINVAL", `R${regno} must be referenced or trusted`);
   if (!isRcu(reg)) throw env.reject("EINVAL", `R${regno} must be a rcu pointer`);
 }
 
 function rememberMap(env: Environment, regno: number, reg: RegisterState, meta: KfuncMeta): void {
-  if (reg.map === undefined) throw env.reject("EINVAL", `pointer in R${regno} isn't map pointer`);
+  // In the kernel's union any pointer with a type behind it will do here; what it points to is compared later.
+  if (reg.map === undefined && reg.btf === undefined) {
+    throw env.reject("EINVAL", `pointer in R${regno} isn't map pointer`);
+  }
+  if (reg.map === undefined) return;
   const record = mapRecord(env, reg.map);
   if (meta.map !== undefined && hasField(record, "wq", "task_work")) {
     // Inner maps of one outer map are told apart by the lookup that gave them.
@@ -226,6 +222,7 @@ function checkKind(
       if (!isAllocatedObject(reg.type)) {
         throw env.reject("EINVAL", `arg#${at} is neither owning or non-owning ref`);
       }
+      if (!isNonOwning(reg.type)) meta.owning = true;
       if (!hasField(recordOf(env, reg), "refcount")) {
         throw env.reject("EINVAL", `arg#${at} doesn't point to a type with bpf_refcount field`);
       }

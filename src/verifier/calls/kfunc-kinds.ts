@@ -96,15 +96,17 @@ export function isContextPointer(env: Environment, btf: Btf, pointee: number): b
   const type = resolve(btf, pointee);
   if (type.kind !== "struct") return false;
   const expected = hookOf(env.type).context.struct;
+  if (env.type === "kprobe" && type.name === "bpf_user_pt_regs_t") return true;
   return type.name === expected || isProjection(expected, type.name);
 }
 
 /** Structures of numbers only, arrays and structures inside of it included. */
 function isNumberStruct(btf: Btf, type: BtfType, depth: number): boolean {
-  if (type.kind !== "struct") return false;
+  if (type.kind !== "struct" && type.kind !== "union") return false;
   return type.members.every((member) => {
     const inner = resolve(btf, member.type);
-    if (inner.kind === "struct") return depth < 3 && isNumberStruct(btf, inner, depth + 1);
+    if (inner.kind === "struct" || inner.kind === "union")
+      return depth < 3 && isNumberStruct(btf, inner, depth + 1);
     if (inner.kind === "array") return inner.length > 0 && isNumber(resolve(btf, inner.type));
     return isNumber(inner);
   });

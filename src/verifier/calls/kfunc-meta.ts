@@ -23,6 +23,8 @@ export interface KfuncMeta {
   dynptr: DynptrView | undefined;
   /** The structure of an argument that is an allocated object. */
   object: { readonly btf: Btf; readonly id: number } | undefined;
+  /** The object is the program's own. */
+  owning: boolean;
   /** The root of a list or tree that an argument is. */
   root: RecordField | undefined;
 }
@@ -41,6 +43,7 @@ export function createKfuncMeta(kfunc: Kfunc): KfuncMeta {
     iterator: undefined,
     dynptr: undefined,
     object: undefined,
+    owning: false,
     root: undefined,
   };
 }

@@ -42,14 +42,16 @@ export function setKfuncResult(env: Environment, meta: KfuncMeta): void {
   }
   if (type.kind !== "ptr") return;
   setPointer(env, meta, result, type.type);
-  if (flags.has("ret_null")) {
+  // An object whose reference the program has is there for certain.
+  const maybeNull = flags.has("ret_null") && !(name === "bpf_refcount_acquire_impl" && meta.owning);
+  if (maybeNull) {
     result.type |= PTR_MAYBE_NULL;
     result.id = env.nextId();
   }
   result.subregDef = DEF_NOT_SUBREG;
   if (flags.has("acquire")) {
     const id = acquireReference(env, env.index);
-    if (flags.has("ret_null")) result.id = id;
+    if (maybeNull) result.id = id;
     result.refObjId = id;
   } else if (isNode(resolve(btf, type.type))) setNonOwning(env, result);
   const hasLock = hasField(recordOf(env, result), "spin_lock", "res_spin_lock");
@@ -63,7 +65,9 @@ const ALLOCATORS: ReadonlySet<string> = new Set([
 ]);
 
 function pointsToStruct(btf: Btf, type: BtfType): boolean {
-  return type.kind === "ptr" && resolve(btf, type.type).kind === "struct";
+  if (type.kind !== "ptr") return false;
+  const { kind } = resolve(btf, type.type);
+  return kind === "struct" || kind === "union";
 }
 
 function isNode({ kind, name }: BtfType): boolean {

@@ -74,8 +74,12 @@ export function checkHelperMemory(
 
 /** Contexts that programs get as they are, so that their bytes are memory: no field is converted. */
 function contextIsPlain({ type }: Environment): boolean {
+  if (PLAIN_TYPES.has(type) || hookOf(type).context.arguments === true) return true;
   return type !== "perf_event" && hookOf(type).context.open !== undefined;
 }
+
+/** Types with fields that are not converted either (verifier operations without convert_ctx_access). */
+const PLAIN_TYPES: ReadonlySet<string> = new Set(["cgroup_device", "netfilter", "lirc_mode2"]);
 
 function checkContextMemory(
   env: Environment,

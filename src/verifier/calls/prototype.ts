@@ -81,6 +81,12 @@ function prototypeOfRow(row: PrototypeRow): Prototype {
   return made;
 }
 
+/** Helpers that iterators over sockets have besides (get_func_proto of struct bpf_iter_reg). */
+const ITERATOR_HELPERS: Readonly<Record<string, readonly string[]>> = {
+  tcp: ["setsockopt", "getsockopt"],
+  unix: ["setsockopt", "getsockopt"],
+};
+
 /** Why there is no prototype: no helper has the id, or the program may not call it. */
 export type NoHelper = "unknown" | "not_allowed";
 
@@ -109,7 +115,10 @@ function findHelper({ program }: Environment, id: number): Prototype | NoHelper 
     sleepable: program.sleepable ?? false,
   };
   const row = prototypeOf(id, context);
-  if (row === undefined || !allowedHelpers(context).has(id)) return "not_allowed";
+  if (row === undefined) return "not_allowed";
+  const extra = ITERATOR_HELPERS[program.attachType === "trace_iter" ? (program.attachTo ?? "") : ""];
+  if (!allowedHelpers(context).has(id) && extra?.includes(helperName(id) ?? "") !== true)
+    return "not_allowed";
   return prototypeOfRow(row);
 }
 

@@ -3,7 +3,8 @@
  * target, of a function or LSM hook that is attached to. Each takes eight bytes; numbers are loaded as they are, pointers to structures as
  * pointers that can be followed.
  */
-import { type Btf, type BtfParameter, type BtfPrototype, type BtfType, resolve } from "../../btf/index.ts";
+import { type Btf, type BtfType, resolve } from "../../btf/index.ts";
+import { hookOf, returnRule } from "../../hooks/index.ts";
 import type { Environment } from "../environment.ts";
 import { lineBefore } from "../lines.ts";
 import type { MemoryAccess } from "../memory.ts";
@@ -17,44 +18,11 @@ import {
   mayBeNull,
 } from "../register-types.ts";
 import { markKnownZero, markUnknown } from "../registers.ts";
+import { UNKNOWN, withSignedRange } from "../scalar/index.ts";
 import { DEF_NOT_SUBREG, type RegisterState } from "../state.ts";
+import { type Target, targetOf } from "./target.ts";
 import { TRACEPOINT_ARGUMENTS } from "./tracepoints.ts";
 import { skipModifiers, tagFlag } from "./walk.ts";
-
-/** What a program attaches to. */
-interface Target {
-  readonly btf: Btf;
-  /** Its name in messages. */
-  readonly name: string;
-  readonly prototype: BtfPrototype;
-  /** Without what the kernel puts before the arguments. */
-  readonly parameters: readonly BtfParameter[];
-}
-
-/** Where each attach type finds its target in the kernel's BTF. */
-const PREFIXES = { trace_raw_tp: "btf_trace_", trace_iter: "bpf_iter_" } as const;
-
-function targetOf(env: Environment): Target {
-  const { kernelBtf: btf, attachType, attachTo } = env.program;
-  if (btf === undefined) throw env.unsupported("typed contexts without the kernel's types");
-  if (attachTo === undefined) throw env.unsupported("typed contexts of programs that attach to nothing");
-  if (attachType === "trace_raw_tp") {
-    const name = PREFIXES.trace_raw_tp + attachTo;
-    const [type] = btf.find(name, "typedef");
-    const pointer = type === undefined ? undefined : resolve(btf, type.id);
-    const prototype = pointer?.kind === "ptr" ? btf.type(pointer.type) : undefined;
-    if (prototype?.kind !== "func_proto") throw env.unsupported(`tracepoint ${attachTo}`);
-    return { btf, name: attachTo, prototype, parameters: prototype.parameters.slice(1) };
-  }
-  if (attachType === "trace_iter") {
-    const name = PREFIXES.trace_iter + attachTo;
-    const [func] = btf.find(name, "func");
-    const prototype = func?.kind === "func" ? btf.type(func.type) : undefined;
-    if (prototype?.kind !== "func_proto") throw env.unsupported(`iterator ${attachTo}`);
-    return { btf, name, prototype, parameters: prototype.parameters };
-  }
-  throw env.unsupported(`context of ${env.type} programs`);
-}
 
 const OR_NULL = PTR_TO_BTF_ID | PTR_MAYBE_NULL;
 const TRUSTED_OR_NULL = OR_NULL | PTR_TRUSTED;
@@ -103,6 +71,48 @@ const MAX_ARGUMENTS = 12;
 
 const SMALL: ReadonlySet<string> = new Set(["int", "enum", "enum64", "struct", "union"]);
 
+/** LSM hooks whose arguments are half made or half gone (untrusted_lsm_hooks of kernel/bpf/bpf_lsm.c). */
+const UNTRUSTED_HOOKS: ReadonlySet<string> = new Set([
+  "bpf_map_free",
+  "bpf_prog_free",
+  "file_alloc_security",
+  "file_free_security",
+  "sk_alloc_security",
+  "sk_free_security",
+  "task_free",
+]);
+
+/** prog_args_trusted. */
+function areTrusted({ type, program: { attachType, attachTo = "" } }: Environment): boolean {
+  switch (type) {
+    case "tracing":
+      return attachType === "trace_raw_tp" || attachType === "trace_iter";
+    case "lsm":
+      return !UNTRUSTED_HOOKS.has(attachTo);
+    default:
+      return type === "struct_ops";
+  }
+}
+
+/** The type behind the arguments, which some attach types may read: what the function returned. */
+function returnedType(env: Environment, { prototype, btf, name }: Target, at: number): BtfType | undefined {
+  switch (env.program.attachType) {
+    case "lsm_mac":
+    case "lsm_cgroup":
+    case "trace_fexit":
+      return resolve(btf, prototype.type);
+    case "modify_return": {
+      const type = resolve(btf, prototype.type);
+      if (type.kind === "int") return type;
+      env.verbose(`ret type ${type.kind.toUpperCase()} not allowed for fmod_ret\n`);
+      return undefined;
+    }
+    default:
+      env.verbose(`func '${name}' doesn't have ${at + 1}-th argument\n`);
+      return undefined;
+  }
+}
+
 /** Typed contexts are never written. */
 export function checkTypedContext(env: Environment, access: MemoryAccess): void {
   const { index, off, size, write, valueRegno } = access;
@@ -113,51 +123,66 @@ export function checkTypedContext(env: Environment, access: MemoryAccess): void 
     lineBefore(env, index, "; ");
     return env.reject("EACCES");
   };
-  const count = MAX_ARGUMENTS;
-  if (off < 0 || off >= count * 8 || write || off % size !== 0) throw fail("");
+  if (off < 0 || off >= MAX_ARGUMENTS * 8 || write || off % size !== 0) throw fail("");
   const { name, btf, parameters } = target;
   if (off % 8 !== 0) throw fail(`func '${name}' offset ${off} is not multiple of 8`);
   const at = argumentAt(target, off);
   const parameter = parameters[at];
-  if (parameter === undefined) throw fail(`func '${name}' doesn't have ${at + 1}-th argument`);
-  const type = resolve(btf, parameter.type);
+  if (at > parameters.length) throw fail(`func '${name}' doesn't have ${at + 1}-th argument`);
+  const type = parameter === undefined ? returnedType(env, target, at) : resolve(btf, parameter.type);
+  if (type === undefined) throw fail("");
   const value = valueRegno < 0 ? undefined : (env.registers[valueRegno] as RegisterState);
   env.maxContextOffset = Math.max(env.maxContextOffset, off + size);
-  const scalar = (): void => {
-    if (value !== undefined) markUnknown(value);
-  };
-  if (SMALL.has(type.kind)) return scalar();
+  if (SMALL.has(type.kind)) return setNumber(env, value, parameter === undefined);
   if (type.kind !== "ptr") {
-    const kind = type.kind.toUpperCase();
+    const kind = type.kind === "void" ? "UNKNOWN" : type.kind.toUpperCase();
     throw fail(`func '${name}' arg${at} '${type.name}' has type ${kind}. Only pointer access is allowed`);
   }
   if (size !== 8) throw fail(`func '${name}' size ${size} must be 8`);
   const iterated = env.program.attachType === "trace_iter" ? iteratorArgument(env, off) : 0;
   if ((iterated & 0xff) === PTR_TO_BUF) return setArgument(env, value, iterated, undefined, 0);
   const pointee = resolve(btf, type.type);
-  if (pointee.kind === "void" || pointee.kind === "int") return scalar();
-  if (iterated !== 0) return setArgument(env, value, iterated, btf, skipModifiers(btf, type.type));
-  let flags = PTR_TRUSTED;
-  if (parameter.name.endsWith("__nullable")) flags |= PTR_MAYBE_NULL;
-  let isError = false;
-  if (env.program.attachType === "trace_raw_tp") {
-    const mask = TRACEPOINT_ARGUMENTS[name] ?? 0;
-    const bits = Math.floor(mask / 16 ** at) & 15;
-    if ((bits & 1) !== 0) flags |= PTR_MAYBE_NULL;
-    isError = (bits & 2) !== 0;
-  }
-  flags |= tagFlag(btf, type.type);
+  if (pointee.kind === "void" || pointee.kind === "int") return setNumber(env, value, false);
   const id = skipModifiers(btf, type.type);
+  if (iterated !== 0) return setArgument(env, value, iterated, btf, id);
+  const suffixed = target.stub?.[at]?.name ?? "";
+  if (suffixed.endsWith("__ref")) throw env.unsupported("references as arguments of struct_ops programs");
+  if (suffixed.endsWith("__nullable")) {
+    return setArgument(env, value, PTR_TO_BTF_ID | PTR_TRUSTED | PTR_MAYBE_NULL, btf, id);
+  }
+  let flags = areTrusted(env) ? PTR_TRUSTED : 0;
+  if (parameter?.name.endsWith("__nullable") === true) flags |= PTR_MAYBE_NULL;
+  const bits = env.program.attachType === "trace_raw_tp" ? tracepointBits(name, at) : 0;
+  if ((bits & 1) !== 0) flags |= PTR_MAYBE_NULL;
+  flags |= tagFlag(btf, type.type);
   const kind = pointee.kind.toUpperCase();
   if (pointee.kind !== "struct" && pointee.kind !== "union") {
     throw fail(`func '${name}' arg${at} type ${kind} is not a struct`);
   }
   env.verbose(`func '${name}' arg${at} has btf_id ${id} type ${kind} '${pointee.name}'\n`);
-  if (isError) {
+  if ((bits & 2) !== 0) {
     env.verbose(`marking pointer arg${at} as scalar as it may encode error`);
-    return scalar();
+    return setNumber(env, value, false);
   }
-  setArgument(env, value, PTR_TO_BTF_ID | flags, btf, id);
+  setArgument(env, value, PTR_TO_BTF_ID | flags, btf, promoted(target, id));
+}
+
+function tracepointBits(name: string, at: number): number {
+  return Math.floor((TRACEPOINT_ARGUMENTS[name] ?? 0) / 16 ** at) & 15;
+}
+
+/** Congestion control sees every socket as a TCP one (bpf_tcp_ca_is_valid_access). */
+function promoted({ struct, btf }: Target, id: number): number {
+  if (struct !== "tcp_congestion_ops" || btf.type(id).name !== "sock") return id;
+  return btf.find("tcp_sock", "struct")[0]?.id ?? id;
+}
+
+function setNumber(env: Environment, value: RegisterState | undefined, isResult: boolean): void {
+  if (value === undefined) return;
+  markUnknown(value);
+  if (!isResult || env.program.attachType !== "lsm_mac") return;
+  const { range } = returnRule(hookOf("lsm"), "lsm_mac", env.program.attachTo);
+  if (range !== undefined) value.scalar = withSignedRange(UNKNOWN, range[0], range[1]);
 }
 
 /** The type of an iterator's argument; 0 if its type in BTF says all. */

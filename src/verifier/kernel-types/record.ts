@@ -2,7 +2,7 @@
  * The fields of a map value or an allocated object that the kernel keeps for itself: locks, timers, kernel pointers, roots and nodes
  * of lists and trees (btf_parse_fields of kernel/bpf/btf.c). Programs reach them through helpers and kernel functions only.
  */
-import { type Btf, type BtfType, resolve, sizeOf } from "../../btf/index.ts";
+import { type Btf, type BtfType, resolve } from "../../btf/index.ts";
 import type { Environment } from "../environment.ts";
 import type { VerifierMap } from "../input.ts";
 
@@ -168,10 +168,55 @@ export function hasField(record: BtfRecord, ...kinds: readonly FieldKind[]): boo
   return record.some(({ kind }) => kinds.includes(kind));
 }
 
+/** BTF_FIELDS_MAX. */
+const MOST_FIELDS = 11;
+
+/** Fields of which a value has one at most. */
+const SINGLE: ReadonlySet<FieldKind> = new Set<FieldKind>([
+  "spin_lock",
+  "res_spin_lock",
+  "timer",
+  "wq",
+  "task_work",
+  "refcount",
+]);
+/** Fields that arrays may repeat. */
+const REPEATED: ReadonlySet<FieldKind> = new Set<FieldKind>([
+  "kptr_unref",
+  "kptr_ref",
+  "kptr_percpu",
+  "uptr",
+  "list_head",
+  "rb_root",
+]);
+
+/** What makes all fields of a type unknown to the kernel. */
+class Malformed {
+  readonly reason: string;
+  constructor(reason: string) {
+    this.reason = reason;
+  }
+}
+
+/** A type whose fields make no sense has none: loaders create the map without its types then. */
 function fieldsOf(btf: Btf, id: number, wanted: ReadonlySet<FieldKind>, kernel: Btf | undefined): BtfRecord {
   const fields: RecordField[] = [];
-  collect({ btf, kernel, wanted, fields }, id, 0, 0, undefined);
+  try {
+    const type = resolve(btf, id);
+    collectMembers({ btf, kernel, wanted, fields }, type, 0, 0);
+    checkTogether(fields);
+  } catch (error) {
+    if (error instanceof Malformed) return EMPTY;
+    throw error;
+  }
   return fields.length === 0 ? EMPTY : fields.toSorted((left, right) => left.offset - right.offset);
+}
+
+function checkTogether(fields: BtfRecord): void {
+  const hasLock = hasField(fields, "spin_lock", "res_spin_lock");
+  if (hasField(fields, "list_head", "rb_root") && !hasLock) throw new Malformed("a root without a lock");
+  const both = hasField(fields, "list_node") && hasField(fields, "rb_node");
+  if (both && !hasField(fields, "refcount")) throw new Malformed("two nodes and no count of references");
 }
 
 interface Collection {
@@ -181,74 +226,104 @@ interface Collection {
   readonly fields: RecordField[];
 }
 
-/** `tagged`: the type and member, or variable, that a declaration tag would stand at. */
-function collect(
+function collectMembers(found: Collection, type: BtfType, at: number, depth: number): void {
+  const { btf } = found;
+  if (depth > 31) throw new Malformed("too deep");
+  if (type.kind === "struct" || type.kind === "union") {
+    for (const [index, { type: member, bitOffset, bitSize }] of type.members.entries()) {
+      if (bitSize !== 0 || bitOffset % 8 !== 0) continue;
+      collectOne(found, member, at + bitOffset / 8, depth, [type.id, index], undefined);
+    }
+  } else if (type.kind === "datasec") {
+    for (const { type: variable, offset, size } of type.variables) {
+      const target = btf.type(variable);
+      if (target.kind !== "var") continue;
+      collectOne(found, target.type, at + offset, depth, [variable, -1], size);
+    }
+  }
+}
+
+/** One member or variable (btf_find_field_one). Names of types are not looked through. `tagged`: where its declaration tags stand. */
+function collectOne(
   found: Collection,
   id: number,
   at: number,
   depth: number,
-  tagged: readonly [type: number, component: number] | undefined,
+  tagged: readonly [type: number, component: number],
+  expected: number | undefined,
 ): void {
-  if (depth > 8) return;
   const { btf, wanted, fields } = found;
-  const type = resolve(btf, id);
-  switch (type.kind) {
-    case "struct":
-    case "union": {
-      const kind = Object.hasOwn(STRUCTS, type.name) ? STRUCTS[type.name] : undefined;
-      if (kind !== undefined && depth > 0) {
-        if (!wanted.has(kind)) return;
-        const graph =
-          (kind === "list_head" || kind === "rb_root") && tagged !== undefined
-            ? contained(btf, tagged, kind)
-            : undefined;
-        fields.push({ kind, offset: at, size: type.size, graph });
-        return;
-      }
-      for (const [index, member] of type.members.entries()) {
-        if (member.bitSize !== 0) continue;
-        collect(found, member.type, at + member.bitOffset / 8, depth + 1, [type.id, index]);
-      }
-      return;
-    }
-    case "datasec":
-      for (const { type: variable, offset } of type.variables) {
-        const target = btf.type(variable);
-        if (target.kind === "var") collect(found, target.type, at + offset, depth + 1, [variable, -1]);
-      }
-      return;
-    case "array": {
-      const before = fields.length;
-      collect(found, type.type, at, depth + 1, tagged);
-      const each = fields.slice(before);
-      if (each.length === 0) return;
-      const step = sizeOf(btf, type.type);
-      for (let index = 1; index < Math.min(type.length, 64); index++) {
-        for (const field of each) fields.push({ ...field, offset: field.offset + index * step });
-      }
-      return;
-    }
-    case "ptr": {
-      const target = btf.type(type.type);
-      const kind = target.kind === "type_tag" ? POINTERS[target.name] : undefined;
-      if (kind !== undefined && wanted.has(kind)) {
-        fields.push({ kind, offset: at, size: 8, pointer: pointee(found, type.type, kind) });
-      }
-      return;
-    }
-    default:
+  let type = btf.type(id);
+  let count = 1;
+  while (type.kind === "array") {
+    count *= type.length;
+    type = btf.type(type.type);
   }
+  if (count === 0) return;
+  const before = fields.length;
+  let size = 8;
+  const kind =
+    (type.kind === "struct" || type.kind === "union") && Object.hasOwn(STRUCTS, type.name)
+      ? STRUCTS[type.name]
+      : undefined;
+  if (type.kind === "struct" || type.kind === "union") {
+    ({ size } = type);
+    if (expected !== undefined && expected !== size * count) return;
+    if (kind === undefined || !wanted.has(kind)) collectMembers(found, type, at, depth + 1);
+    else fields.push({ kind, offset: at, size, graph: rootOf(btf, tagged, kind) });
+  } else {
+    const pointer = pointerField(found, type, at);
+    if (pointer !== undefined) fields.push(pointer);
+  }
+  const each = fields.slice(before);
+  if (each.length === 0) return;
+  if (count > 1 && !each.every((field) => REPEATED.has(field.kind))) throw new Malformed("it repeats");
+  if (before + each.length * count > MOST_FIELDS) throw new Malformed("too many");
+  for (let index = 1; index < count; index++) {
+    for (const field of each) fields.push({ ...field, offset: field.offset + index * size });
+  }
+  for (const single of SINGLE) {
+    if (fields.filter((field) => field.kind === single).length > 1) throw new Malformed(`two ${single}s`);
+  }
+}
+
+function pointerField(found: Collection, type: BtfType, at: number): RecordField | undefined {
+  const { btf, wanted } = found;
+  const pointer = type.kind === "volatile" ? btf.type(type.type) : type;
+  if (pointer.kind !== "ptr") return undefined;
+  const tag = btf.type(pointer.type);
+  if (tag.kind !== "type_tag" || tag.attribute === true) return undefined;
+  if (btf.kind(tag.type) === "type_tag") throw new Malformed("two tags");
+  const kind = Object.hasOwn(POINTERS, tag.name) ? POINTERS[tag.name] : undefined;
+  if (kind === undefined) throw new Malformed(`tag ${tag.name}`);
+  if (!wanted.has(kind)) return undefined;
+  const target = resolve(btf, tag.type);
+  if (target.kind !== "struct") {
+    throw new Malformed("a pointer to no structure");
+  }
+  return { kind, offset: at, size: 8, pointer: pointee(found, tag.type, kind) };
+}
+
+function rootOf(
+  btf: Btf,
+  tagged: readonly [type: number, component: number],
+  kind: FieldKind,
+): RecordField["graph"] {
+  if (kind !== "list_head" && kind !== "rb_root") return undefined;
+  const graph = contained(btf, tagged, kind);
+  if (graph === undefined) throw new Malformed("a root of nothing");
+  return graph;
 }
 
 /** A structure that the kernel does not know is one that the program allocates. */
 function pointee({ btf, kernel }: Collection, id: number, kind: FieldKind): RecordField["pointer"] {
   const type: BtfType = resolve(btf, id);
-  if (type.kind !== "struct" && type.kind !== "fwd") return undefined;
+  if (type.kind !== "struct") return undefined;
   if (kind !== "uptr") {
     const known = kernel?.find(type.name, "struct")[0];
     if (kernel !== undefined && known !== undefined) return { btf: kernel, id: known.id, kernel: true };
   }
-  return type.kind === "struct" ? { btf, id: type.id, kernel: false } : undefined;
+  return { btf, id: type.id, kernel: false };
 }
 
 /** What "contains:struct:member" at a root says. */

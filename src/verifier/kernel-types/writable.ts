@@ -2,17 +2,79 @@
  * Members of kernel structures that programs may write: those that the subsystem of a program type lists
  * (btf_struct_access of struct bpf_verifier_ops, and of struct_ops).
  */
+import { type Btf, findMember, resolve, sizeOf } from "../../btf/index.ts";
 import type { Environment } from "../environment.ts";
+import { targetOf } from "./target.ts";
 
 /** tc_cls_act and XDP: the mark of a connection (nf_conntrack_btf_struct_access). */
 const CONNTRACK_TYPES: ReadonlySet<string> = new Set(["sched_cls", "sched_act", "xdp"]);
 
+/** Of struct tcp_sock, for congestion control (bpf_tcp_ca_btf_struct_access): the structure that has the member, and its path. */
+const TCP_MEMBERS: readonly (readonly [struct: string, ...path: string[]])[] = [
+  ["sock", "sk_pacing_rate"],
+  ["sock", "sk_pacing_status"],
+  ["inet_connection_sock", "icsk_ca_priv"],
+  ["inet_connection_sock", "icsk_ack", "pending"],
+  ["tcp_sock", "snd_cwnd"],
+  ["tcp_sock", "snd_cwnd_cnt"],
+  ["tcp_sock", "snd_cwnd_stamp"],
+  ["tcp_sock", "snd_ssthresh"],
+  ["tcp_sock", "ecn_flags"],
+  ["tcp_sock", "app_limited"],
+];
+
 /** True if the write is allowed; false if the program type has no list. What a list lacks is refused here. */
 export function checkKernelWrite(env: Environment, struct: string, off: number, size: number): boolean {
-  if (env.type === "struct_ops") throw env.unsupported("writes to kernel structures of struct_ops programs");
+  if (env.type === "struct_ops") {
+    const { struct: interfaceName, btf } = targetOf(env);
+    if (interfaceName === "tcp_congestion_ops") checkTcp(env, btf, struct, off, size);
+    else if (interfaceName === "bpf_dummy_ops") checkDummy(env, btf, struct, off, size);
+    else throw env.unsupported(`writes of ${interfaceName ?? ""}`);
+    return true;
+  }
   if (!CONNTRACK_TYPES.has(env.type)) return false;
-  void off;
-  void size;
   if (struct.startsWith("nf_conn")) throw env.unsupported("writes to connections");
   throw env.reject("EACCES");
+}
+
+function checkTcp(env: Environment, btf: Btf, struct: string, off: number, size: number): void {
+  if (struct !== "tcp_sock") throw env.reject("EACCES", "only read is supported");
+  for (const [outer, ...path] of TCP_MEMBERS) {
+    const place = placeOf(btf, outer, path);
+    if (place === undefined) continue;
+    // The private area may be entered anywhere, others at their beginning.
+    const inside = path[0] === "icsk_ca_priv" ? off >= place.from && off < place.end : off === place.from;
+    if (!inside) continue;
+    if (off + size <= place.end) return;
+    throw env.reject(
+      "EACCES",
+      `write access at off ${off} with size ${size} beyond the member of tcp_sock ended at ${place.end}`,
+    );
+  }
+  throw env.reject("EACCES", `no write support to tcp_sock at off ${off}`);
+}
+
+function placeOf(
+  btf: Btf,
+  struct: string,
+  path: readonly string[],
+): { readonly from: number; readonly end: number } | undefined {
+  let id = btf.find(struct, "struct")[0]?.id;
+  let from = 0;
+  for (const name of path) {
+    const member = id === undefined ? undefined : findMember(btf, id, name);
+    if (member === undefined) return undefined;
+    from += member.bitOffset / 8;
+    id = resolve(btf, member.type).id;
+  }
+  return id === undefined ? undefined : { from, end: from + sizeOf(btf, id) };
+}
+
+function checkDummy(env: Environment, btf: Btf, struct: string, off: number, size: number): void {
+  const [state] = btf.find("bpf_dummy_ops_state", "struct");
+  if (state?.kind !== "struct") throw env.reject("EINVAL");
+  if (struct !== state.name) throw env.reject("EACCES", "only access to bpf_dummy_ops_state is supported");
+  if (off + size > state.size) {
+    throw env.reject("EACCES", `write access at off ${off} with size ${size}`);
+  }
 }
