@@ -24,6 +24,9 @@ export interface ProgramTraits {
   readonly attachTo?: string | undefined;
 }
 
+/** Where an arena that does not say lies for user space, as if a loader had mapped it there. */
+const ARENA_ADDRESS = 1n << 44n;
+
 /** BPF_OBJ_NAME_LEN without its NUL. */
 const NAME_LENGTH = 15;
 
@@ -46,6 +49,7 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
       type: spec.type === "unknown" ? "hash" : spec.type,
       ...createdSizes(spec, 1),
       flags: spec.flags,
+      extra: spec.type === "arena" && spec.extra === 0n ? ARENA_ADDRESS : spec.extra,
       btf: linked.btf,
       key: spec.contents === undefined ? spec.key : undefined,
       value: spec.value,

@@ -13,6 +13,8 @@ export interface VerifierMap {
   readonly maxEntries: number;
   /** BPF_F_... bits of map creation. */
   readonly flags: number;
+  /** map_extra of map creation: of an arena its address for user space. */
+  readonly extra?: bigint;
   /** Its BTF, and the types of key and value in it. */
   readonly btf?: Btf | undefined;
   readonly key?: number | undefined;

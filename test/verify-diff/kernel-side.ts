@@ -38,7 +38,10 @@ export class KernelSide {
   async answer(subject: Subject): Promise<KernelAnswer> {
     const key = createHash("sha256").update(`${FORMAT} ${release()} ${subject.key}`).digest("hex");
     const path = join(CACHE, key.slice(0, 2), `${key.slice(2)}.gz`);
-    if (existsSync(path)) return JSON.parse(gunzipSync(readFileSync(path)).toString()) as KernelAnswer;
+    if (existsSync(path)) {
+      const kept = judged(JSON.parse(gunzipSync(readFileSync(path)).toString()) as KernelAnswer);
+      if (kept !== undefined) return kept;
+    }
     this.#kernel ??= await Kernel.open();
     const answer = ask(this.#kernel, subject);
     mkdirSync(join(CACHE, key.slice(0, 2)), { recursive: true });
@@ -51,6 +54,18 @@ export class KernelSide {
   }
 }
 
+/** What a machine forbids before its verifier looks is no verdict; undefined: the question was put wrong once, ask again. */
+function judged(answer: KernelAnswer): KernelAnswer | undefined {
+  if ("unasked" in answer) return answer;
+  if (answer.line.startsWith("arena's user address must be set")) return undefined;
+  return answer.errno === "EPERM" && answer.processed <= 0
+    ? { unasked: "forbidden on this machine" }
+    : answer;
+}
+
+/** Where a loader would have mapped an arena that does not say. */
+const ARENA_ADDRESS = 1n << 44n;
+
 function ask(kernel: Kernel, subject: Subject): KernelAnswer {
   const open: Handle[] = [];
   try {
@@ -59,7 +74,10 @@ function ask(kernel: Kernel, subject: Subject): KernelAnswer {
     const maps: Record<string, KernelMap> = {};
     for (const reference of subject.linked.references.values()) {
       if (reference.kind === "extern" || maps[reference.map.name] !== undefined) continue;
-      const map = createMapOf(kernel, subject.spec, reference.map, btf as never);
+      const { type, extra } = reference.map;
+      const spec =
+        type === "arena" && extra === 0n ? { ...reference.map, extra: ARENA_ADDRESS } : reference.map;
+      const map = createMapOf(kernel, subject.spec, spec, btf as never);
       maps[reference.map.name] = map;
       open.push(map);
     }

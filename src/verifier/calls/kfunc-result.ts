@@ -1,6 +1,5 @@
 /** What a kernel function returns (check_special_kfunc and the end of check_kfunc_call of kernel/bpf/verifier.c). */
 import { type Btf, type BtfType, resolve } from "../../btf/index.ts";
-import type { ProgramType } from "../../uapi/index.ts";
 import { mayTouchPacket } from "../access/packet.ts";
 import type { Environment } from "../environment.ts";
 import { setNode, setNonOwning } from "../graph.ts";
@@ -182,42 +181,20 @@ function setAllocated(
   result.btfId = id;
 }
 
-/** What the kernel has where a program sees its context (bpf_ctx_convert of include/linux/bpf_types.h). */
-const KERNEL_CONTEXTS: Readonly<Partial<Record<ProgramType, string>>> = {
-  socket_filter: "sk_buff",
-  sched_cls: "sk_buff",
-  sched_act: "sk_buff",
-  xdp: "xdp_buff",
-  cgroup_skb: "sk_buff",
-  cgroup_sock: "sock",
-  cgroup_sock_addr: "bpf_sock_addr_kern",
-  lwt_in: "sk_buff",
-  lwt_out: "sk_buff",
-  lwt_xmit: "sk_buff",
-  lwt_seg6local: "sk_buff",
-  sock_ops: "bpf_sock_ops_kern",
-  sk_skb: "sk_buff",
-  sk_msg: "sk_msg",
-  flow_dissector: "bpf_flow_dissector",
-  kprobe: "pt_regs",
-  perf_event: "bpf_perf_event_data_kern",
-  raw_tracepoint_writable: "bpf_raw_tracepoint_args",
-  cgroup_device: "bpf_cgroup_dev_ctx",
-  cgroup_sysctl: "bpf_sysctl_kern",
-  cgroup_sockopt: "bpf_sockopt_kern",
-  sk_reuseport: "sk_reuseport_kern",
-  sk_lookup: "bpf_sk_lookup_kern",
-  netfilter: "bpf_nf_ctx",
-};
-
+/** What the kernel has where a program sees its context: a structure of its BTF lists all (get_kern_ctx_btf_id). */
 function setKernelContext(env: Environment, { kfunc: { btf } }: KfuncMeta, result: RegisterState): void {
-  const name = KERNEL_CONTEXTS[env.type];
-  const struct = name === undefined ? undefined : btf.find(name, "struct")[0];
-  if (struct === undefined) throw env.unsupported(`the kernel's context of ${env.type} programs`);
+  const [list] = btf.find("bpf_ctx_convert", "struct");
+  const name = `BPF_PROG_TYPE_${env.type.toUpperCase()}_kern`;
+  const id = list?.kind === "struct" ? list.members.find((member) => member.name === name)?.type : undefined;
+  if (id === undefined) throw env.unsupported(`the kernel's context of ${env.type} programs`);
+  const { kind } = btf.type(id);
+  if (kind !== "struct" && kind !== "union") {
+    throw env.reject("EINVAL", `kern ctx type id ${id} is not a struct`);
+  }
   markKnownZero(result);
   result.type = PTR_TO_BTF_ID | PTR_TRUSTED;
   result.btf = btf;
-  result.btfId = struct.id;
+  result.btfId = id;
 }
 
 function setCast(

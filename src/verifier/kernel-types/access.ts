@@ -8,7 +8,6 @@
  * functions that demand a trusted pointer. Whatever is loaded through an untrusted pointer is untrusted.
  */
 import type { Btf } from "../../btf/index.ts";
-import { hookOf } from "../../hooks/index.ts";
 import { MAP_TYPES } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
 import type { VerifierMap } from "../input.ts";
@@ -232,9 +231,4 @@ export function checkMapPointerAccess(env: Environment, access: MemoryAccess): v
   else if (found.kind === "other_pointer") {
     setLoaded(env, value, "memory", undefined, 0, MEM_RDONLY | PTR_UNTRUSTED);
   } else setLoaded(env, value, "pointer", btf, found.id, found.flags);
-}
-
-/** Whether contexts of a type are an array of arguments with types of the kernel. */
-export function hasTypedArguments(env: Environment): boolean {
-  return hookOf(env.type).context.arguments === true;
 }
