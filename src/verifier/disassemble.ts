@@ -6,6 +6,8 @@ import { HELPERS } from "../uapi/index.ts";
 export interface DisassemblyInput {
   readonly instructions: readonly Instruction[];
   kfuncName(id: number): string;
+  /** The address that a wide constant stands for, where it is known. */
+  addressAt?(index: number): bigint | undefined;
 }
 
 /** Upper half of the opcode, shifted: the operator. */
@@ -147,11 +149,7 @@ function loadText(env: DisassemblyInput, index: number, { opcode, dst, src, imm 
       return `${code(opcode)} r${dst} = func[${name}]`.replace(/func\[.*/, functionAddress(imm));
     }
     const high = env.instructions[index + 1]?.imm ?? 0;
-    const map = src === 0 ? undefined : env.aux[index]?.map;
-    const value =
-      map?.type === "arena"
-        ? BigInt.asUintN(64, (map.extra ?? 0n) + BigInt(env.aux[index]?.mapOffset ?? 0))
-        : BigInt.asUintN(64, (BigInt(high) << 32n) | BigInt(imm >>> 0));
+    const value = env.addressAt?.(index) ?? BigInt.asUintN(64, (BigInt(high) << 32n) | BigInt(imm >>> 0));
     return `${code(opcode)} r${dst} = 0x${value.toString(16)}`;
   }
   return `BUG_ld_${opcode.toString(16).padStart(2, "0")}`;

@@ -230,6 +230,12 @@ export class Environment {
     return kernelBtf.type(id).name;
   }
 
+  /** Arenas lie at a known address for user space. */
+  addressAt(index: number): bigint | undefined {
+    const { map, mapOffset } = this.aux[index] as InstructionAux;
+    return map?.type === "arena" ? (map.extra ?? 0n) + BigInt(mapOffset) : undefined;
+  }
+
   get instruction(): Instruction {
     return this.instructions[this.index] as Instruction;
   }
