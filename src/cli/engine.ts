@@ -12,7 +12,7 @@ export const ENGINE_OPTIONS: Options = {
   unverified: {
     type: "string",
     value: "sandbox|trusted",
-    help: "check every access of programs that no verifier has proved, or nothing (default)",
+    help: "do not verify; check every access while it runs, or nothing",
   },
 };
 

@@ -133,6 +133,12 @@ export async function main(args: readonly string[], terminal: Terminal = process
   }
 }
 
+/** What says that the program is at fault, not the command line or the file. */
+const FAILURES: ReadonlySet<string> = new Set(["fault", "fuel", "verifier"]);
+
+const VERIFIER_HINT =
+  "'skep verify' shows the verifier's log; '--unverified sandbox' runs the program unverified, with every access checked";
+
 /** Returns the exit status: a program that was stopped is a failed check, everything else wrong input. */
 function report(error: unknown, terminal: Terminal, json: boolean, debug: boolean): number {
   // What is not a BpfError is a fault of ours: say so in one line, with the trace on request.
@@ -147,9 +153,12 @@ function report(error: unknown, terminal: Terminal, json: boolean, debug: boolea
           },
         );
   if (json) terminal.line(toJson({ version: JSON_VERSION, error: known.toJSON() }));
-  else terminal.note(`skep: ${known.message}`);
+  else {
+    terminal.note(`skep: ${known.message}`);
+    if (known.code === "verifier") terminal.note(VERIFIER_HINT);
+  }
   if (debug && error instanceof Error) terminal.note(error.stack ?? "");
-  return known.code === "fault" || known.code === "fuel" ? 1 : 2;
+  return FAILURES.has(known.code) ? 1 : 2;
 }
 
 function overview({ style }: Terminal): string {

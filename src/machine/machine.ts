@@ -41,7 +41,7 @@ import { Program, type ProgramHost } from "./program.ts";
 import { Regions } from "./regions.ts";
 import { EventRunner, type RunState } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
-import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
+import { DEFAULT_BARE, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
 import type { Task } from "./world/tasks.ts";
 import { World } from "./world/world.ts";
@@ -66,7 +66,7 @@ export class Machine {
   /** Interfaces, routes, sockets, processes: what helpers find outside of the machine. */
   readonly world: World;
   readonly #unverified: Unverified | undefined;
-  readonly #verify: boolean;
+  readonly #verify: boolean | undefined;
   readonly #core: CoreExports;
   readonly #helpers: HelperSet;
   readonly #means: HelperWorld;
@@ -97,7 +97,7 @@ export class Machine {
     this.#optimize = options.optimize ?? true;
     this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
     this.#unverified = options.unverified;
-    this.#verify = options.verify ?? false;
+    this.#verify = options.verify;
     const { clock = "real", onTrace } = options;
     this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
     const memory = joined?.shared.memory ?? createMemory({ shared: options.shared ?? false });
@@ -381,7 +381,7 @@ export class Machine {
       name = "main",
       type,
       maps = {},
-      unverified = this.#unverified ?? DEFAULT_UNVERIFIED,
+      unverified = this.#unverified ?? DEFAULT_BARE,
       references = new Map(),
       attachType,
       attachTo,

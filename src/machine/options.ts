@@ -8,7 +8,7 @@ import { type Engine, ENGINES } from "./engine.ts";
 import type { ImageReference } from "./image.ts";
 import type { BpfMap } from "./map.ts";
 import type { Program } from "./program.ts";
-import { DEFAULT_UNVERIFIED, type Unverified, safetyOf } from "./safety.ts";
+import { type Unverified, safetyOf } from "./safety.ts";
 import type { WorldOptions } from "./world/options.ts";
 
 export interface MachineOptions {
@@ -33,9 +33,12 @@ export interface MachineOptions {
    * and is there to compare with.
    */
   readonly optimize?: boolean;
-  /** Whether objects are verified when they are loaded, unless a load says otherwise: {@link LoadOptions.verify}. */
+  /** Whether objects are verified when they are loaded, unless a load says otherwise: {@link LoadOptions.verify}. Default true. */
   readonly verify?: boolean;
-  /** What becomes of programs that no verifier has proved, unless a load says otherwise. Default "trusted". */
+  /**
+   * How programs run that are not verified, unless a load says otherwise: {@link LoadOptions.unverified}. Said without `verify`,
+   * nothing is verified. Default "sandbox"; for bare instructions "trusted".
+   */
   readonly unverified?: Unverified;
   /**
    * The kernel's types, such as a parsed `/sys/kernel/btf/vmlinux`: programs are fitted to them, arguments of functions have
@@ -94,12 +97,12 @@ export interface LoadOptions {
   /**
    * Whether programs are verified as Linux 6.18 does it. Those that are proved safe run as "verified"; one that Linux would refuse
    * makes the load fail with a VerifierError; what skep's verifier cannot judge yet is treated as `unverified` says, and
-   * {@link Loaded.notes} says which. Default: as the machine has it; false if it says nothing.
+   * {@link Loaded.notes} says which. Default: as the machine has it; true if it says nothing, and false if `unverified` is given.
    */
   readonly verify?: boolean;
   /**
-   * What becomes of programs that no verifier has proved: "sandbox" checks every access while they run, "trusted" nothing.
-   * Default: as the machine has it.
+   * How programs run that are not verified: "sandbox" checks every access while they run, "trusted" nothing. Given without
+   * `verify`, no program is verified. Default: as the machine has it; "sandbox" if it says nothing.
    */
   readonly unverified?: Unverified;
   /** Addresses of kernel symbols (`.ksyms`); weak ones that are missing are 0. */
@@ -112,7 +115,7 @@ export interface LoadInstructionsOptions {
   readonly type?: ProgramType;
   /** Live maps, by the names that `references` use. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
-  /** As for {@link Machine.load}. */
+  /** As for {@link Machine.load}, but bare instructions are never verified. Default "trusted". */
   readonly unverified?: Unverified;
   /** By slot: which `lddw` takes the address of which map. */
   readonly references?: ReadonlyMap<number, ImageReference>;
@@ -144,7 +147,7 @@ export function checkOptions(options: MachineOptions): void {
       `machine: ${name} must be a whole number from ${min} to ${max}, not ${value}`,
     );
   };
-  safetyOf(false, options.unverified ?? DEFAULT_UNVERIFIED);
+  safetyOf(false, options.unverified ?? "sandbox");
   whole("cpus", cpus, 1, 1024);
   whole("seed", seed, 0, 0xffffffff);
   if (fuel !== Infinity) whole("fuel", fuel, 1, Number.MAX_SAFE_INTEGER);

@@ -13,14 +13,12 @@ import {
 import { type ProgramImage, essentialName, linkedImage } from "./image.ts";
 import type { LoadOptions } from "./options.ts";
 import { prove } from "./prove.ts";
-import { DEFAULT_UNVERIFIED, type Safety, type Unverified, safetyOf } from "./safety.ts";
+import { type Safety, type SafetyChoice, chooseSafety, safetyOf } from "./safety.ts";
 
 /** What a plan needs to know of the machine. */
-interface PlanWorld {
+interface PlanWorld extends SafetyChoice {
   readonly btf: Btf | undefined;
   readonly cpus: number;
-  readonly verify: boolean;
-  readonly unverified: Unverified | undefined;
   hasKfunc(name: string): boolean;
   /** @throws BpfError if the structure of a program is wrong. */
   check(image: ProgramImage): void;
@@ -50,9 +48,7 @@ export async function planLoad(
   world: PlanWorld,
 ): Promise<LoadPlan> {
   const { kconfig, ksyms, mapSizes = {} } = options;
-  const verifies = options.verify ?? world.verify;
-  // Who asks for proofs does not get programs that run unproved and unchecked, unless that was said.
-  const choice = options.unverified ?? world.unverified ?? (verifies ? "sandbox" : DEFAULT_UNVERIFIED);
+  const { verify, unverified: choice } = chooseSafety(options, world);
   const spec = resolveExterns(withMapSizes(object, mapSizes), {
     ...(kconfig === undefined ? {} : { kconfig }),
     ...(ksyms === undefined ? {} : { ksyms }),
@@ -89,7 +85,7 @@ export async function planLoad(
     images.push(image);
     safety.set(
       name,
-      verifies ? await prove(fitted, choice, world.cpus, options.maps, notes) : safetyOf(false, choice),
+      verify ? await prove(fitted, choice, world.cpus, options.maps, notes) : safetyOf(false, choice),
     );
     for (const reference of image.references.values()) {
       if (reference.kind === "extern") continue;

@@ -15,8 +15,33 @@ export type Unverified = "sandbox" | "trusted";
 
 const UNVERIFIED: readonly Unverified[] = ["sandbox", "trusted"];
 
-/** What a machine does with them unless it is told. */
-export const DEFAULT_UNVERIFIED: Unverified = "trusted";
+/** What becomes of programs of objects that the verifier cannot judge, unless it is told. */
+const DEFAULT_UNVERIFIED: Unverified = "sandbox";
+
+/** What becomes of bare instructions, which the host itself has put together, unless it is told. */
+export const DEFAULT_BARE: Unverified = "trusted";
+
+/** What was said of verifying and of programs without proof, by a load or by the machine. */
+export interface SafetyChoice {
+  readonly verify?: boolean | undefined;
+  readonly unverified?: Unverified | undefined;
+}
+
+/**
+ * Whether a load verifies, and how programs run that are not proved. A load's word goes before the machine's; who says only
+ * how unverified programs run wants them unverified; who says nothing gets the verifier, and the sandbox where it has no answer.
+ */
+export function chooseSafety(
+  load: SafetyChoice,
+  machine: SafetyChoice,
+): { readonly verify: boolean; readonly unverified: Unverified } {
+  const wish = (choice: SafetyChoice): boolean | undefined =>
+    choice.verify ?? (choice.unverified === undefined ? undefined : false);
+  return {
+    verify: wish(load) ?? wish(machine) ?? true,
+    unverified: load.unverified ?? machine.unverified ?? DEFAULT_UNVERIFIED,
+  };
+}
 
 export const SAFETY_CODES: Readonly<Record<Safety, number>> = {
   verified: SAFETY_VERIFIED,

@@ -17,6 +17,11 @@ function lineIndex(lines: readonly LineInfo[], slot: number): number {
   return found;
 }
 
+/** The line record that covers a slot. */
+export function lineAt(lines: readonly LineInfo[], slot: number): LineInfo | undefined {
+  return lines[lineIndex(lines, slot)];
+}
+
 /** Writes the source line of a slot, unless the last one that was written is the same. */
 export function lineBefore(env: Environment, slot: number, prefix: string): void {
   const { lines } = env.program;

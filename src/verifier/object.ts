@@ -1,10 +1,11 @@
 /** Verifying one program of an object: linked, fitted to a kernel's types, with its maps. */
-import type { Btf } from "../btf/index.ts";
+import type { Btf, LineInfo } from "../btf/index.ts";
 import { VerifierError } from "../errors.ts";
 import { type LinkedProgram, type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
 import type { AttachType } from "../uapi/index.ts";
 import { verifierProgram } from "./from-object.ts";
 import type { VerifierOptions, VerifierProgram } from "./input.ts";
+import { lineAt } from "./lines.ts";
 import { reasonOf } from "./reason.ts";
 import { type VerifierResult, verify } from "./verify.ts";
 
@@ -24,6 +25,8 @@ export interface ProgramVerdict extends VerifierResult {
   readonly verdict: "accepted" | "rejected" | "unknown";
   /** The last complaint of the log; "" if accepted. */
   readonly reason: string;
+  /** The source line of {@link VerifierResult.rejectedAt}, if the object has line information. */
+  readonly source: LineInfo | undefined;
 }
 
 /**
@@ -97,7 +100,7 @@ export function verifyLinked(
     return { ...UNJUDGED, program: name, reason: `section ${program?.section ?? ""} names no program type` };
   }
   const result = verify(input, options);
-  const { accepted, errno, cancelled, log } = result;
+  const { accepted, errno, cancelled, log, rejectedAt } = result;
   const unknown = cancelled || errno === "EOPNOTSUPP";
   const reason = cancelled ? "cancelled" : accepted ? "" : reasonOf(log);
   return {
@@ -105,6 +108,7 @@ export function verifyLinked(
     program: name,
     verdict: accepted ? "accepted" : unknown ? "unknown" : "rejected",
     reason,
+    source: rejectedAt === undefined ? undefined : lineAt(linked.lines, rejectedAt),
   };
 }
 
@@ -113,6 +117,8 @@ const UNJUDGED = {
   errno: undefined,
   log: "",
   complaint: "",
+  rejectedAt: undefined,
+  source: undefined,
   cancelled: false,
   states: new Map(),
   trace: undefined,
@@ -127,10 +133,26 @@ const UNJUDGED = {
   },
 } as const;
 
-/** The error to throw for a rejected program, in the words of the kernel's. */
-export function rejectionOf({ program, errno, reason, log }: ProgramVerdict): VerifierError {
-  return new VerifierError(`program '${program}': the verifier rejects it: ${errno ?? ""}: ${reason}`, log, {
-    ...(errno === undefined ? {} : { errno }),
-    where: { program },
-  });
+/** The error to throw for a rejected program, in the words of the kernel's, with the source line at which it happened. */
+export function rejectionOf({
+  program,
+  errno,
+  reason,
+  log,
+  rejectedAt,
+  source,
+}: ProgramVerdict): VerifierError {
+  const line = source === undefined ? "" : ` (${source.file}:${source.line}: ${source.text.trim()})`;
+  return new VerifierError(
+    `program '${program}': the verifier rejects it: ${errno ?? ""}: ${reason}${line}`,
+    log,
+    {
+      ...(errno === undefined ? {} : { errno }),
+      where: {
+        program,
+        ...(rejectedAt === undefined ? {} : { instruction: rejectedAt }),
+        ...(source === undefined ? {} : { source: `${source.file}:${source.line}` }),
+      },
+    },
+  );
 }

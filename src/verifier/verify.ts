@@ -38,6 +38,8 @@ export interface VerifierResult {
   readonly log: string;
   /** The complaint, whatever the log level; "" if it consists of other lines of the log. */
   readonly complaint: string;
+  /** Slot of the instruction at which the program was rejected; undefined if it was accepted, or rejected as a whole. */
+  readonly rejectedAt: number | undefined;
   readonly statistics: VerifierStatistics;
   /** Stopped by the caller's wish: nothing is known. */
   readonly cancelled: boolean;
@@ -66,6 +68,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
   let errno: RejectionErrno | undefined;
   let complaint = "";
   let cancelled = false;
+  let rejectedAt: number | undefined;
   try {
     if (program.instructions.length === 0) throw env.reject("EINVAL");
     addSubprograms(env);
@@ -89,6 +92,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     if (error instanceof Rejection) {
       errno = error.errno;
       complaint = error.message;
+      if (walking && env.processed > 0) rejectedAt = env.index;
     } else if (error instanceof Cancelled) cancelled = true;
     else throw error;
   }
@@ -99,6 +103,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     errno,
     log: env.log.text(),
     complaint,
+    rejectedAt,
     statistics: {
       processedInstructions: env.processed,
       maxStatesPerInstruction: env.maxStatesPerInstruction,

@@ -107,7 +107,7 @@ async function run(invocation: Invocation): Promise<number> {
       if (traced++ < MAX_TRACE) trace.push(line);
     },
   });
-  const { programs, maps } = await machine.load(spec, {
+  const { programs, maps, notes } = await machine.load(spec, {
     programs: [chosen.name],
     ...(await targetOf(values)),
   });
@@ -144,6 +144,7 @@ async function run(invocation: Invocation): Promise<number> {
       engine,
       verified: program.verified,
       safety: program.safety,
+      notes,
       ...(compilation === undefined
         ? {}
         : { compile: { ms: compilation.ms, bytes: compilation.module.length } }),

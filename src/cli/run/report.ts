@@ -19,6 +19,7 @@ export interface RunReport {
   readonly engine: Engine;
   readonly verified: boolean;
   readonly safety: Safety;
+  readonly notes: readonly string[];
   readonly compile?: { readonly ms: number; readonly bytes: number };
   readonly packets: number;
   readonly bytes: number;
@@ -47,12 +48,10 @@ export function showRun(
       ? ""
       : `, compiled in ${duration(report.compile.ms)} to ${count(report.compile.bytes)}B of WebAssembly`;
   line(`engine: ${report.engine}${compiled}`);
-  if (report.safety === "sandbox")
-    line("sandboxed: no verifier has proved this program safe; every access is checked");
-  else if (!report.verified)
-    line(
-      style("yellow", "unverified: no verifier has proved this program safe; only its structure is checked"),
-    );
+  if (report.verified) line("verified: proved safe as Linux 6.18 does it; nothing is checked while it runs");
+  else if (report.safety === "sandbox") line("sandboxed: not proved safe; every access is checked");
+  else line(style("yellow", "unverified: not proved safe, and nothing is checked while it runs"));
+  for (const note of report.notes) line(note);
   line();
   if (report.results !== undefined) {
     report.results.forEach((value, index) => line(`${index + 1}  ${returnName(hook, value)} (${value})`));
