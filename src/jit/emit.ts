@@ -403,6 +403,7 @@ class FunctionEmitter {
     if (step.kind === "packet") return true;
     if (step.kind !== "helper") return false;
     const { lowering } = step;
+    if (lowering?.kind === "host" && lowering.kfunc === true) return false;
     return (
       lowering?.kind === "array" ||
       lowering?.kind === "cpu" ||
@@ -415,12 +416,15 @@ class FunctionEmitter {
     const { link } = this.#context;
     const { lowering } = step;
     const { sandbox } = link;
-    if (sandbox !== undefined && (lowering?.kind === "core" || lowering?.kind === "host")) {
+    // What kernel functions take is not known here: they see the machine's memory and nothing else.
+    const isKfunc = lowering?.kind === "host" && lowering.kfunc === true;
+    if (sandbox !== undefined && !isKfunc && (lowering?.kind === "core" || lowering?.kind === "host")) {
       const count = lowering.kind === "core" ? lowering.args.length : lowering.args;
       emitArgumentCheck(registers, step.imm, count, step.slot, link, sandbox);
     }
     let found: SandboxMap | undefined;
-    if (sandbox !== undefined && step.imm === MAP_LOOKUP_ELEM) found = mapIn(registers, 1, sandbox);
+    if (sandbox !== undefined && !isKfunc && step.imm === MAP_LOOKUP_ELEM)
+      found = mapIn(registers, 1, sandbox);
     this.#emitLowered(step, lowering);
     if (found !== undefined) registers.windows?.fill(registers, found);
   }

@@ -317,7 +317,7 @@ function fillCall(
   } else {
     step.kind = "helper";
     if (target === "kfunc") {
-      step.lowering = { kind: "host", name: `kfunc_${step.imm}`, args: ARGUMENTS_OF_KFUNC };
+      step.lowering = { kind: "host", name: `kfunc_${step.imm}`, args: ARGUMENTS_OF_KFUNC, kfunc: true };
     }
   }
 }

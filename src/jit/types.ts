@@ -15,6 +15,8 @@ export interface HostLowering {
   readonly name: string;
   /** How many of r1 to r5 are written to the execution state, 0 to 5. */
   readonly args: number;
+  /** A kernel function: `imm` of the call is no helper's number. */
+  readonly kfunc?: true;
 }
 
 /** How a helper is called. */

@@ -37,7 +37,9 @@ describe("skep run", () => {
     expect(report).toMatchObject({
       version: 1,
       program: { name: "firewall", type: "xdp" },
-      verified: false,
+      verified: true,
+      safety: "verified",
+      notes: [],
       packets: 3712,
       faults: 0,
       verdicts: [
@@ -49,12 +51,12 @@ describe("skep run", () => {
     expect(hits.entries[0]).toMatchObject({ key: 0, value: { packets: 29, bytes: 3215 } });
   });
 
-  it("says the same to people, with the warning that nothing is verified", async () => {
+  it("says the same to people, with the word that it is verified", async () => {
     const { status, stdout, stderr } = await skep("run", FIREWALL, "-r", WEB);
     expect(status).toBe(0);
     expect(stderr).toBe("");
     expect(stdout).toMatch(/XDP_DROP +1 +151 +4\.1 %/);
-    expect(stdout).toContain("unverified");
+    expect(stdout).toContain("verified: proved safe");
     expect(stdout).toMatch(/3712 packets, \d+ bytes in .*packets\/s/);
     expect(stdout).toMatch(/map rule_hits +array, 7 elements/);
   });

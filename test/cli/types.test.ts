@@ -40,7 +40,17 @@ describe("skep types", () => {
 describe("skep run of a program that takes no packets", () => {
   it("with a record of a tracepoint", async () => {
     const input = JSON.stringify({ fields: { filename: "/bin/sh", pid: 7 } });
-    const { status: code, stdout } = await skep("run", OBJECTS, "-p", "executed", "--input", input, "--json");
+    const { status: code, stdout } = await skep(
+      "run",
+      OBJECTS,
+      "-p",
+      "executed",
+      "--unverified",
+      "trusted",
+      "--input",
+      input,
+      "--json",
+    );
     expect(code).toBe(0);
     const report = JSON.parse(stdout) as {
       returnValue: number;
@@ -54,9 +64,12 @@ describe("skep run of a program that takes no packets", () => {
   });
 
   it.each([
-    [["-p", "executed", "--input", "[]"], /--input: needs an object/],
-    [["-p", "executed", "--args", "{"], /--args: no JSON/],
-    [["-p", "executed", "--args", "[1]"], /tracepoint programs take no 'args'; they take fields, format/],
+    [["-p", "executed", "--unverified", "trusted", "--input", "[]"], /--input: needs an object/],
+    [["-p", "executed", "--unverified", "trusted", "--args", "{"], /--args: no JSON/],
+    [
+      ["-p", "executed", "--unverified", "trusted", "--args", "[1]"],
+      /tracepoint programs take no 'args'; they take fields, format/,
+    ],
     [
       ["-p", "executed", "-r", join(ROOT, "examples/captures/web.pcap")],
       /takes no packets: give it --args or --input \('skep types tracepoint'\)/,

@@ -17,14 +17,14 @@ const NAMES = Object.keys(spec.programs);
 
 describe.each(ENGINES)("%s", (engine) => {
   test.each(NAMES)("%s returns 0", async (name) => {
-    const machine = await Machine.create({ engine, clock: "virtual" });
+    const machine = await Machine.create({ engine, clock: "virtual", verify: true, unverified: "trusted" });
     const { programs } = await machine.load(spec, { programs: [name] });
     expect(programs[name]?.run({ packet }).returnValue).toBe(0);
     expect(programs[name]?.run({ packet }).returnValue).toBe(0);
   });
 
   test("timers ring when the clock has come so far, each at its time, and can start again", async () => {
-    const machine = await Machine.create({ engine, clock: "virtual" });
+    const machine = await Machine.create({ engine, clock: "virtual", verify: true, unverified: "trusted" });
     const { programs, maps } = await machine.load(spec, { programs: ["timers"] });
     const begin = machine.clock.now();
     programs["timers"]?.run({ packet });
@@ -40,7 +40,7 @@ describe.each(ENGINES)("%s", (engine) => {
   });
 
   test("a timer goes with its element", async () => {
-    const machine = await Machine.create({ engine, clock: "virtual" });
+    const machine = await Machine.create({ engine, clock: "virtual", verify: true, unverified: "trusted" });
     const { programs, maps } = await machine.load(spec, { programs: ["timers"] });
     programs["timers"]?.run({ packet });
     maps["alarms"]?.delete(Uint8Array.of(7, 0, 0, 0));
@@ -49,7 +49,7 @@ describe.each(ENGINES)("%s", (engine) => {
   });
 
   test("a function of the host stands in for a kernel function, and is watched", async () => {
-    const machine = await Machine.create({ engine });
+    const machine = await Machine.create({ engine, verify: true, unverified: "trusted" });
     const spy = machine.registerKfunc(
       "bpf_strlen",
       (call) => call.string(1).length + (call.original() === 12n ? 0 : 1),

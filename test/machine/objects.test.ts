@@ -25,7 +25,10 @@ describe.each(ENGINES)("kernel objects in the %s", (engine) => {
     let programs: Loaded["programs"];
     beforeAll(async () => {
       machine = await Machine.create({ engine, ...(btf === undefined ? {} : { btf }) });
-      loaded = await machine.load(parseObject(readFileSync(FIXTURE), { name: "objects.bpf.o" }));
+      loaded = await machine.load(parseObject(readFileSync(FIXTURE), { name: "objects.bpf.o" }), {
+        // Linux refuses one of the programs: it reads a record's text where it lies, at an offset that is known at run time only.
+        unverified: "trusted",
+      });
       programs = loaded.programs;
     });
 

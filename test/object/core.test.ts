@@ -212,7 +212,7 @@ describe.skipIf(!hasCorpus)(needs("what the target has not", hasCorpus, "corpus"
   it.each(["jit", "interpreter"] as const)("stops a program that gets there: %s", async (engine) => {
     const { spec, target } = program();
     const machine = await Machine.create({ engine });
-    const { programs } = await machine.load(spec, { btf: target });
+    const { programs } = await machine.load(spec, { btf: target, unverified: "sandbox" });
     expect(() => programs["reads"]?.run({ packet: new Uint8Array(64) })).toThrow(
       /^program 'reads': instruction \d+ \(.*relocs_read\.c:\d+\): struct .*: no such type in the target \(\.BTF\)$/,
     );

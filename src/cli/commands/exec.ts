@@ -1,6 +1,6 @@
 import { BpfError } from "../../errors.ts";
 import { decodeInstructions } from "../../isa/index.ts";
-import { Machine, type Program } from "../../machine/index.ts";
+import { Machine, type Program, type Unverified } from "../../machine/index.ts";
 import { parseObject } from "../../object/index.ts";
 import { type Command, type Invocation, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
@@ -36,10 +36,12 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
   const digits =
     given === undefined || given === "-" ? new TextDecoder().decode(await readInput("-")) : given;
   const bytes = parseHex(digits, "program");
-  const machine = await Machine.create(machineOptions(values));
+  // What comes as digits is the caller's own: nothing here says what type of program it is.
+  const { unverified = "trusted", ...limits } = machineOptions(values);
+  const machine = await Machine.create({ ...limits, unverified });
   const program =
     values["elf"] === true
-      ? await loadElf(machine, bytes)
+      ? await loadElf(machine, bytes, unverified)
       : machine.loadInstructions(decodeInstructions(bytes));
   let address = 0;
   if (memory.length > 0) {
@@ -57,11 +59,11 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
 }
 
 /** The first program; bpf_conformance puts its only one into `.text`. */
-async function loadElf(machine: Machine, bytes: Uint8Array): Promise<Program> {
+async function loadElf(machine: Machine, bytes: Uint8Array, unverified: Unverified): Promise<Program> {
   const spec = parseObject(bytes, { name: "program" });
   const [name] = Object.keys(spec.programs);
   if (name === undefined) throw new BpfError("object", "program: the object has no programs");
-  const { programs } = await machine.load(spec, { programs: [name] });
+  const { programs } = await machine.load(spec, { programs: [name], unverified });
   return programs[name] as Program;
 }
 
