@@ -63,6 +63,8 @@ export interface CoreExports {
   grant(prog: number, map: number): void;
   /** For compiled sandboxed programs: checks r1 to r5 of the execution state before a helper is called. */
   check_call(id: number, frame: number, pc: number): void;
+  /** The same by what is wanted: a POINTER_ constant in a byte for each of r1 to r5. */
+  check_contract(contract: bigint, frame: number, pc: number): void;
   /** For `ld_abs` and `ld_ind`. */
   check_packet_context(r6: bigint, pc: number): void;
   /** For one access: the first byte of the window that it lies in. */

@@ -22,7 +22,7 @@ import { emitAtomic, emitLoad, emitStore, pushAddress, pushFetched } from "./mem
 import { type Placement, placeBlocks } from "./placement.ts";
 import { Registers } from "./registers.ts";
 import { type SandboxMap, Windows, emitPacketCheck } from "./sandbox.ts";
-import { type Step, clobbersArguments, definedRegister } from "./steps.ts";
+import { type Step, clobbersArguments, definedRegister, isKfunc } from "./steps.ts";
 import { ByteWriter } from "./wasm.ts";
 
 // uapi/linux/bpf.h: the helper whose result is a value of the map in r1.
@@ -401,9 +401,8 @@ class FunctionEmitter {
   /** Whether memory that the program could touch before a call lies there after it. */
   #keepsWindows(step: Step): boolean {
     if (step.kind === "packet") return true;
-    if (step.kind !== "helper") return false;
+    if (step.kind !== "helper" || isKfunc(step)) return false;
     const { lowering } = step;
-    if (lowering?.kind === "host" && lowering.kfunc === true) return false;
     return (
       lowering?.kind === "array" ||
       lowering?.kind === "cpu" ||
@@ -415,15 +414,15 @@ class FunctionEmitter {
     const registers = this.#registers;
     const { link } = this.#context;
     const { lowering } = step;
-    const { sandbox } = link;
-    // What kernel functions take is not known here: they see the machine's memory and nothing else.
-    const isKfunc = lowering?.kind === "host" && lowering.kfunc === true;
-    if (sandbox !== undefined && !isKfunc && (lowering?.kind === "core" || lowering?.kind === "host")) {
+    // Kernel functions are checked by who calls them; their numbers are no helpers' ids.
+    const sandbox = isKfunc(step) ? undefined : link.sandbox;
+    if (sandbox !== undefined && (lowering?.kind === "core" || lowering?.kind === "host")) {
       const count = lowering.kind === "core" ? lowering.args.length : lowering.args;
       emitArgumentCheck(registers, step.imm, count, step.slot, link, sandbox);
     }
     let found: SandboxMap | undefined;
-    if (sandbox !== undefined && !isKfunc && step.imm === MAP_LOOKUP_ELEM)
+    // What a mock answers need not be a value.
+    if (sandbox !== undefined && step.imm === MAP_LOOKUP_ELEM && lowering?.kind !== "host")
       found = mapIn(registers, 1, sandbox);
     this.#emitLowered(step, lowering);
     if (found !== undefined) registers.windows?.fill(registers, found);

@@ -88,6 +88,11 @@ export interface Step {
   dead: boolean;
 }
 
+/** A call of a kernel function: `imm` is its number. */
+export function isKfunc({ lowering }: Step): boolean {
+  return lowering?.kind === "host" && lowering.kfunc === true;
+}
+
 /** The register that a step writes, or -1. */
 export function definedRegister(step: Step): number {
   switch (step.kind) {

@@ -167,10 +167,11 @@ export class Machine {
     this.memory = linear;
     this.#waiters = new Waiters(linear);
     this.user = new UserMemory(linear);
-    events = new EventRunner(linear);
     if (joined === undefined) this.#core.init(this.cpus, options.seed ?? 1);
     else this.#core.join(joined.cpu);
     this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);
+    linear.lending = this.regions;
+    events = new EventRunner(linear, this.regions);
     this.#code = new CodeSpace({
       memory: linear,
       core: this.#core,
@@ -411,8 +412,8 @@ export class Machine {
 
   /** A process that a test has given no structure gets one if the machine knows the type, and so does its parent. */
   #taskObject(task: Task): number | undefined {
-    const { memory, regions, world } = this;
-    return taskObject({ memory, regions, types: this.#types, byPid: (pid) => world.tasks.byPid(pid) }, task);
+    const { memory, world } = this;
+    return taskObject({ memory, types: this.#types, byPid: (pid) => world.tasks.byPid(pid) }, task);
   }
 
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety, btf?: Btf): Program {

@@ -1,7 +1,7 @@
 import { BpfError } from "../errors.ts";
 import type { CoreExports } from "../core/index.ts";
 import { MAP_COUNT, MAP_CPU_STRIDE, MAP_STRIDE, MAP_VALUES, RING_AT } from "../core/layout.ts";
-import { type MapType, errnoName, mapRules } from "../uapi/index.ts";
+import { type MapType, errnoName, mapRules, programMayWrite } from "../uapi/index.ts";
 import { type Batch, type BatchOptions, readBuckets, readKeys } from "./maps/batch.ts";
 import { type PerfEvent, createPerfBuffer, perfWakeups, takePerfEvent } from "./maps/perf.ts";
 import { putRecord, ringWakeups, takeRecord } from "./maps/ring.ts";
@@ -629,7 +629,7 @@ export class BpfMap {
   /** The function of the core that does for this map what a helper does for all (jit/types.ts, mapRoutine). */
   routine(helper: string): string | undefined {
     if (this.type !== "hash" || this.fields.length > 0) return undefined;
-    if (helper === "map_update_elem") return "hash_update";
+    if (helper === "map_update_elem") return programMayWrite(this.flags) ? "hash_update" : undefined;
     if (helper === "map_lookup_elem" && FAST_KEYS.includes(this.keySize))
       return `hash_lookup_${this.keySize}`;
     return undefined;

@@ -6,6 +6,15 @@ interface Allocator {
   free(address: number): void;
 }
 
+/** What the memory needs of the table of regions. */
+interface Lending {
+  add(region: { kind: LentKind; label: string; address: number; size: number; writable: boolean }): void;
+  remove(address: number): void;
+}
+
+/** What sandboxed programs take lent memory for: an object of the kernel, which helpers take as one, or mere bytes. */
+type LentKind = "object" | "memory";
+
 /**
  * The machine's linear memory as the host sees it.
  *
@@ -16,6 +25,8 @@ interface Allocator {
 export class LinearMemory {
   readonly memory: WebAssembly.Memory;
   readonly #allocator: Allocator;
+  /** Where lent memory is noted. */
+  lending: Lending | undefined;
   #buffer: ArrayBufferLike | undefined;
   #u8: Uint8Array = new Uint8Array(0);
   #view: DataView = new DataView(new ArrayBuffer(0));
@@ -67,6 +78,18 @@ export class LinearMemory {
 
   free(address: number): void {
     this.#allocator.free(address);
+  }
+
+  /** Zeroed memory that sandboxed programs may read too, and write if it says so. It must be taken back, not freed. */
+  lend(size: number, what: string, kind: LentKind, { align = 8, writable = false } = {}): number {
+    const address = this.alloc(size, what, align);
+    this.lending?.add({ kind, label: what, address, size, writable });
+    return address;
+  }
+
+  takeBack(address: number): void {
+    this.lending?.remove(address);
+    this.free(address);
   }
 
   /** A copy of `length` bytes at `address`. */

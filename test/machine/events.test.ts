@@ -1,41 +1,17 @@
 /** Runs of the types that take no packets: what a program finds in its context, and what it leaves there. */
 import { describe, expect, it } from "vitest";
 import { BpfError } from "../../src/errors.ts";
-import { type ContextField, type Hook, HOOKS, contextAccess, takesPackets } from "../../src/hooks/index.ts";
 import { ENGINES, Machine, type RunInput } from "../../src/machine/index.ts";
-import type { AttachType } from "../../src/uapi/index.ts";
 import { SOCK_OPS_NAMES } from "../../src/machine/run/sockets.ts";
 import { insn } from "../kernel/setup.ts";
+import { attachFor, settableFields, writableFields } from "./event-fields.ts";
 
 const LOAD: Readonly<Record<number, number>> = { 1: 0x71, 2: 0x69, 4: 0x61, 8: 0x79 };
 const STORE: Readonly<Record<number, number>> = { 1: 0x73, 2: 0x6b, 4: 0x63, 8: 0x7b };
 const EXIT = insn(0x95);
 
-const EVENTS = HOOKS.filter(
-  (hook) => !takesPackets(hook) && hook.context.fields.some(({ input }) => input === true),
-);
-
-/** An attach type for which a field may be read or written, if there is one. */
-function attachFor(
-  hook: Hook,
-  field: ContextField,
-  write: boolean,
-): { attach: AttachType | undefined } | undefined {
-  const { offset, size } = field;
-  for (const attach of [undefined, ...(hook.attach ?? [])]) {
-    if (contextAccess(hook, attach, { offset, size, write }) !== undefined) return { attach };
-  }
-  return undefined;
-}
-
 describe.each(ENGINES)("contexts in the %s", (engine) => {
-  const settable = EVENTS.flatMap((hook) =>
-    hook.context.fields
-      .filter(({ input, kind, read }) => input === true && kind === undefined && read !== undefined)
-      .map((field) => [`${hook.type}.${field.name}`, hook, field] as const),
-  );
-
-  it.each(settable)("%s: a program reads what was given", async (_name, hook, field) => {
+  it.each(settableFields())("%s: a program reads what was given", async (_name, hook, field) => {
     const found = attachFor(hook, field, false);
     expect(found).toBeDefined();
     const machine = await Machine.create({ engine });
@@ -58,13 +34,7 @@ describe.each(ENGINES)("contexts in the %s", (engine) => {
     }
   });
 
-  const writable = EVENTS.flatMap((hook) =>
-    hook.context.fields
-      .filter(({ write }) => write !== undefined)
-      .map((field) => [`${hook.type}.${field.name}`, hook, field] as const),
-  );
-
-  it.each(writable)("%s: what a program writes is there afterwards", async (_name, hook, field) => {
+  it.each(writableFields())("%s: what a program writes is there afterwards", async (_name, hook, field) => {
     const found = attachFor(hook, field, true);
     expect(found).toBeDefined();
     const machine = await Machine.create({ engine });

@@ -96,7 +96,7 @@ export {
 export { check_access, may_access, window_room } from "./sandbox/access";
 export { grant } from "./sandbox/grants";
 export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";
-export { check_call, check_packet_context } from "./sandbox/arguments";
+export { check_call, check_contract, check_packet_context } from "./sandbox/arguments";
 export {
   copy_from_user,
   probe_read,

@@ -27,6 +27,7 @@ import {
   type ProgramType,
   type PrototypeRow,
   allowedHelpers,
+  kfuncOf,
   prototypeOf,
 } from "../../uapi/index.ts";
 
@@ -116,15 +117,8 @@ export function keepsWindows(row: PrototypeRow): boolean {
   return !row.args.some((arg) => arg.startsWith("ptr_to_func") || arg.includes("release"));
 }
 
-/** Helpers that read whatever address the program names, without asking whether it may. */
+/** Helpers that read whatever address the program names, without asking whether it may (those of the core ask). */
 const PROBES: readonly HelperName[] = [
-  "probe_read",
-  "probe_read_str",
-  "probe_read_user",
-  "probe_read_user_str",
-  "probe_read_kernel",
-  "probe_read_kernel_str",
-  "copy_from_user",
   "copy_from_user_task",
   "snprintf",
   "snprintf_btf",
@@ -136,6 +130,34 @@ const PROBES: readonly HelperName[] = [
 const TYPELESS: ProgramType = "socket_filter";
 
 const KEEPS = 1n << BigInt(CONTRACT_KEEPS_BIT);
+
+/** C types of kernel functions' arguments, and what they stand for. What has no row here, sandboxed programs may not call. */
+const KFUNC_KINDS: readonly (readonly [RegExp, number])[] = [
+  [/^[^*]*$/, POINTER_ANY],
+  [/__ign$/, POINTER_REFUSED],
+  [/^const char \*\w+__str$/, POINTER_STRING],
+  [/__map$|^const struct bpf_map \*/, POINTER_MAP],
+  [/^(const )?struct (xdp_md|__sk_buff) \*/, POINTER_CONTEXT],
+  [/^struct bpf_iter_num \*/, POINTER_OUT_BYTES + 8],
+  [/^unsigned long \*\w+__irq_flag$/, POINTER_OUT_BYTES + 8],
+  [/^struct bpf_res_spin_lock \*/, POINTER_OUT_BYTES + 8],
+  [/^(const )?struct (task_struct|cgroup|file|dentry|path|inode) \*/, POINTER_OBJECT],
+];
+
+/** Strings are compared where they lie: `__ign` keeps the verifier from asking for more than the function does. */
+const TEXTS = /^const char \*\w+__ign$/;
+
+/** What a call of a kernel function is checked for; of those that keep addresses in memory of the program, that it is refused. */
+export function kfuncContract(name: string): bigint {
+  const row = kfuncOf(name);
+  if (row === undefined) return BigInt(POINTER_REFUSED);
+  return row.args.reduce((sum, arg, index) => {
+    const kind = TEXTS.test(arg)
+      ? POINTER_STRING
+      : (KFUNC_KINDS.find(([type]) => type.test(arg))?.[1] ?? POINTER_REFUSED);
+    return sum | (BigInt(kind) << BigInt(8 * index));
+  }, 0n);
+}
 
 /** The kinds of r1, r2 and so on in a contract, as far as one of them must be something. */
 export function argumentKinds(contract: bigint): number[] {

@@ -54,6 +54,8 @@ export interface CallSite {
   readonly args: readonly bigint[];
   readonly memory: LinearMemory;
   original(): bigint;
+  /** Of a sandboxed program: whether it may touch these bytes itself. */
+  mayTouch?(address: number, length: number): boolean;
 }
 
 /** More records than that are kept by nobody: a run over a capture would fill the host's memory. */
@@ -138,10 +140,21 @@ class Call implements HelperCall {
   #address(argument: number, length: number): number {
     const value = this.#value(argument);
     const size = this.#site.memory.u8.length;
-    if (value + BigInt(length) <= BigInt(size)) return Number(value);
+    if (value + BigInt(length) <= BigInt(size)) {
+      this.#mustBeOwn(argument, Number(value), length);
+      return Number(value);
+    }
     throw new BpfError(
       "fault",
       `mock of bpf_${this.name}: argument ${argument} is 0x${value.toString(16)}, ${length} bytes there are outside the machine's memory`,
+    );
+  }
+
+  #mustBeOwn(argument: number, address: number, length: number): void {
+    if (length === 0 || this.#site.mayTouch?.(address, length) !== false) return;
+    throw new BpfError(
+      "fault",
+      `mock of bpf_${this.name}: argument ${argument} is 0x${address.toString(16)}, ${length} bytes there are not the sandboxed program's`,
     );
   }
 
@@ -159,6 +172,7 @@ class Call implements HelperCall {
     const address = this.#address(argument, 0);
     const bytes = this.#site.memory.u8.subarray(address, address + limit);
     const end = bytes.indexOf(0);
+    this.#mustBeOwn(argument, address, end < 0 ? bytes.length : end + 1);
     return new TextDecoder().decode(bytes.slice(0, end < 0 ? bytes.length : end));
   }
 

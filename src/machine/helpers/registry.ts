@@ -4,11 +4,20 @@
  */
 import { BpfError } from "../../errors.ts";
 import { CORE_HELPERS, type CoreExports, type CoreHelper } from "../../core/index.ts";
-import { EXEC_CPU, EXEC_PROG, EXEC_REGS } from "../../core/layout.ts";
+import {
+  EXEC_CPU,
+  EXEC_PC,
+  EXEC_PROG,
+  EXEC_REGS,
+  PROG_SAFETY,
+  RIGHT_READ,
+  SAFETY_SANDBOX,
+} from "../../core/layout.ts";
 import { helperId, helperName, kfuncOf } from "../../uapi/index.ts";
 import { HOST_KFUNCS } from "../kfuncs/table.ts";
 import type { HostKfunc } from "../kfuncs/types.ts";
 import { poisonReached, poisonedSlot } from "../poison.ts";
+import { kfuncContract } from "./contracts.ts";
 import { type CallSite, type HelperCall, type HelperMock, type HelperSpy, Spy } from "./mock.ts";
 import { HOST_HELPERS } from "./table.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
@@ -134,7 +143,20 @@ export class HelperSet {
     const name = this.#kfuncs[id];
     if (name === undefined || name === "")
       throw new BpfError("helper", `kernel function ${id} does not exist`);
+    if (this.#isSandboxed(exec) && !this.#registered.has(name)) {
+      const { memory } = this.#world;
+      this.#host().core.check_contract(
+        kfuncContract(name),
+        memory.u32(exec + EXEC_REGS + 80),
+        memory.u32(exec + EXEC_PC),
+      );
+    }
     this.#store(exec, this.#kfunc(name, exec, (this.#registered.get(name)?.length ?? 0) - 1));
+  }
+
+  #isSandboxed(exec: number): boolean {
+    const { memory } = this.#world;
+    return memory.u32(memory.u32(exec + EXEC_PROG) + PROG_SAFETY) === SAFETY_SANDBOX;
   }
 
   #kfunc(name: string, exec: number, index: number): bigint | number {
@@ -176,7 +198,15 @@ export class HelperSet {
       args: Array.from({ length: count }, (_, at) => memory.u64(registers + 8 * (at + 1))),
       memory,
       original,
+      ...(this.#isSandboxed(exec)
+        ? { mayTouch: (address, length) => this.#mayTouch(exec, address, length) }
+        : {}),
     };
+  }
+
+  #mayTouch(exec: number, address: number, length: number): boolean {
+    const frame = this.#world.memory.u32(exec + EXEC_REGS + 80);
+    return this.#host().core.may_access(address, length, RIGHT_READ, frame) === 1;
   }
 
   #store(exec: number, result: number | bigint): void {

@@ -23,7 +23,7 @@ export function allocateObject(
   const [btf, id] = findType(sources, name);
   const parts: number[] = [];
   const bytes = encodeValue(btf, id, lowerValue(memory, btf, id, value, parts));
-  const address = memory.alloc(Math.max(1, bytes.length), name, 64);
+  const address = memory.lend(Math.max(1, bytes.length), name, "object", { align: 64 });
   memory.write(address, bytes);
   return new KernelObject(memory, btf, id, address, bytes.length, parts);
 }

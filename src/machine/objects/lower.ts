@@ -91,8 +91,8 @@ function pointerTo(
 ): BtfValue {
   if (value === null) return 0;
   if (isPlaced(value)) return value.address;
-  const place = (bytes: Uint8Array, what: string): number => {
-    const address = memory.alloc(Math.max(1, bytes.length), what, 8);
+  const place = (bytes: Uint8Array, what: string, kind: "object" | "memory" = "memory"): number => {
+    const address = memory.lend(Math.max(1, bytes.length), what, kind);
     memory.write(address, bytes);
     parts.push(address);
     return address;
@@ -113,7 +113,8 @@ function pointerTo(
   if (!isRecord(value)) return value as BtfValue;
   const { kind, name } = resolve(btf, target);
   if (kind !== "struct" && kind !== "union") return value as BtfValue;
-  return place(encodeValue(btf, target, lowerValue(memory, btf, target, value, parts, depth + 1)), name);
+  const bytes = encodeValue(btf, target, lowerValue(memory, btf, target, value, parts, depth + 1));
+  return place(bytes, `${kind} ${name}`, "object");
 }
 
 function isRecord(value: ObjectValue): value is { readonly [member: string]: ObjectValue } {

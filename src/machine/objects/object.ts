@@ -134,7 +134,7 @@ export class KernelObject {
   free(): void {
     if (this.#freed) return;
     this.#freed = true;
-    for (const address of [this.address, ...this.#parts]) this.#memory.free(address);
+    for (const address of [this.address, ...this.#parts]) this.#memory.takeBack(address);
   }
 }
 

@@ -1,7 +1,6 @@
 /** The struct task_struct of a process of which a test tells no more than its numbers and name. */
 import { type Btf, findMember, resolve } from "../../btf/index.ts";
 import type { LinearMemory } from "../memory.ts";
-import type { Regions } from "../regions.ts";
 import type { Task } from "../world/tasks.ts";
 import { allocateObject } from "./index.ts";
 import type { KernelObject } from "./object.ts";
@@ -31,7 +30,6 @@ export function fitting(btf: Btf, id: number, members: Members): Members {
 /** Where processes get their structures. */
 export interface TaskMeans {
   readonly memory: LinearMemory;
-  readonly regions: Pick<Regions, "add">;
   readonly types: Iterable<Btf>;
   byPid(pid: number): Task | undefined;
 }
@@ -43,7 +41,7 @@ export interface TaskMeans {
  */
 export function taskObject(means: TaskMeans, task: Task): number | undefined {
   if (task.object !== undefined) return task.object;
-  const { memory, regions, types, byPid } = means;
+  const { memory, types, byPid } = means;
   for (const btf of types) {
     const [type] = btf.find("task_struct", "struct");
     if (type === undefined) continue;
@@ -53,10 +51,8 @@ export function taskObject(means: TaskMeans, task: Task): number | undefined {
       "struct task_struct",
       fitting(btf, type.id, membersOf(task)),
     );
-    const { address, size } = object;
+    const { address } = object;
     task.object = address;
-    const label = `struct task_struct of process ${task.pid}`;
-    regions.add({ kind: "object", label, address, size, writable: false });
     const related = (pid: number | undefined): number => {
       const other = pid === undefined ? undefined : byPid(pid);
       return (other === undefined ? undefined : taskObject(means, other)) ?? address;

@@ -29,7 +29,7 @@ export class UserMemory {
           ? new Uint8Array(content)
           : content;
     const length = Math.max(1, bytes.length);
-    const address = this.#memory.alloc(length, "user memory", 8);
+    const address = this.#memory.lend(length, "user memory", "memory", { writable: true });
     this.#memory.write(address, bytes);
     this.#areas.set(address, length);
     return address;
@@ -67,6 +67,6 @@ export class UserMemory {
 
   /** Gives back what one `write` laid out. */
   free(address: number): void {
-    if (this.#areas.delete(address)) this.#memory.free(address);
+    if (this.#areas.delete(address)) this.#memory.takeBack(address);
   }
 }

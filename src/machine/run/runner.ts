@@ -7,10 +7,14 @@ import {
   CTX_LOW,
   CTX_MAC,
   CTX_NET,
+  CTX_RIGHTS,
+  CTX_SIZE,
   KIND_NONE,
   KIND_SKB_LINK,
 } from "../../core/layout.ts";
+import { type Hook, contextRights } from "../../hooks/index.ts";
 import type { LinearMemory } from "../memory.ts";
+import type { Regions } from "../regions.ts";
 import type { SysctlState } from "./cgroup.ts";
 import type { ChosenSocket, EventInput, EventResult, RemoteEvent } from "./input.ts";
 import { Scratch } from "./scratch.ts";
@@ -118,13 +122,17 @@ export class EventRunner {
   /** What inputs of this machine are laid out with. */
   readonly means: Pick<Subject, "scratch" | "state">;
   readonly #memory: LinearMemory;
+  readonly #regions: Pick<Regions, "add" | "remove">;
+  /** What the rights behind the context are for. */
+  #rightsOf: { readonly hook: Hook; readonly size: number } | undefined;
   #view: DataView | undefined;
   #viewBytes: Uint8Array = new Uint8Array(0);
   #buffer = 0;
-  #room = 0;
+  #room = -1;
 
-  constructor(memory: LinearMemory) {
+  constructor(memory: LinearMemory, regions: Pick<Regions, "add" | "remove">) {
     this.#memory = memory;
+    this.#regions = regions;
     this.means = { scratch: new Scratch(memory), state: {} };
   }
 
@@ -160,7 +168,7 @@ export class EventRunner {
       const { context } = arrangement;
       const size = context.byteLength;
       const bytes = context instanceof Uint8Array ? context : this.#bytesOf(context);
-      const address = this.#contextRoom(size, arrangement.buffer);
+      const address = this.#contextRoom(subject.hook, size, arrangement.buffer);
       state.context = address;
       return {
         address,
@@ -200,14 +208,32 @@ export class EventRunner {
     return this.#viewBytes;
   }
 
-  #contextRoom(size: number, buffer: Arrangement["buffer"]): number {
+  /** Behind the context lie the rights to its bytes. */
+  #contextRoom(hook: Hook, size: number, buffer: Arrangement["buffer"]): number {
     if (this.#room < size) {
-      if (this.#buffer !== 0) this.#memory.free(this.#buffer);
-      this.#buffer = this.#memory.alloc(CTX_HEADER + size + 4, "context", 64);
+      if (this.#buffer !== 0) {
+        this.#regions.remove(this.#buffer + CTX_HEADER);
+        this.#memory.free(this.#buffer);
+      }
+      this.#buffer = this.#memory.alloc(CTX_HEADER + 2 * size + 8, "context", 64);
       this.#room = size;
+      this.#rightsOf = undefined;
+      this.#regions.add({
+        kind: "context",
+        label: "context",
+        address: this.#buffer + CTX_HEADER,
+        size: Math.max(1, size),
+      });
     }
     const address = this.#buffer + CTX_HEADER;
+    const rights = address + this.#room + 4;
+    if (this.#rightsOf?.hook !== hook || this.#rightsOf.size !== size) {
+      this.#memory.write(rights, contextRights({ ...hook.context, size }));
+      this.#rightsOf = { hook, size };
+    }
     const set = (field: number, value: number): void => this.#memory.setU32(address + field, value);
+    set(CTX_SIZE, size);
+    set(CTX_RIGHTS, rights);
     set(CTX_KIND, buffer === undefined ? KIND_NONE : KIND_SKB_LINK);
     set(CTX_HEAD, buffer?.start ?? 0);
     set(CTX_END, buffer?.end ?? 0);

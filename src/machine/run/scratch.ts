@@ -31,7 +31,7 @@ export class Scratch {
 
   /** Zeroed memory. */
   room(size: number): number {
-    const address = this.memory.alloc(Math.max(8, size), "input of a run", 8);
+    const address = this.memory.lend(Math.max(8, size), "input of a run", "memory", { writable: true });
     this.parts.push(address);
     return address;
   }
@@ -65,7 +65,7 @@ export class Scratch {
   free(): void {
     for (const object of this.#objects) object.free();
     this.#objects.length = 0;
-    for (const address of this.parts) this.memory.free(address);
+    for (const address of this.parts) this.memory.takeBack(address);
     this.parts.length = 0;
   }
 }

@@ -1,19 +1,24 @@
 /**
  * Reading wherever a 64-bit address leads (kernel/trace/bpf_trace.c). Kernel and user memory are one here: what lies in the
  * machine's memory, above the addresses that are never handed out, can be read; all else is a fault, after which the
- * destination is zero.
+ * destination is zero. For a sandboxed program what is not its own is not there.
  */
-import { FIRST_ADDRESS } from "../../layout";
+import { EXEC_STACK, FIRST_ADDRESS, FRAME_SIZE, RIGHT_READ, RIGHT_WRITE } from "../../layout";
+import { isSandboxed } from "../interpreter/frames";
+import { isAllowed } from "../sandbox/access";
+import { exec } from "../state";
 import { EFAULT } from "../uapi";
 
-function readable(address: u64, size: u32): bool {
-  return (
-    address >= u64(FIRST_ADDRESS) && address + size <= u64(memory.size()) << 16 && address + size >= address
-  );
+function accessible(address: u64, size: u32, right: i32): bool {
+  if (address < u64(FIRST_ADDRESS) || address + size > u64(memory.size()) << 16 || address + size < address)
+    return false;
+  if (size == 0 || !isSandboxed(exec)) return true;
+  // Of the stack all that the program can have, because compiled code does not say where its frame is.
+  return isAllowed(exec, load<u32>(exec, EXEC_STACK) + FRAME_SIZE, u32(address), size, right);
 }
 
 function read(to: u32, size: u32, from: u64): i32 {
-  if (!readable(from, size)) {
+  if (!accessible(from, size, RIGHT_READ)) {
     memory.fill(to, 0, size);
     return size == 0 ? 0 : -EFAULT;
   }
@@ -25,7 +30,7 @@ function read(to: u32, size: u32, from: u64): i32 {
 function readString(to: u32, size: u32, from: u64): i32 {
   if (size == 0) return 0;
   for (let at: u32 = 0; at < size; at++) {
-    if (!readable(from + at, 1)) {
+    if (!accessible(from + at, 1, RIGHT_READ)) {
       memory.fill(to, 0, size);
       return -EFAULT;
     }
@@ -67,7 +72,7 @@ export function copy_from_user(to: u32, size: u32, from: u64): i32 {
 
 /** The kernel copies only as far as no page is missing; here all or nothing is there. */
 export function probe_write_user(to: u64, from: u32, size: u32): i32 {
-  if (!readable(to, size)) return -EFAULT;
+  if (!accessible(to, size, RIGHT_WRITE)) return -EFAULT;
   memory.copy(u32(to), from, size);
   return 0;
 }

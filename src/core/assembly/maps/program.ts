@@ -1,7 +1,9 @@
 /** Map operations as programs call them, on the current CPU (uapi/linux/bpf.h, bpf_map_*_elem). */
-import { MAP_FLAGS, MAP_TYPE } from "../../layout";
+import { EXEC_PROG, MAP_FLAGS, MAP_TYPE } from "../../layout";
+import { isSandboxed } from "../interpreter/frames";
 import { spinLock, spinUnlock } from "../lock";
-import { cpus, exec_cpu } from "../state";
+import { grant } from "../sandbox/grants";
+import { cpus, exec, exec_cpu } from "../state";
 import {
   BPF_F_RDONLY_PROG,
   EACCES,
@@ -51,12 +53,16 @@ export function map_lookup_elem(map: u32, key: u32): u32 {
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
       return arrayLookup(map, key, exec_cpu());
-    case MAP_TYPE_HASH_OF_MAPS:
+    case MAP_TYPE_HASH_OF_MAPS: {
+      const value = hashLookup(map, key, 0);
+      return value == 0 ? 0 : innerMap(load<u32>(value));
+    }
     case MAP_TYPE_SOCKHASH: {
       const value = hashLookup(map, key, 0);
       return value == 0 ? 0 : load<u32>(value);
     }
     case MAP_TYPE_ARRAY_OF_MAPS:
+      return innerMap(slotObject(map, load<u32>(key)));
     case MAP_TYPE_SOCKMAP:
     case MAP_TYPE_REUSEPORT_SOCKARRAY:
     case MAP_TYPE_XSKMAP:
@@ -67,6 +73,12 @@ export function map_lookup_elem(map: u32, key: u32): u32 {
     default:
       return 0;
   }
+}
+
+/** From now on a sandboxed program holds it too. */
+function innerMap(map: u32): u32 {
+  if (map != 0 && isSandboxed(exec)) grant(load<u32>(exec, EXEC_PROG), map);
+  return map;
 }
 
 /** The kernel's verifier refuses programs that write to such a map; of one that nothing has verified the write fails. */

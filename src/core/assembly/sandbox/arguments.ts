@@ -68,7 +68,12 @@ export function check_packet_context(r6: u64, pc: u32): void {
 
 /** Checks r1 to r5 of the execution state for a call of a helper; ends the run if one is not what it must be. */
 export function check_call(id: u32, frame: u32, pc: u32): void {
-  let signature = contractOf(exec, id) & KINDS;
+  check_contract(contractOf(exec, id) & KINDS, frame, pc);
+}
+
+/** The same for a call of which the host knows what it takes: kernel functions. */
+export function check_contract(contract: u64, frame: u32, pc: u32): void {
+  let signature = contract;
   let map: u32 = 0;
   for (let register: u32 = 1; signature != 0; register++, signature >>= 8) {
     let kind = u32(signature & 0xff);

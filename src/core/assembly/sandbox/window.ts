@@ -47,6 +47,7 @@ function set(start: u32, size: u32, rights: i32): bool {
 let contextRecord: u32 = 0;
 let lastContext: u32 = 0;
 let lastProg: u32 = 0;
+let lastContextSize: u32 = 0;
 let lastRight: i32 = 0;
 let lastStart: u32 = 0;
 let lastSize: u32 = 0;
@@ -74,6 +75,7 @@ function findElsewhere(state: u32, address: u32, right: i32): bool {
       context == lastContext &&
       right == lastRight &&
       address - lastStart < lastSize &&
+      load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_SIZE) == lastContextSize &&
       load<u32>(state, EXEC_PROG) == lastProg
     )
       return set(lastStart, lastSize, right);
@@ -148,6 +150,7 @@ function findContext(state: u32, context: u32, address: u32, right: i32): bool {
   lastContext = context;
   lastProg = load<u32>(state, EXEC_PROG);
   lastRight = right;
+  lastContextSize = size;
   lastStart = context + first;
   lastSize = end - first;
   return set(lastStart, lastSize, right);
