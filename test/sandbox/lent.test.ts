@@ -71,8 +71,7 @@ describe.each(ENGINES)("sandboxed programs in the %s", (engine) => {
     const next = machine.alloc("task_struct", { pid: 100 });
     const program = loaded.programs["switched"] as Program;
     expect(program.run({ args: [true, prev, next] }).returnValue).toBe(0);
-    const seen = (): unknown => (loaded.maps[".bss"]?.get(0) as Record<string, unknown>)["seen"];
-    expect(seen()).toBe(1_007_100n);
+    expect(loaded.maps[".bss"]?.get(0)).toMatchObject({ seen: 1_007_100n });
 
     const write = load(machine, "r2 = *(u64 *)(r1 + 0)\n*(u8 *)(r2 + 0) = 1\nr0 = 0\nexit", "raw_tracepoint");
     expect(() => write.run({ args: [prev] })).toThrow(/which is not for that/);
