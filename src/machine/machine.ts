@@ -123,8 +123,7 @@ export class Machine {
       },
       types: this.#types,
       taskObject: (task) => this.#taskObject(task),
-      cgroupObject: (cgroup) =>
-        cgroupObject({ memory: this.memory, regions: this.regions, types: this.#types }, cgroup),
+      cgroupObject: (cgroup) => cgroupObject({ memory: this.memory, types: this.#types }, cgroup),
       mapOf: (id) => [...this.#maps.values()][id - 1],
       createMap: (definition) => this.createMap(definition),
       files: new Files(),

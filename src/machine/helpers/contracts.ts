@@ -119,6 +119,8 @@ export function keepsWindows(row: PrototypeRow): boolean {
 
 /** Helpers that read whatever address the program names, without asking whether it may (those of the core ask). */
 const PROBES: readonly HelperName[] = [
+  // Its attributes hold addresses.
+  "sys_bpf",
   "copy_from_user_task",
   "snprintf",
   "snprintf_btf",

@@ -11,21 +11,18 @@ const STAND_IN = 8;
 /** Makes one and remembers it, those of its ancestors too; its address. */
 export function cgroupObject(means: Omit<TaskMeans, "byPid">, cgroup: Cgroup): number {
   if (cgroup.object !== undefined) return cgroup.object;
-  const { memory, regions, types } = means;
+  const { memory, types } = means;
   const label = `struct cgroup of '${cgroup.path}'`;
-  let size = STAND_IN;
   let object: KernelObject | undefined;
   for (const btf of types) {
     const [type] = btf.find("cgroup", "struct");
     if (type === undefined) continue;
     const members = { level: cgroup.level, kn: { id: Number(cgroup.id) } };
-    object = allocateObject(memory, [btf], "struct cgroup", fitting(btf, type.id, members));
-    ({ size } = object);
+    object = allocateObject(memory, [btf], "struct cgroup", fitting(btf, type.id, members), label);
     break;
   }
-  const address = object?.address ?? memory.alloc(STAND_IN, label, 8);
+  const address = object?.address ?? memory.lend(STAND_IN, label, "object");
   cgroup.object = address;
-  regions.add({ kind: "object", label, address, size, writable: false });
   if (object !== undefined && findMember(object.btf, object.typeId, "self") !== undefined)
     object.set({ self: { cgroup: address } });
   for (let level = 0; level < cgroup.level; level++) {

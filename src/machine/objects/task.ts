@@ -50,6 +50,7 @@ export function taskObject(means: TaskMeans, task: Task): number | undefined {
       [btf],
       "struct task_struct",
       fitting(btf, type.id, membersOf(task)),
+      `struct task_struct of process ${task.pid}`,
     );
     const { address } = object;
     task.object = address;
