@@ -47,6 +47,9 @@ export interface ProgramDefinition {
 }
 
 const EPERM = -1;
+const EAGAIN = -11;
+// As libbpf does it (bpf.c, PROG_LOAD_ATTEMPTS).
+const ATTEMPTS = 5;
 const DEFAULT_LICENSE = "GPL";
 
 /**
@@ -60,6 +63,10 @@ const DEFAULT_LICENSE = "GPL";
 export function loadProgram(kernel: Kernel, definition: ProgramDefinition): KernelProgram {
   const level = definition.logLevel ?? 0;
   let { result, log } = attemptLoad(kernel, definition, level);
+  // The verifier stops when a signal comes in (kernel/bpf/verifier.c, do_check: signal_pending).
+  for (let attempt = 1; result === EAGAIN && attempt < ATTEMPTS; attempt++) {
+    ({ result, log } = attemptLoad(kernel, definition, level));
+  }
   // EPERM without a log is the lack of privilege; a second try would say no more.
   if (result < 0 && level === 0 && result !== EPERM) {
     const again = attemptLoad(kernel, definition, 1);
