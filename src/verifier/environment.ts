@@ -6,6 +6,7 @@ import type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 import { Log } from "./log.ts";
 import type { LoopVisit } from "./loops.ts";
 import { Backtrack } from "./backtrack.ts";
+import { PathLog } from "./path-log.ts";
 import { StackLiveness } from "./stack-liveness.ts";
 import type { Tracer } from "./trace.ts";
 import { Rejection, type RejectionErrno } from "./reject.ts";
@@ -110,6 +111,8 @@ export interface PendingPath {
   readonly index: number;
   readonly previous: number;
   readonly logPosition: number;
+  /** The path that it branches from: `path-log.ts`. */
+  readonly from: number;
 }
 
 export class Environment {
@@ -118,6 +121,7 @@ export class Environment {
   readonly type: ProgramType;
   readonly instructions: readonly Instruction[];
   readonly log: Log;
+  readonly pathLog: PathLog;
   readonly aux: InstructionAux[];
   readonly gplCompatible: boolean;
   readonly strictAlignment: boolean;
@@ -188,12 +192,13 @@ export class Environment {
   readonly fakeRegister: RegisterState = new RegisterState();
   readonly otherFakeRegister: RegisterState = new RegisterState();
 
-  constructor(program: VerifierProgram, options: VerifierOptions, gplCompatible: boolean) {
+  constructor(program: VerifierProgram, options: VerifierOptions, gplCompatible: boolean, pathLog: PathLog) {
     this.program = program;
     this.options = options;
     this.type = program.type;
     this.instructions = program.instructions;
     this.log = new Log(options.logLevel ?? 1);
+    this.pathLog = pathLog;
     this.liveness = new StackLiveness(this);
     this.aux = Array.from(program.instructions, () => new InstructionAux());
     this.kept = new Array<KeptState[] | undefined>(program.instructions.length);

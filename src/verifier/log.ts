@@ -8,6 +8,8 @@ export const LEVEL_STATS = 4;
 
 export class Log {
   readonly level: number;
+  /** Nothing is written: what the walk says of a path that `path-log.ts` does not want. */
+  muted = false;
   #pieces: string[] = [];
   #length = 0;
 
@@ -17,7 +19,7 @@ export class Log {
 
   /** Whether instructions and states are wanted. */
   get traces(): boolean {
-    return (this.level & (LEVEL1 | LEVEL2)) !== 0;
+    return !this.muted && (this.level & (LEVEL1 | LEVEL2)) !== 0;
   }
 
   get position(): number {
@@ -25,7 +27,7 @@ export class Log {
   }
 
   write(text: string): void {
-    if (this.level === 0) return;
+    if (this.level === 0 || this.muted) return;
     this.#pieces.push(text);
     this.#length += text.length;
     // Few long pieces are cheaper to keep than many short ones.

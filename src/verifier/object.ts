@@ -81,19 +81,11 @@ function inputOf(linked: LinkedProgram, kernelBtf: Btf | undefined): VerifierPro
   });
 }
 
-/**
- * Judges a linked program. One without a program type is "unknown". Without a log level nothing is written at first, which is
- * faster; a program that is not accepted is judged once more at level 1, as loaders do with the kernel.
- */
+/** Judges a linked program. One without a program type is "unknown". */
 export function verifyLinked(
   linked: LinkedProgram,
   options: VerifierOptions & { readonly kernelBtf?: Btf | undefined } = {},
 ): ProgramVerdict {
-  if (options.logLevel === undefined) {
-    const silent = verifyLinked(linked, { ...options, logLevel: 0 });
-    if (silent.accepted || silent.cancelled || silent.errno === undefined) return silent;
-    return verifyLinked(linked, { ...options, logLevel: 1 });
-  }
   const { name, program } = linked;
   const input = inputOf(linked, options.kernelBtf);
   if (input === undefined) {

@@ -17,7 +17,7 @@ export function pushPath(
 ): VerifierState {
   const state = new VerifierState();
   copyState(state, env.state);
-  env.pending.push({ state, index, previous, logPosition: env.log.position });
+  env.pending.push({ state, index, previous, logPosition: env.log.position, from: env.pathLog.current });
   env.tracer?.fork(state);
   if (env.pending.length > MAX_PENDING) {
     throw env.reject(errno, `The sequence of ${env.pending.length} jumps is too complex.`);

@@ -10,6 +10,7 @@ import { pushHistory } from "./history.ts";
 import { kfuncNameOf } from "./kfuncs.ts";
 import { HELPER, PSEUDO_CALL, PSEUDO_KFUNC_CALL } from "./kinds.ts";
 import { checkLegacyLoad, checkWideConstant } from "./load.ts";
+import { lineBefore } from "./lines.ts";
 import { LEVEL2 } from "./log.ts";
 import { popPath } from "./paths.ts";
 import { printInstruction, printInstructionState, stateScratched, stateText } from "./print.ts";
@@ -37,6 +38,7 @@ export function walkPaths(env: Environment): void {
   const count = instructions.length;
   let printState = false;
   let previous = -1;
+  log.muted = !env.pathLog.begin(-1);
   for (;;) {
     env.historyRecord = undefined;
     env.previous = previous;
@@ -68,7 +70,7 @@ export function walkPaths(env: Environment): void {
       if (log.traces) {
         if (stateScratched(env)) printInstructionState(env);
         printInstruction(env);
-      }
+      } else if (log.muted) lineBefore(env, env.index, "");
       aux.seen = true;
       env.record?.(env);
       env.tracer?.step(env);
@@ -85,7 +87,11 @@ export function walkPaths(env: Environment): void {
     updateBranchCounts(env, env.state);
     env.liveness.update();
     const path = popPath(env, takeBack);
-    if (path === undefined) return;
+    if (path === undefined) {
+      log.muted = false;
+      return;
+    }
+    log.muted = !env.pathLog.begin(path.from);
     env.index = path.index;
     previous = path.previous;
     printState = true;

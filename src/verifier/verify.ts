@@ -8,7 +8,8 @@ import { checkAllFunctions } from "./functions.ts";
 import { checkMissingKfuncs } from "./kfuncs.ts";
 import { checkMethod } from "./kernel-types/target.ts";
 import { computeLiveRegisters } from "./live-registers.ts";
-import { LEVEL_STATS } from "./log.ts";
+import { LEVEL1, LEVEL2, LEVEL_STATS } from "./log.ts";
+import { PathLog } from "./path-log.ts";
 import { checkProgramInfo } from "./program-info.ts";
 import { INSTRUCTION_LIMIT } from "./run.ts";
 import { checkStackDepth } from "./stack-depth.ts";
@@ -57,9 +58,30 @@ export interface VerifierResult {
  * const { accepted, log } = verify({ name: "p", type: "xdp", instructions, maps: new Map(), license: "GPL" });
  */
 export function verify(program: VerifierProgram, options: VerifierOptions = {}): VerifierResult {
+  const { logLevel = LEVEL1 } = options;
+  if ((logLevel & LEVEL1) === 0 || (logLevel & LEVEL2) !== 0) return judge(program, options, new PathLog());
+  const paths = new PathLog(new Set());
+  const silent = judge(program, options, paths);
+  if (silent.rejectedAt === undefined) return silent;
+  // Once more, for the text alone.
+  const { progress: _, trace: __, ...rest } = options;
+  const told = judge(program, { ...rest, recordStates: false }, new PathLog(paths.lineage()));
+  return {
+    ...silent,
+    log: told.log,
+    cancelled: told.cancelled,
+    statistics: {
+      ...silent.statistics,
+      milliseconds: silent.statistics.milliseconds + told.statistics.milliseconds,
+    },
+  };
+}
+
+/** One walk. */
+function judge(program: VerifierProgram, options: VerifierOptions, pathLog: PathLog): VerifierResult {
   const begin = performance.now();
   resetScalars();
-  const env = new Environment(program, options, isGplCompatible(program.license));
+  const env = new Environment(program, options, isGplCompatible(program.license), pathLog);
   const recording = options.recordStates === true ? new Recording() : undefined;
   if (recording !== undefined) env.record = (at) => recording.add(at);
   const tracer = options.trace === undefined ? undefined : new Tracer(options.trace);
@@ -96,6 +118,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
     } else if (error instanceof Cancelled) cancelled = true;
     else throw error;
   }
+  env.log.muted = false;
   const milliseconds = performance.now() - begin;
   writeStatistics(env, milliseconds);
   return {

@@ -177,7 +177,13 @@ export function pushAsyncCallback(
   state.inSleepable = sleepable;
   const callee = createFunctionState(-1, 0, number);
   state.frames = [callee];
-  env.pending.push({ state, index: subprogram.start, previous: env.index, logPosition: env.log.position });
+  env.pending.push({
+    state,
+    index: subprogram.start,
+    previous: env.index,
+    logPosition: env.log.position,
+    from: env.pathLog.current,
+  });
   if (env.pending.length > MAX_PENDING) {
     throw env.reject("EFAULT", `The sequence of ${env.pending.length} jumps is too complex for async cb.`);
   }
