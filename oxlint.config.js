@@ -15,6 +15,7 @@ const LAYERS = {
   hooks: ["uapi", "core"],
   verifier: ["isa", "uapi", "btf", "object", "hooks"],
   explain: ["isa", "uapi", "btf", "object", "hooks", "verifier"],
+  profiles: ["isa", "uapi", "btf", "object", "verifier", "explain"],
   jit: ["isa", "uapi", "core"],
   wat: [],
   cbpf: ["isa", "jit"],
@@ -46,6 +47,7 @@ const LAYERS = {
     "kernel",
     "verifier",
     "explain",
+    "profiles",
   ],
 };
 

@@ -10,6 +10,8 @@ export interface Option {
   /** Name of the value in the help: FILE, N. */
   readonly value?: string;
   readonly multiple?: boolean;
+  /** The value may be left out: a word that follows and does not match is none. The value is then "". */
+  readonly optional?: RegExp;
   readonly help: string;
 }
 
@@ -56,10 +58,23 @@ export function parseCommandLine(
     ]),
   );
   try {
-    return parseArgs({ args: [...args], options: config, allowPositionals: true, strict: true });
+    return parseArgs({
+      args: withoutMissing(args, options),
+      options: config,
+      allowPositionals: true,
+      strict: true,
+    });
   } catch (error) {
     throw new BpfError("usage", explain(error, command, Object.keys(options)));
   }
+}
+
+/** Options whose value is left out get an empty one. */
+function withoutMissing(args: readonly string[], options: Options): string[] {
+  return args.map((arg, index) => {
+    const optional = arg.startsWith("--") ? options[arg.slice(2)]?.optional : undefined;
+    return optional === undefined || optional.test(args[index + 1] ?? "") ? arg : `${arg}=`;
+  });
 }
 
 function explain(error: unknown, { name }: Command, known: readonly string[]): string {

@@ -3,4 +3,4 @@ export { CLASSES, type RejectionClass, pageOf, titleOf } from "./classes.ts";
 export { type Complaint, complaintOf } from "./classify.ts";
 export { type Excerpt, type Explanation, type OriginStep, explain, explainPath } from "./explain.ts";
 export { type FailingPath, type PathStep, failingPath } from "./path.ts";
-export { type ExcerptLine, type Place, placeText } from "./place.ts";
+export { type ExcerptLine, type Place, placeOf, placeText } from "./place.ts";

@@ -3,6 +3,7 @@ import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { type ObjectSpec, resolveExterns } from "../../object/index.ts";
 import { type Explanation, explain } from "../../explain/index.ts";
+import { KERNELS, type KernelVersion, kernelsOf } from "../../profiles/index.ts";
 import { type ProgramVerdict, objectProgram, verifyObject } from "../../verifier/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
@@ -10,10 +11,11 @@ import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
 import { type Terminal, count, duration } from "../terminal.ts";
 import { showExplanation } from "../verify/explanation.ts";
+import { profilesOf, showProfiles } from "../verify/profiles.ts";
 
 export const verifyCommand: Command = {
   name: "verify",
-  usage: "OBJECT [-p PROGRAM] [-v | -vv] [--kernel]",
+  usage: "OBJECT [-p PROGRAM] [-v | -vv] [--kernel [VERSION]] [--kernels all]",
   description:
     "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
     "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge yet (kernel functions, dynptrs,\n" +
@@ -23,7 +25,17 @@ export const verifyCommand: Command = {
     program: { type: "string", short: "p", value: "NAME", help: "only this program" },
     ...TARGET_OPTIONS,
     ...STRICT_OPTION,
-    kernel: { type: "boolean", help: "ask the kernel's verifier too (needs root and the package koffi)" },
+    kernel: {
+      type: "string",
+      value: "[VERSION]",
+      optional: /^(all|\d+\.\d+(,\d+\.\d+)*)$/,
+      help: `would it load on that kernel: ${KERNELS.join(", ")}; alone: ask the running kernel too (needs root, koffi)`,
+    },
+    kernels: {
+      type: "string",
+      value: "all|LIST",
+      help: "a table of programs and kernels: what loads where, and why not",
+    },
     verbose: {
       type: "boolean",
       short: "v",
@@ -35,10 +47,19 @@ export const verifyCommand: Command = {
     ["skep verify firewall.bpf.o", "would it load?"],
     ["skep verify firewall.bpf.o -v", "and the kernel's log"],
     ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
+    ["skep verify firewall.bpf.o --kernel 5.15", "would it load on Linux 5.15, and if not, why?"],
+    ["skep verify firewall.bpf.o --kernels all", "on which kernels does each program load?"],
     ["sudo skep verify firewall.bpf.o --kernel", "and does the running kernel take it?"],
   ],
   run,
 };
+
+function kernelVersions(wanted: string | undefined): readonly KernelVersion[] | undefined {
+  if (wanted === undefined) return undefined;
+  const found = kernelsOf(wanted);
+  if (found !== undefined) return found;
+  throw new BpfError("usage", `verify: no kernel '${wanted}'; known are ${KERNELS.join(", ")} and all`);
+}
 
 interface Row {
   readonly program: string;
@@ -64,9 +85,17 @@ async function run(invocation: Invocation): Promise<number> {
       `${path}: no program '${name}'; it has ${Object.keys(spec.programs).join(", ")}`,
     );
   }
+  const versions = kernelVersions(text(values, "kernels") ?? (text(values, "kernel") || undefined));
+  if (versions !== undefined) {
+    const profiles = profilesOf(spec, names, versions, btf);
+    if (json)
+      terminal.line(toJson({ version: JSON_VERSION, object: path, kernels: versions, programs: profiles }));
+    else showProfiles(profiles, versions, terminal);
+    return profiles.every(({ loads }) => loads) ? 0 : 1;
+  }
   const verbose = Array.isArray(values["verbose"]) ? values["verbose"].length : 0;
   const logLevel = verbose > 1 ? 2 : 1;
-  const kernel = values["kernel"] === true ? await KernelMachine.create() : undefined;
+  const kernel = values["kernel"] === "" ? await KernelMachine.create() : undefined;
   const rows: Row[] = [];
   try {
     for (const program of names) {

@@ -1,0 +1,79 @@
+/** Would a program load on a kernel, and if not, why: `judgeFor`. */
+import type { Btf } from "../btf/index.ts";
+import { type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
+import { objectProgram, verify } from "../verifier/index.ts";
+import { EXACT_KERNEL, type KernelVersion, hasSince } from "./kernels.ts";
+import { type Need, needsOf } from "./needs.ts";
+
+/** What the verifier of 6.18 says of the program. */
+export type ExactVerdict = "accepted" | "rejected" | "unknown";
+
+/** One program on one kernel. */
+export interface KernelJudgement {
+  readonly kernel: KernelVersion;
+  /**
+   * "rejected": the kernel lacks something, or (6.18, and older kernels as far as is known) the verifier refuses it. "accepted" of an
+   * older kernel means that it has all that the program needs and that 6.18 accepts it.
+   */
+  readonly verdict: ExactVerdict;
+  /** What the kernel lacks. */
+  readonly lacks: readonly Need[];
+  /** Whether the kernel's own verifier rules were applied (6.18), or only what it has. */
+  readonly exact: boolean;
+}
+
+/** One program on all kernels. */
+export interface ProgramProfile {
+  readonly program: string;
+  readonly judgements: readonly KernelJudgement[];
+  readonly needs: readonly Need[];
+  /** The first release that has all that the program needs. */
+  readonly since: string;
+}
+
+function latest(needs: readonly Need[]): string {
+  let found = "3.18";
+  for (const { since } of needs) if (hasSince(since, found)) found = since;
+  return found;
+}
+
+/**
+ * Judges one program for kernels: by what they have, and by 6.18's verifier. Undefined if its section names no program type.
+ *
+ * @throws BpfError code "usage" if there is no such program, "relocation" if it cannot be linked.
+ * @example
+ * profileOf(spec, "firewall", ["5.15", "6.18"])?.judgements[0]?.lacks;
+ */
+export function profileOf(
+  spec: ObjectSpec,
+  name: string,
+  kernels: readonly KernelVersion[],
+  btf: Btf | undefined = spec.btf,
+): ProgramProfile | undefined {
+  const input = objectProgram(spec, name, btf);
+  if (input === undefined) return undefined;
+  const kept = linkProgram(spec, name, { externs: "keep" });
+  const linked = btf === undefined ? kept : relocate(kept, { target: btf });
+  const { accepted, cancelled, errno, trace } = verify(input, { logLevel: 0, trace: {} });
+  const exact: ExactVerdict = accepted
+    ? "accepted"
+    : cancelled || errno === "EOPNOTSUPP"
+      ? "unknown"
+      : "rejected";
+  // A verification that stopped early has not seen all that the kernel would.
+  const needs = needsOf(linked, input, accepted ? new Set(trace?.slots) : undefined);
+  return {
+    program: name,
+    needs,
+    since: latest(needs),
+    judgements: kernels.map((kernel) => {
+      const lacks = needs.filter(({ since }) => !hasSince(kernel, since));
+      return {
+        kernel,
+        lacks,
+        verdict: lacks.length > 0 ? "rejected" : exact,
+        exact: kernel === EXACT_KERNEL,
+      };
+    }),
+  };
+}
