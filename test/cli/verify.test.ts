@@ -1,9 +1,11 @@
 /** `skep verify`: explanations, kernels, JSON. */
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { ROOT, example, skep } from "./run-cli.ts";
+import { ROOT } from "../helpers.ts";
+import { skep } from "./run-cli.ts";
 
 const rejected = (name: string): string => join(ROOT, `test/fixtures/rejected/${name}.bpf.o`);
+const example = (name: string): string => join(ROOT, `examples/${name}/${name}.bpf.o`);
 const fixture = (name: string): string => join(ROOT, `test/fixtures/${name}.bpf.o`);
 
 describe("skep verify explains", () => {
