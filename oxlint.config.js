@@ -16,6 +16,7 @@ const LAYERS = {
   verifier: ["isa", "uapi", "btf", "object", "hooks"],
   explain: ["isa", "uapi", "btf", "object", "hooks", "verifier"],
   profiles: ["isa", "uapi", "btf", "object", "verifier", "explain"],
+  report: ["isa", "verifier", "explain"],
   jit: ["isa", "uapi", "core"],
   wat: [],
   cbpf: ["isa", "jit"],
@@ -48,6 +49,7 @@ const LAYERS = {
     "verifier",
     "explain",
     "profiles",
+    "report",
   ],
 };
 

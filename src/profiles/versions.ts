@@ -144,8 +144,8 @@ export const HELPER_VERSIONS: readonly VersionRow[] = [
   { since: "3.19", commit: "d0003ec01c66", names: "map_delete_elem" },
   { since: "4.1", commit: "2541517c32be", names: "probe_read" },
   { since: "4.1", commit: "d9847d310ab4", names: "ktime_get_ns" },
-  { since: "4.1", commit: "03e69b508b6f", names: "get_prandom_u32" },
   { since: "4.1", commit: "9c959c863f82", names: "trace_printk" },
+  { since: "4.1", commit: "03e69b508b6f", names: "get_prandom_u32" },
   { since: "4.1", commit: "c04167ce2ca0", names: "get_smp_processor_id" },
   { since: "4.1", commit: "608cd71a9c7c", names: "skb_store_bytes" },
   { since: "4.1", commit: "91bc4822c3d6", names: "l3_csum_replace l4_csum_replace" },
@@ -332,6 +332,12 @@ export const HELPER_VERSIONS: readonly VersionRow[] = [
 
 /** Kernel functions that programs may call. */
 export const KFUNC_VERSIONS: readonly VersionRow[] = [
+  {
+    since: "5.13",
+    commit: "e78aea8b2170",
+    names:
+      "bbr_cwnd_event bbr_init bbr_main bbr_min_tso_segs bbr_set_state bbr_sndbuf_expand bbr_ssthresh bbr_undo_cwnd cubictcp_acked cubictcp_cong_avoid cubictcp_cwnd_event cubictcp_init cubictcp_recalc_ssthresh cubictcp_state tcp_cong_avoid_ai tcp_reno_cong_avoid tcp_reno_ssthresh tcp_reno_undo_cwnd tcp_slow_start",
+  },
   { since: "5.18", commit: "b4c2b9593a1c", names: "bpf_ct_release bpf_skb_ct_lookup bpf_xdp_ct_lookup" },
   { since: "5.19", commit: "13bbbfbea759", names: "bpf_dynptr_is_rdonly" },
   { since: "6.0", commit: "ef69aa3a986e", names: "bpf_ct_change_status bpf_ct_set_status" },
@@ -431,6 +437,11 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   { since: "6.12", commit: "ac13a4261afe", names: "bpf_get_dentry_xattr" },
   { since: "6.12", commit: "d08e2045ebf0", names: "bpf_get_task_exe_file bpf_path_d_path bpf_put_file" },
   { since: "6.13", commit: "a992d7a39791", names: "bpf_get_kmem_cache" },
+  {
+    since: "6.13",
+    commit: "2e9a548009c2",
+    names: "bpf_iter_kmem_cache_destroy bpf_iter_kmem_cache_new bpf_iter_kmem_cache_next",
+  },
   { since: "6.13", commit: "6280cf718db0", names: "bpf_send_signal_task" },
   { since: "6.13", commit: "675c3596ff32", names: "bpf_task_from_vpid" },
   { since: "6.14", commit: "c8e2ee1f3df0", names: "bpf_local_irq_restore bpf_local_irq_save" },
@@ -444,14 +455,21 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
     names: "bpf_res_spin_lock bpf_res_spin_lock_irqsave bpf_res_spin_unlock bpf_res_spin_unlock_irqrestore",
   },
   { since: "6.15", commit: "59422464266f", names: "bpf_sock_ops_enable_tx_tstamp" },
+  { since: "6.16", commit: "f95695f2c465", names: "__bpf_trap" },
   {
     since: "6.16",
     commit: "a498ee7576de",
     names:
       "bpf_copy_from_user_dynptr bpf_copy_from_user_str_dynptr bpf_copy_from_user_task_dynptr bpf_copy_from_user_task_str_dynptr bpf_probe_read_kernel_dynptr bpf_probe_read_kernel_str_dynptr bpf_probe_read_user_dynptr bpf_probe_read_user_str_dynptr",
   },
+  {
+    since: "6.16",
+    commit: "6eab7ac7c5ee",
+    names: "bpf_iter_dmabuf_destroy bpf_iter_dmabuf_new bpf_iter_dmabuf_next",
+  },
   { since: "6.16", commit: "fb5b480205ba", names: "bpf_list_back bpf_list_front" },
   { since: "6.16", commit: "9e3e66c553f7", names: "bpf_rbtree_left bpf_rbtree_right bpf_rbtree_root" },
+  { since: "6.16", commit: "a319185be9f5", names: "css_rstat_flush css_rstat_updated" },
   { since: "6.17", commit: "8fc3d2d8b501", names: "bpf_arena_reserve_pages" },
   { since: "6.17", commit: "b95ee9049c93", names: "bpf_cgroup_read_xattr" },
   { since: "6.17", commit: "5fc5d8fded57", names: "bpf_dynptr_memset" },

@@ -1,11 +1,14 @@
+import { basename } from "node:path";
 import type { Btf } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { type ObjectSpec, resolveExterns } from "../../object/index.ts";
 import { type Explanation, explain } from "../../explain/index.ts";
+import { type ProgramReport, reportOf, reportPage } from "../../report/index.ts";
 import { KERNELS, type KernelVersion, kernelsOf } from "../../profiles/index.ts";
 import { type ProgramVerdict, objectProgram, verifyObject } from "../../verifier/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
+import { writeOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
@@ -36,6 +39,11 @@ export const verifyCommand: Command = {
       value: "all|LIST",
       help: "a table of programs and kernels: what loads where, and why not",
     },
+    html: {
+      type: "string",
+      value: "FILE",
+      help: "write a page: source, states at each visit, control flow, the path to the error",
+    },
     verbose: {
       type: "boolean",
       short: "v",
@@ -45,6 +53,7 @@ export const verifyCommand: Command = {
   },
   examples: [
     ["skep verify firewall.bpf.o", "would it load?"],
+    ["skep verify firewall.bpf.o --html report.html", "what the verifier saw, as a page for the browser"],
     ["skep verify firewall.bpf.o -v", "and the kernel's log"],
     ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
     ["skep verify firewall.bpf.o --kernel 5.15", "would it load on Linux 5.15, and if not, why?"],
@@ -53,6 +62,24 @@ export const verifyCommand: Command = {
   ],
   run,
 };
+
+/** Programs that cannot be linked have no page. */
+async function writeReport(
+  file: string,
+  object: string,
+  spec: ObjectSpec,
+  rows: readonly Row[],
+  btf: Btf | undefined,
+): Promise<void> {
+  const reports: ProgramReport[] = [];
+  for (const { program, section, verdict, explanation } of rows) {
+    const input = verdict.verdict === "unlinked" ? undefined : objectProgram(spec, program, btf ?? spec.btf);
+    if (input !== undefined && verdict.verdict !== "unlinked")
+      reports.push(reportOf(input, verdict, section, explanation));
+  }
+  if (reports.length === 0) throw new BpfError("usage", `${object}: no program of it can be shown`);
+  await writeOutput(file, new TextEncoder().encode(reportPage(basename(object), reports)));
+}
 
 function kernelVersions(wanted: string | undefined): readonly KernelVersion[] | undefined {
   if (wanted === undefined) return undefined;
@@ -117,6 +144,8 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     kernel?.close();
   }
+  const html = text(values, "html");
+  if (html !== undefined) await writeReport(html, path, spec, rows, btf);
   if (json) {
     const verified = rows.every(({ verdict }) => verdict.verdict === "accepted");
     terminal.line(toJson({ version: JSON_VERSION, object: path, verified, programs: rows.map(asJson) }));
