@@ -334,7 +334,7 @@ export const KFUNCS: readonly KfuncRow[] = [
     name: "bpf_ct_insert_entry",
     returns: "struct nf_conn *",
     args: ["struct nf_conn___init *nfct_i"],
-    flags: ["acquire", "ret_null"],
+    flags: ["acquire", "release", "ret_null"],
   },
   { name: "bpf_ct_release", returns: "void", args: ["struct nf_conn *nfct"], flags: ["release"] },
   {

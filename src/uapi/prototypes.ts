@@ -306,7 +306,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "fib_lookup",
     returns: "integer",
-    args: ["ptr_to_ctx", "ptr_to_mem", "const_size", "anything"],
+    args: ["ptr_to_ctx", "ptr_to_mem write", "const_size", "anything"],
     gplOnly: true,
   },
   {
@@ -426,7 +426,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "sysctl_get_name",
     returns: "integer",
-    args: ["ptr_to_ctx", "ptr_to_mem", "const_size", "anything"],
+    args: ["ptr_to_ctx", "ptr_to_mem write", "const_size", "anything"],
   },
   {
     helper: "sysctl_get_current_value",
@@ -534,7 +534,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "read_branch_records",
     returns: "integer",
-    args: ["ptr_to_ctx", "ptr_to_mem maybe_null", "const_size_or_zero", "anything"],
+    args: ["ptr_to_ctx", "ptr_to_mem maybe_null write", "const_size_or_zero", "anything"],
     gplOnly: true,
   },
   {
@@ -659,7 +659,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "d_path",
     returns: "integer",
-    args: ["ptr_to_btf_id btf=path", "ptr_to_mem", "const_size_or_zero"],
+    args: ["ptr_to_btf_id btf=path", "ptr_to_mem write", "const_size_or_zero"],
     targets: true,
   },
   {
@@ -671,7 +671,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "snprintf_btf",
     returns: "integer",
-    args: ["ptr_to_mem", "const_size", "ptr_to_mem rdonly", "const_size", "anything"],
+    args: ["ptr_to_mem write", "const_size", "ptr_to_mem rdonly", "const_size", "anything"],
   },
   {
     helper: "seq_printf_btf",
@@ -742,7 +742,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
     helper: "snprintf",
     returns: "integer",
     args: [
-      "ptr_to_mem maybe_null",
+      "ptr_to_mem maybe_null write",
       "const_size_or_zero",
       "ptr_to_const_str",
       "ptr_to_mem maybe_null rdonly",

@@ -156,7 +156,7 @@ function loadText(env: DisassemblyInput, index: number, { opcode, dst, src, imm 
 }
 
 function functionAddress(imm: number): string {
-  return `0x${BigInt.asUintN(64, BigInt(imm)).toString(16)}`;
+  return `0x${BigInt.asUintN(32, BigInt(imm)).toString(16)}`;
 }
 
 function jumpText(env: DisassemblyInput, { opcode, dst, src, offset, imm }: Instruction): string {

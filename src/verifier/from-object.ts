@@ -1,6 +1,6 @@
 /** A linked program of an object as the verifier takes it. */
 import { type Btf, resolve } from "../btf/index.ts";
-import type { Instruction } from "../isa/index.ts";
+import { type Instruction, OPCODE_LDDW } from "../isa/index.ts";
 import { MAP_FLAGS } from "../uapi/index.ts";
 import type { AttachType, ProgramType } from "../uapi/index.ts";
 import {
@@ -20,7 +20,7 @@ export interface ProgramTraits {
   readonly sleepable?: boolean;
   readonly frags?: boolean;
   readonly kernelBtf?: Btf | undefined;
-  readonly symbols?: ReadonlySet<string> | undefined;
+  readonly symbols?: ReadonlyMap<string, bigint> | undefined;
   readonly attachTo?: string | undefined;
 }
 
@@ -62,14 +62,18 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
   };
   const maps = new Map<number, VerifierMap>();
   const instructions = [...linked.instructions];
+  const unknown = new Map<number, string>();
   for (const [slot, reference] of linked.references) {
     if (reference.kind !== "extern") maps.set(slot, mapOf(reference.map));
-    else nameExtern(linked, instructions, slot, reference.extern, traits.kernelBtf);
+    else if (!nameExtern(linked, instructions, slot, reference.extern, traits)) {
+      unknown.set(slot, `address of ${reference.extern.name}`);
+    }
   }
   return {
     name: linked.name,
     instructions,
     maps,
+    unknown,
     btf: linked.btf,
     structOps: traits.type === "struct_ops" ? methodOf(linked, traits.kernelBtf) : undefined,
     functionInfo: linked.functionInfo,
@@ -91,24 +95,35 @@ function methodOf({ object, name }: LinkedProgram, kernelBtf: Btf | undefined): 
 
 const PSEUDO_BTF_ID = 3;
 
-/** Functions and variables of the kernel by their ids in its BTF, as loaders name them. */
+/** Functions and variables of the kernel by their ids in its BTF, other symbols by their address; false if it is not known. */
 function nameExtern(
   { btf }: LinkedProgram,
   instructions: Instruction[],
   slot: number,
-  { name, kind, type }: ExternSpec,
-  kernelBtf: Btf | undefined,
-): void {
+  { name, kind, type, weak }: ExternSpec,
+  { kernelBtf, symbols }: ProgramTraits,
+): boolean {
   const instruction = instructions[slot];
-  if (kernelBtf === undefined || instruction === undefined) return;
+  if (instruction === undefined) return false;
+  const isCall = instruction.opcode !== OPCODE_LDDW;
   if (kind === "kfunc") {
+    if (kernelBtf === undefined) return isCall;
     const id = kernelBtf.find(name, "func")[0]?.id ?? 0;
-    // The address of a weak function, for a comparison with NULL, is a wide constant.
+    // The address of a weak function is taken only to compare it with NULL.
     instructions[slot] = { ...instruction, imm: id };
-    return;
+    return true;
   }
   const variable = btf === undefined || type === undefined ? undefined : btf.type(type);
-  if (btf === undefined || variable?.kind !== "var" || resolve(btf, variable.type).kind === "void") return;
-  const id = kernelBtf.find(name, "var")[0]?.id;
-  if (id !== undefined) instructions[slot] = { ...instruction, src: PSEUDO_BTF_ID, imm: id };
+  if (btf !== undefined && variable?.kind === "var" && resolve(btf, variable.type).kind !== "void") {
+    const id = kernelBtf?.find(name, "var")[0]?.id;
+    if (id === undefined) return kernelBtf !== undefined && weak;
+    instructions[slot] = { ...instruction, src: PSEUDO_BTF_ID, imm: id };
+    return true;
+  }
+  const address = symbols?.get(name) ?? (symbols !== undefined && weak ? 0n : undefined);
+  const second = instructions[slot + 1];
+  if (address === undefined || second === undefined) return false;
+  instructions[slot] = { ...instruction, src: 0, imm: Number(BigInt.asIntN(32, address)) };
+  instructions[slot + 1] = { ...second, imm: Number(BigInt.asIntN(32, address >> 32n)) };
+  return true;
 }

@@ -44,8 +44,10 @@ export interface VerifierProgram {
   readonly btf?: Btf | undefined;
   /** The kernel's own types (vmlinux). Without them what needs them is "not supported". */
   readonly kernelBtf?: Btf | undefined;
-  /** Symbols whose addresses the kernel knows (kallsyms); default: all that its types name. */
-  readonly symbols?: ReadonlySet<string> | undefined;
+  /** Addresses of the kernel's symbols (kallsyms); default: all that its types name have one, which is not known. */
+  readonly symbols?: ReadonlyMap<string, bigint> | undefined;
+  /** Wide constants whose value is not known, by slot: what they are. */
+  readonly unknown?: ReadonlyMap<number, string> | undefined;
   /** What it attaches to: "sched_switch" of a tracepoint with BTF, "task" of an iterator. */
   readonly attachTo?: string | undefined;
   /** The method of a struct_ops: its structure in the kernel's BTF, and the member's index. */

@@ -21,6 +21,8 @@ import { findSubprogram } from "./subprograms.ts";
 export function checkWideConstant(env: Environment, { opcode, dst, src, offset, imm }: Instruction): void {
   if ((opcode & 0x18) !== 0x18) throw env.reject("EINVAL", "invalid BPF_LD_IMM insn");
   if (offset !== 0) throw env.reject("EINVAL", "BPF_LD_IMM64 uses reserved fields");
+  const unknown = env.program.unknown?.get(env.index);
+  if (unknown !== undefined) throw env.unsupported(unknown);
   checkRegister(env, dst, "destination");
   const reg = env.registers[dst] as RegisterState;
   if (src === 0) {

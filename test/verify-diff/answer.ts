@@ -22,11 +22,15 @@ export interface Answer {
 }
 
 const COUNTS =
-  /^processed (\d+) insns \(limit \d+\) max_states_per_insn (\d+) total_states (\d+) peak_states (\d+) mark_read (\d+)$/m;
+  /processed (\d+) insns \(limit \d+\) max_states_per_insn (\d+) total_states (\d+) peak_states (\d+) mark_read (\d+)$/m;
+
+/** A message without an end of line has the statistics behind it. */
+export function withoutStatistics(log: string): string {
+  return log.replaceAll(/verification time \d+ usec\n/g, "").replaceAll(/^stack depth .*\n/gm, "");
+}
 
 export function answerOf(accepted: boolean, errno: string, log: string): Answer {
   const counts = COUNTS.exec(log)?.slice(1).map(Number) ?? [];
-  const lines = log.split("\n");
   return {
     accepted,
     errno,
@@ -38,6 +42,6 @@ export function answerOf(accepted: boolean, errno: string, log: string): Answer 
     stackDepth: /^stack depth (.*)$/m.exec(log)?.[1] ?? "",
     level: 2,
     microseconds: Number(/^verification time (\d+) usec$/m.exec(log)?.[1] ?? -1),
-    log: lines.filter((line) => !/^(verification time|stack depth) /.test(line)).join("\n"),
+    log: withoutStatistics(log),
   };
 }

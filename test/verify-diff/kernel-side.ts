@@ -12,9 +12,10 @@ import {
   type ProgramDefinition,
   attemptLoad,
 } from "../../src/kernel/index.ts";
+import { reasonOf } from "../../src/verifier/index.ts";
 import { nameOfErrno } from "../../src/kernel/errno.ts";
 import { createMapOf, linkObject, resolveReferences } from "../../src/kernel/load.ts";
-import { type Answer, answerOf } from "./answer.ts";
+import { type Answer, answerOf, withoutStatistics } from "./answer.ts";
 import type { Subject } from "./subject.ts";
 
 /** Changes when what is asked or kept changes. */
@@ -46,7 +47,7 @@ export class KernelSide {
     const answer = ask(this.#kernel, subject);
     mkdirSync(join(CACHE, key.slice(0, 2)), { recursive: true });
     writeFileSync(path, gzipSync(JSON.stringify(answer)));
-    return answer;
+    return judged(answer) ?? answer;
   }
 
   close(): void {
@@ -58,9 +59,10 @@ export class KernelSide {
 function judged(answer: KernelAnswer): KernelAnswer | undefined {
   if ("unasked" in answer) return answer;
   if (answer.line.startsWith("arena's user address must be set")) return undefined;
-  return answer.errno === "EPERM" && answer.processed <= 0
-    ? { unasked: "forbidden on this machine" }
-    : answer;
+  if (answer.errno === "EPERM" && answer.processed <= 0) return { unasked: "forbidden on this machine" };
+  // The words of answers that were kept may have been cut out otherwise once.
+  const log = withoutStatistics(answer.log);
+  return { ...answer, log, line: answer.accepted ? "" : reasonOf(log) };
 }
 
 /** Where a loader would have mapped an arena that does not say. */

@@ -65,16 +65,21 @@ const FLAG_NAMES: Readonly<Record<string, number>> = {
 };
 
 /** All programs of a file: an object, or a list of instruction arrays as JSON ({@link ArrayFile}). */
-let symbols: ReadonlySet<string> | undefined;
+let symbols: ReadonlyMap<string, bigint> | undefined;
 
 /** What our side knows of the running kernel. */
 export function surroundings(): {
   readonly kernelBtf: Btf | undefined;
-  readonly symbols: ReadonlySet<string> | undefined;
+  readonly symbols: ReadonlyMap<string, bigint> | undefined;
 } {
   if (symbols === undefined && existsSync("/proc/kallsyms")) {
     const text = readFileSync("/proc/kallsyms", "latin1");
-    symbols = new Set(Array.from(text.matchAll(/^[0-9a-f]+ \S (\S+)/gm), ([, name]) => name ?? ""));
+    symbols = new Map(
+      Array.from(text.matchAll(/^([0-9a-f]+) \S (\S+)$/gm), ([, address, name]) => [
+        name ?? "",
+        BigInt(`0x${address ?? "0"}`),
+      ]),
+    );
   }
   return { kernelBtf: kernelTypes()?.target, symbols };
 }

@@ -17,7 +17,7 @@ import {
   PTR_TO_MAP_VALUE,
   SCALAR_VALUE,
 } from "../register-types.ts";
-import { markKnownZero, markNotInit } from "../registers.ts";
+import { markKnownZero, markNotInit, scratchAll } from "../registers.ts";
 import { DYNPTR_LOCAL, setConstantDynptr } from "../stack-objects/dynptr.ts";
 import {
   type FunctionState,
@@ -176,6 +176,7 @@ export function pushAsyncCallback(
   const state = new VerifierState();
   state.inSleepable = sleepable;
   const callee = createFunctionState(-1, 0, number);
+  scratchAll(env);
   state.frames = [callee];
   env.pending.push({
     state,

@@ -102,7 +102,8 @@ function checkPointer(env: Environment, at: number, pointee: number, meta: Kfunc
   const reg = env.registers[regno] as RegisterState;
   const releases = flags.has("release");
   // All functions demand pointers that can be relied on: Linux 6.18 has no others any more.
-  if ((isNull(reg) || mayBeNull(reg.type)) && !hasSuffix(parameter, "__nullable")) {
+  const optional = hasSuffix(parameter, "__nullable") || hasSuffix(parameter, "__opt");
+  if ((isNull(reg) || mayBeNull(reg.type)) && !optional) {
     throw env.reject("EACCES", `Possibly NULL pointer passed to trusted arg${at}`);
   }
   if (reg.refObjId !== 0) {

@@ -14,6 +14,7 @@ export function leaveFunction(env: Environment, set: (result: RegisterState) => 
   scratchRegister(env, 0);
   pushPath(env, env.index + 1, env.index, "EFAULT");
   set(env.registers[0] as RegisterState);
+  env.liveness.update();
   returnFromFunction(env);
   // The walk goes on behind the current instruction.
   env.index--;

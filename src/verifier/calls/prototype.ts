@@ -1,6 +1,7 @@
 /** Prototypes of helpers with the kernel's flags instead of words (struct bpf_func_proto). */
 import { type PrototypeRow, allowedHelpers, helperName, prototypeOf } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
+import { targetOf } from "../kernel-types/target.ts";
 import {
   DYNPTR_TYPE_LOCAL,
   DYNPTR_TYPE_RINGBUF,
@@ -107,7 +108,18 @@ export function helperOf(env: Environment, id: number): Prototype | NoHelper {
   return found;
 }
 
-function findHelper({ program }: Environment, id: number): Prototype | NoHelper {
+/** Helpers of struct_ops programs are those of the interface that they implement. */
+function methodHasHelper(env: Environment, id: number): boolean {
+  const { struct, name } = targetOf(env);
+  if (struct === "bpf_dummy_ops") return false;
+  if (struct !== "tcp_congestion_ops") throw env.unsupported(`helpers of ${struct ?? ""}`);
+  // Who is about to be replaced may not bring itself back.
+  const helper = helperName(id);
+  return name !== "release" || (helper !== "setsockopt" && helper !== "getsockopt");
+}
+
+function findHelper(env: Environment, id: number): Prototype | NoHelper {
+  const { program } = env;
   if (helperName(id) === undefined) return "unknown";
   const context = {
     type: program.type,
@@ -115,7 +127,7 @@ function findHelper({ program }: Environment, id: number): Prototype | NoHelper 
     sleepable: program.sleepable ?? false,
   };
   const row = prototypeOf(id, context);
-  if (row === undefined) return "not_allowed";
+  if (row === undefined || (program.type === "struct_ops" && !methodHasHelper(env, id))) return "not_allowed";
   const extra = ITERATOR_HELPERS[program.attachType === "trace_iter" ? (program.attachTo ?? "") : ""];
   if (!allowedHelpers(context).has(id) && extra?.includes(helperName(id) ?? "") !== true)
     return "not_allowed";

@@ -149,12 +149,13 @@ export function checkStruct(
   setLoaded(env, value, "pointer", btf, found.id, flags);
 }
 
-const TRUST = PTR_TRUSTED | MEM_RCU;
+/** What a pointer loses that nothing is known of; one that is untrusted stays so. */
+const TRUST = MEM_ALLOC | PTR_TRUSTED | NON_OWN_REF | MEM_RCU;
 
 function trustOf(env: Environment, reg: RegisterState, struct: string, field: string, flags: number): number {
   if ((reg.type & PTR_UNTRUSTED) !== 0) return PTR_UNTRUSTED;
   // Old programs: pointers that come from nowhere in particular are neither trusted nor not.
-  if (!isTrusted(reg) && !isRcu(reg)) return flags & ~(TRUST | PTR_UNTRUSTED);
+  if (!isTrusted(reg) && !isRcu(reg)) return flags & ~TRUST;
   if (isSafeField("trusted", struct, field)) return flags | PTR_TRUSTED;
   if (isSafeField("trusted_or_null", struct, field)) return flags | PTR_TRUSTED | PTR_MAYBE_NULL;
   if (!inRcuSection(env) || mayBeNull(reg.type)) return PTR_UNTRUSTED;
@@ -164,7 +165,7 @@ function trustOf(env: Environment, reg: RegisterState, struct: string, field: st
     return (known ? flags & ~PTR_UNTRUSTED : flags) | MEM_RCU | PTR_MAYBE_NULL;
   }
   if ((flags & (MEM_PERCPU | MEM_USER)) !== 0) return flags;
-  return flags & ~(TRUST | PTR_UNTRUSTED);
+  return flags & ~TRUST;
 }
 
 function refuseSpecial(env: Environment, btf: Btf, id: number, off: number, size: number): void {

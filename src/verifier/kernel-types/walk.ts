@@ -78,6 +78,10 @@ function isComposite(type: BtfType): type is Extract<BtfType, { kind: "struct" |
   return type.kind === "struct" || type.kind === "union";
 }
 
+function named(name: string): string {
+  return name === "" ? "(anon)" : name;
+}
+
 /** One step: into the structure `id` at `off`. `flexible`: its last member may be an array of open length. */
 export function walkStruct(
   btf: Btf,
@@ -92,13 +96,13 @@ export function walkStruct(
   let walked = flags;
   for (;;) {
     if (!isComposite(type)) {
-      return { kind: "error", errno: "EINVAL", message: `Type '${type.name}' is not a struct` };
+      return { kind: "error", errno: "EINVAL", message: `Type '${named(type.name)}' is not a struct` };
     }
     if (type.kind === "union" && type.members.length !== 1) walked |= PTR_UNTRUSTED;
     if (at + size > type.size) {
       const inner = flexible ? flexibleArray(btf, type, at) : undefined;
       if (inner === undefined) {
-        const message = `access beyond struct ${type.name} at off ${at >>> 0} size ${size >>> 0}`;
+        const message = `access beyond struct ${named(type.name)} at off ${at >>> 0} size ${size >>> 0}`;
         return { kind: "error", errno: "EACCES", message };
       }
       if (inner === "scalar") return { kind: "scalar" };
@@ -154,7 +158,7 @@ function member(
     if (off < begin) break;
     const sized = resolveSize(btf, field.type);
     if (sized === undefined) {
-      return { kind: "error", errno: "EFAULT", message: `field ${field.name} doesn't have size` };
+      return { kind: "error", errno: "EFAULT", message: `field ${named(field.name)} doesn't have size` };
     }
     const end = begin + sized.size;
     if (off >= end) continue;
@@ -172,7 +176,7 @@ function member(
     if (inner.kind === "ptr") {
       if (innerSize !== size || off !== begin) {
         const message =
-          `cannot access ptr member ${field.name} with moff ${begin} in struct ${type.name} ` +
+          `cannot access ptr member ${named(field.name)} with moff ${begin} in struct ${named(type.name)} ` +
           `with off ${off} size ${size}`;
         return { kind: "error", errno: "EACCES", message };
       }
@@ -187,7 +191,7 @@ function member(
     }
     if (off + size > end && (flags & PTR_UNTRUSTED) === 0) {
       const message =
-        `access beyond the end of member ${field.name} (mend:${end}) in struct ${type.name} ` +
+        `access beyond the end of member ${named(field.name)} (mend:${end}) in struct ${named(type.name)} ` +
         `with off ${off} size ${size}`;
       return { kind: "error", errno: "EACCES", message };
     }
@@ -196,7 +200,7 @@ function member(
   return {
     kind: "error",
     errno: "EINVAL",
-    message: `struct ${type.name} doesn't have field at offset ${off}`,
+    message: `struct ${named(type.name)} doesn't have field at offset ${off}`,
   };
 }
 

@@ -33,8 +33,24 @@ export function checkKernelWrite(env: Environment, struct: string, off: number, 
     return true;
   }
   if (!CONNTRACK_TYPES.has(env.type)) return false;
-  if (struct.startsWith("nf_conn")) throw env.unsupported("writes to connections");
-  throw env.reject("EACCES");
+  checkConnection(env, struct, off, size);
+  return true;
+}
+
+/** Of a connection its mark (_nf_conntrack_btf_struct_access). */
+function checkConnection(env: Environment, struct: string, off: number, size: number): void {
+  if (struct !== "nf_conn" && struct !== "nf_conn___init") {
+    throw env.reject("EACCES", "only read is supported");
+  }
+  const { kernelBtf } = env.program;
+  const place = kernelBtf === undefined ? undefined : placeOf(kernelBtf, "nf_conn", ["mark"]);
+  if (place?.from !== off) throw env.reject("EACCES", `no write support to nf_conn at off ${off}`);
+  if (off + size > place.end) {
+    throw env.reject(
+      "EACCES",
+      `write access at off ${off} with size ${size} beyond the member of nf_conn ended at ${place.end}`,
+    );
+  }
 }
 
 function checkTcp(env: Environment, btf: Btf, struct: string, off: number, size: number): void {

@@ -280,8 +280,9 @@ function shiftLeft(is64: bool, d: Scalar, s: Scalar): void {
   }
   const by = s.umin;
   // Shifting by 32 is how compilers begin a sign extension: the lower half's range becomes the upper half's.
-  d.smax = by == 32 && d.s32max >= 0 ? (d.s32max as i64) << 32 : i64.MAX_VALUE;
-  d.smin = by == 32 && d.s32min >= 0 ? (d.s32min as i64) << 32 : i64.MIN_VALUE;
+  // How compilers begin a sign extension: the sign stays what it was.
+  d.smax = by == 32 ? (d.s32max as i64) << 32 : i64.MAX_VALUE;
+  d.smin = by == 32 ? (d.s32min as i64) << 32 : i64.MIN_VALUE;
   if (d.umax > u64(1) << (63 - by)) {
     d.umin = 0;
     d.umax = u64.MAX_VALUE;
