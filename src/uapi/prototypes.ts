@@ -288,7 +288,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "get_stack",
     returns: "integer",
-    args: ["ptr_to_ctx", "ptr_to_mem rdonly", "const_size_or_zero", "anything"],
+    args: ["ptr_to_ctx", "ptr_to_mem uninit write", "const_size_or_zero", "anything"],
     gplOnly: true,
     where: { types: ["raw_tracepoint", "raw_tracepoint_writable", "tracing", "lsm", "syscall"] },
   },
@@ -823,7 +823,7 @@ export const PROTOTYPES: readonly PrototypeRow[] = [
   {
     helper: "loop",
     returns: "integer",
-    args: ["scalar", "ptr_to_func", "ptr_to_stack maybe_null", "anything"],
+    args: ["anything", "ptr_to_func", "ptr_to_stack maybe_null", "anything"],
   },
   { helper: "strncmp", returns: "integer", args: ["ptr_to_mem rdonly", "const_size", "ptr_to_const_str"] },
   {

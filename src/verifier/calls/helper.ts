@@ -157,7 +157,7 @@ function checkTarget(env: Environment, id: number): void {
   const { attachType, attachTo = "" } = env.program;
   const name = helperName(id);
   let allowed: boolean;
-  if (env.type !== "tracing") throw env.unsupported(`${helperLabel(id)} of ${env.type} programs`);
+  if (env.type === "lsm") throw env.unsupported(`${helperLabel(id)} of LSM programs`);
   if (name === "sk_storage_get" || name === "sk_storage_delete") {
     const traces = attachType === "trace_fentry" || attachType === "trace_fexit";
     allowed =
