@@ -21,7 +21,11 @@ function reach(path, reached = new Set()) {
   return reached;
 }
 
-const first = reach(resolve("dist/cli/commands/run.js"), reach(resolve("dist/cli/main.js")));
+// The verifier too, which is loaded when a program is: nearly always.
+const first = ["cli/main.js", "cli/commands/run.js", "verifier/index.js"].reduce(
+  (reached, path) => reach(resolve("dist", path), reached),
+  new Set(),
+);
 
 await build({
   configFile: false,
