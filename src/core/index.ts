@@ -70,6 +70,8 @@ export interface CoreExports {
   /** For one access: the first byte of the window that it lies in. */
   check_access(address: number, shape: number, frame: number, pc: number): number;
   /** 1 if the program under way may touch all of these bytes so. */
+  /** Whether the program under way may have a helper read there: its own memory if it is sandboxed, else all that there is. */
+  may_probe(address: bigint, size: number): number;
   may_access(address: number, size: number, right: number, frame: number): number;
 
   /** Address of the descriptor, or -errno. */

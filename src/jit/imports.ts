@@ -42,6 +42,7 @@ const CALL_HELPER: WasmType = { params: [TYPE_I32, TYPE_I32], results: [] };
 const CHECK_ACCESS: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
 const MAY_ACCESS: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
 const CHECK_CALL: WasmType = { params: [TYPE_I32, TYPE_I32, TYPE_I32], results: [] };
+const MAY_READ: WasmType = { params: [TYPE_I64, TYPE_I32, TYPE_I32], results: [TYPE_I32] };
 const CHECK_PACKET_CONTEXT: WasmType = { params: [TYPE_I64, TYPE_I32], results: [] };
 
 export interface ImportNeeds {
@@ -76,6 +77,7 @@ export class Imports {
       this.#add("core", "may_access", MAY_ACCESS);
       this.#add("core", "check_call", CHECK_CALL);
       this.#add("core", "check_packet_context", CHECK_PACKET_CONTEXT);
+      if (stepsOf.some((steps) => steps.some(({ probe }) => probe))) this.#add("core", "may_read", MAY_READ);
     }
     if (fuel || checkDepth || usesRegisterCalls) this.#add("core", "fault", FAULT);
     if (usesRegisterCalls) this.#add("host", "call_helper", CALL_HELPER);

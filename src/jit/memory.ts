@@ -86,16 +86,22 @@ function pushValue(registers: Registers, step: Step): void {
 }
 
 /**
- * Tests whether all bytes of a load lie in the memory, above what is never handed out, and leaves the result; the whole
- * address stays in the local "old64".
+ * Tests whether all bytes of a load lie in the memory, above what is never handed out, of a sandboxed program in what it may
+ * touch, and leaves the result; the whole address stays in the local "old64".
  */
-function pushReachable(registers: Registers, step: Step): void {
+function pushReachable(registers: Registers, step: Step, link: Linkage): void {
   const { code, locals } = registers;
   const address = locals.scratch("old64");
   registers.pushWhole(step.src);
   code.i64Const(step.offset, step.offset < 0 ? -1 : 0);
   code.op("i64.add");
   code.opIndex("local.tee", address);
+  if (link.sandbox !== undefined) {
+    code.i32Const(step.bytes);
+    registers.pushFrameEnd();
+    code.opIndex("call", link.coreFunction("may_read"));
+    return;
+  }
   code.i64Const(FIRST_ADDRESS, 0);
   code.op("i64.sub");
   code.op("memory.size");
@@ -109,9 +115,9 @@ function pushReachable(registers: Registers, step: Step): void {
 }
 
 /** A load that gives zero where there is nothing. */
-function emitProbe(registers: Registers, step: Step, name: Opcode, low: boolean): void {
+function emitProbe(registers: Registers, step: Step, name: Opcode, low: boolean, link: Linkage): void {
   const { code, locals } = registers;
-  pushReachable(registers, step);
+  pushReachable(registers, step, link);
   code.op("if");
   code.byte(low ? TYPE_I32 : TYPE_I64);
   code.opIndex("local.get", locals.scratch("old64"));
@@ -142,8 +148,9 @@ export function emitLoad(registers: Registers, step: Step, link: Linkage): boole
           ? names.narrow
           : names.wide
         : names.unsigned;
-  if (step.probe && facts.kind[step.src] === ANY) {
-    emitProbe(registers, step, name, low);
+  const kind = facts.kind[step.src];
+  if (step.probe && (kind === ANY || (link.sandbox !== undefined && kind === EXACT))) {
+    emitProbe(registers, step, name, low, link);
     return low;
   }
   const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);

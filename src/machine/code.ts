@@ -19,7 +19,7 @@ import { BpfError } from "../errors.ts";
 import { type Instruction, OPCODE_LDDW, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
 import { compileProgram } from "../jit/index.ts";
-import { PROGRAM_TYPES, type ProgramType } from "../uapi/index.ts";
+import { PROGRAM_TYPES } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
 import { sandboxOf } from "./held.ts";
 import { helperContracts } from "./helpers/contracts.ts";
@@ -53,7 +53,6 @@ interface Installed extends InstalledProgram {
 }
 
 const NOT_COMPILED = 0xffffffff;
-const NO_PROBES: ReadonlySet<number> = new Set();
 
 export interface CodeHost {
   readonly memory: LinearMemory;
@@ -69,7 +68,7 @@ export interface CodeHost {
 export class CodeSpace {
   readonly #host: CodeHost;
   readonly #programs = new Map<number, Installed>();
-  readonly #contracts = new Map<ProgramType | undefined, { table: BigUint64Array; address: number }>();
+  readonly #contracts = new Map<string, { table: BigUint64Array; address: number }>();
   /** The first free index of the function table. */
   #free = 0;
   #nextId = 1;
@@ -100,8 +99,7 @@ export class CodeSpace {
       (slot) => functions.get(slot) as number,
       (name) => this.#host.helpers.kfuncId(name),
     );
-    // In a sandbox every load is checked: what is not the program's stops it.
-    const probes = safety === "sandbox" ? NO_PROBES : probedSlots(image);
+    const probes = probedSlots(image, safety === "sandbox");
     memory.write(code, encodeInstructions(withProbes(instructions, probes)));
     this.#describe(descriptor, code, descriptor);
     memory.setU32(descriptor + PROG_TYPE, PROGRAM_TYPES.find(({ name }) => name === image.type)?.id ?? 0);
@@ -109,7 +107,7 @@ export class CodeSpace {
     memory.setU32(descriptor + PROG_CODE_END, code + size);
     memory.setU32(descriptor + PROG_ID, this.#nextId++);
     memory.setU32(descriptor + PROG_SAFETY, SAFETY_CODES[safety]);
-    const contracts = this.#contractsOf(image.type);
+    const contracts = this.#contractsOf(image);
     memory.setU32(descriptor + PROG_CONTRACTS, contracts.address);
     memory.setU32(descriptor + PROG_CONTRACTS_COUNT, contracts.table.length);
     const held = new Set<number>();
@@ -132,15 +130,16 @@ export class CodeSpace {
     return descriptor;
   }
 
-  /** What helpers take of programs of a type, in memory for the core. */
-  #contractsOf(type: ProgramType | undefined): { table: BigUint64Array; address: number } {
-    let found = this.#contracts.get(type);
+  /** What helpers take of programs of a type and attach type, in memory for the core. */
+  #contractsOf({ type, attachType }: ProgramImage): { table: BigUint64Array; address: number } {
+    const key = `${type ?? ""} ${attachType ?? ""}`;
+    let found = this.#contracts.get(key);
     if (found === undefined) {
-      const table = helperContracts(type);
+      const table = helperContracts(type, attachType);
       const address = this.#host.memory.alloc(table.byteLength, "helper contracts");
       table.forEach((contract, id) => this.#host.memory.setU64(address + 8 * id, contract));
       found = { table, address };
-      this.#contracts.set(type, found);
+      this.#contracts.set(key, found);
     }
     return found;
   }
@@ -210,7 +209,7 @@ export class CodeSpace {
         safety !== "sandbox" || held.has(address) ? this.#host.mapAt(address)?.routine(name) : undefined,
       fuel: safety === "sandbox" || this.#host.fuel,
       ...(safety === "sandbox"
-        ? { sandbox: sandboxOf(this.#contractsOf(image.type).table, this.#held(held)) }
+        ? { sandbox: sandboxOf(this.#contractsOf(image).table, this.#held(held)) }
         : {}),
       optimize: this.#host.optimize,
       shared: memory.shared,

@@ -80,6 +80,11 @@ export class LinearMemory {
     this.#allocator.free(address);
   }
 
+  /** Bytes of the block that was allocated there, at least as many as were asked for: its header says it. */
+  capacity(address: number): number {
+    return this.u32(address - 8);
+  }
+
   /** Zeroed memory that sandboxed programs may read too, and write if it says so. It must be taken back, not freed. */
   lend(size: number, what: string, kind: LentKind, { align = 8, writable = false } = {}): number {
     const address = this.alloc(size, what, align);

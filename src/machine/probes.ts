@@ -32,9 +32,12 @@ const HELPERS: ReadonlySet<number | undefined> = new Set(
 
 const FRAME_POINTER = 10;
 
-export function probedSlots({ type, instructions }: ProgramImage): ReadonlySet<number> {
+/**
+ * In the sandbox only types whose arguments are such pointers: elsewhere what is not the program's stops it, which says more.
+ */
+export function probedSlots({ type, instructions }: ProgramImage, sandboxed: boolean): ReadonlySet<number> {
   const slots = new Set<number>();
-  const asks = (type !== undefined && TYPES.has(type)) || instructions.some(yieldsPointer);
+  const asks = (type !== undefined && TYPES.has(type)) || (!sandboxed && instructions.some(yieldsPointer));
   if (!asks) return slots;
   instructions.forEach((instruction, slot) => {
     const semantics = rowOf(instruction)?.semantics;

@@ -93,12 +93,13 @@ export {
   xdp_load_bytes,
   xdp_store_bytes,
 } from "./helpers/xdp";
-export { check_access, may_access, window_room } from "./sandbox/access";
+export { check_access, may_access, may_read, window_room } from "./sandbox/access";
 export { grant } from "./sandbox/grants";
 export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";
 export { check_call, check_contract, check_packet_context } from "./sandbox/arguments";
 export {
   copy_from_user,
+  may_probe,
   probe_read,
   probe_read_kernel,
   probe_read_kernel_str,

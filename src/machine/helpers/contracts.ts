@@ -24,6 +24,7 @@ import {
 import {
   HELPERS,
   type HelperName,
+  type AttachType,
   type ProgramType,
   type PrototypeRow,
   allowedHelpers,
@@ -122,9 +123,7 @@ const PROBES: readonly HelperName[] = [
   // Its attributes hold addresses.
   "sys_bpf",
   "copy_from_user_task",
-  "snprintf",
   "snprintf_btf",
-  "seq_printf",
   "seq_printf_btf",
 ];
 
@@ -172,11 +171,14 @@ export function argumentKinds(contract: bigint): number[] {
  * For each helper id what a call is checked for: a byte for each of r1 to r5, r1's lowest, above them whether windows keep.
  * Without a type, of a program that cannot be told what is allowed, all helpers are.
  */
-export function helperContracts(type: ProgramType | undefined): BigUint64Array {
+export function helperContracts(type: ProgramType | undefined, attachType?: AttachType): BigUint64Array {
   const contracts = new BigUint64Array(Math.max(...HELPERS.map(({ id }) => id)) + 1).fill(
     BigInt(POINTER_REFUSED),
   );
-  const allowed = type === undefined ? undefined : allowedHelpers({ type });
+  const allowed =
+    type === undefined
+      ? undefined
+      : allowedHelpers({ type, ...(attachType === undefined ? {} : { attachType }) });
   for (let id = 1; id < contracts.length; id++) {
     if (allowed?.has(id) === false) continue;
     const row = prototypeOf(id, { type: type ?? TYPELESS });

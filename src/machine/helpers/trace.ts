@@ -1,7 +1,6 @@
 /** What programs print, and formats they fill in. */
 import { BpfError } from "../../errors.ts";
 import { ERRNO } from "../../uapi/index.ts";
-import { inMemory } from "./memory.ts";
 import { formatTrace } from "./printf.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
 
@@ -13,18 +12,19 @@ const MAX_VARARGS = 12;
 const MAX_FORMAT = 1 << 16;
 
 function fill(helperWorld: HelperWorld, format: string, values: readonly bigint[]): string | number {
-  const { memory, world } = helperWorld;
+  const { memory, world, core } = helperWorld;
+  const mayRead = (address: bigint, length: number): boolean => core.may_probe(address, length) !== 0;
   return formatTrace(format, {
     arguments: values,
     string(address, limit) {
-      if (!inMemory(memory, address, 1)) return undefined;
+      if (!mayRead(address, 1)) return undefined;
       const from = Number(address);
       const bytes = memory.u8.subarray(from, from + limit - 1);
       const stop = bytes.indexOf(0);
-      return bytes.slice(0, stop < 0 ? bytes.length : stop);
+      const end = stop < 0 ? bytes.length : stop;
+      return mayRead(address, end) ? bytes.slice(0, end) : undefined;
     },
-    bytes: (address, length) =>
-      inMemory(memory, address, length) ? memory.read(Number(address), length) : undefined,
+    bytes: (address, length) => (mayRead(address, length) ? memory.read(Number(address), length) : undefined),
     symbol: (address, withOffset) => world.symbolAt(address, withOffset),
   });
 }

@@ -13,6 +13,7 @@ import type { Timers } from "./timers.ts";
 
 /** Functions of the core that helpers in TypeScript call. */
 type CoreFunction =
+  | "may_probe"
   | "stack_map_put"
   | "map_lookup_elem"
   | "map_update_elem"

@@ -98,7 +98,10 @@ function pointerTo(
     return address;
   };
   if (typeof value === "string") return place(new TextEncoder().encode(`${value}\0`), "text");
-  if (value instanceof Uint8Array) return place(value, "bytes");
+  if (value instanceof Uint8Array) {
+    const { kind } = resolve(btf, target);
+    return place(value, "bytes", kind === "struct" || kind === "fwd" ? "object" : "memory");
+  }
   if (Array.isArray(value)) {
     const size = sizeOf(btf, target);
     const bytes = new Uint8Array(size * value.length);

@@ -1,14 +1,25 @@
-/** Memory that lives for one run: texts, bytes, stacks, objects that arguments refer to. */
+/** Memory that lives for one run and some more: texts, bytes, stacks, objects that arguments refer to. */
 import { BpfError } from "../../errors.ts";
 import { isPlaced } from "../objects/index.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { Word } from "./input.ts";
+
+/** How much of earlier inputs stays. */
+const KEPT_PARTS = 256;
+const KEPT_BYTES = 1 << 20;
+
+interface Kept {
+  readonly address: number;
+  readonly bytes: number;
+}
 
 export class Scratch {
   readonly memory: LinearMemory;
   readonly parts: number[] = [];
   readonly #buffers = new Map<number, DataView<ArrayBuffer>>();
   readonly #objects: { free(): void }[] = [];
+  readonly #kept: Kept[] = [];
+  #keptBytes = 0;
 
   constructor(memory: LinearMemory) {
     this.memory = memory;
@@ -62,10 +73,23 @@ export class Scratch {
     this.#objects.push(object);
   }
 
+  /**
+   * After a run. What pointers of its input lead to stays for a while: what a program has seen when a call was entered, another one
+   * looks up when the call returns.
+   */
   free(): void {
     for (const object of this.#objects) object.free();
     this.#objects.length = 0;
-    for (const address of this.parts) this.memory.takeBack(address);
+    for (const address of this.parts) {
+      const bytes = this.memory.capacity(address);
+      this.#kept.push({ address, bytes });
+      this.#keptBytes += bytes;
+    }
     this.parts.length = 0;
+    while (this.#kept.length > KEPT_PARTS || this.#keptBytes > KEPT_BYTES) {
+      const { address, bytes } = this.#kept.shift() as Kept;
+      this.#keptBytes -= bytes;
+      this.memory.takeBack(address);
+    }
   }
 }

@@ -281,6 +281,7 @@ const SKB_LEN = 0;
 const SKB_PROTOCOL = 16;
 const SKB_DATA = 76;
 const SKB_DATA_END = 80;
+const SKB_DATA_META = 140;
 const SKB_SK = 168;
 const SKB_ROOM = 256;
 
@@ -299,6 +300,8 @@ export const SK_SKB: Arranger = {
     view.setUint32(SKB_PROTOCOL, ends["family"] === AF_INET6 ? ETH_P_IPV6 : ETH_P_IP, true);
     view.setUint32(SKB_DATA, data, true);
     view.setUint32(SKB_DATA_END, data + bytes.length, true);
+    // The type does not show it; the packet's bounds are taken from it.
+    view.setUint32(SKB_DATA_META, data, true);
     setPointer(context, SKB_SK, placeSocket(subject, socketOf(input)));
     return {
       context,

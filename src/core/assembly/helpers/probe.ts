@@ -17,6 +17,11 @@ function accessible(address: u64, size: u32, right: i32): bool {
   return isAllowed(exec, load<u32>(exec, EXEC_STACK) + FRAME_SIZE, u32(address), size, right);
 }
 
+/** For helpers of the host, which read. */
+export function may_probe(address: u64, size: u32): i32 {
+  return accessible(address, size, RIGHT_READ) ? 1 : 0;
+}
+
 function read(to: u32, size: u32, from: u64): i32 {
   if (!accessible(from, size, RIGHT_READ)) {
     memory.fill(to, 0, size);

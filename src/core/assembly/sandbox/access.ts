@@ -8,6 +8,7 @@ import {
   EXEC_WINDOWS,
   EXEC_WRITE_WINDOWS,
   FAULT_ACCESS,
+  FIRST_ADDRESS,
   RIGHT_READ,
   RIGHT_WRITE,
   WINDOW_BIAS,
@@ -62,6 +63,12 @@ export function check_access(address: u32, shape: u32, frame: u32, pc: u32): u32
 /** For compiled code that would do many accesses at once: whether each of them is allowed. */
 export function may_access(address: u32, size: u32, right: i32, frame: u32): i32 {
   return isAllowed(exec, frame, address, size, right) ? 1 : 0;
+}
+
+/** For compiled code: whether a load through a pointer that may point anywhere finds something of the program's there. */
+export function may_read(address: u64, size: u32, frame: u32): i32 {
+  if (address < u64(FIRST_ADDRESS) || address > (u64(memory.size()) << 16) - size) return 0;
+  return isAllowed(exec, frame, u32(address), size, RIGHT_READ) ? 1 : 0;
 }
 
 /** For the interpreter, when the window of the access's register does not hold it. `register` is its distance from the state. */

@@ -164,7 +164,7 @@ function lengthOfText(address: u32, frame: u32): u32 {
   return end - address + 1;
 }
 
-/** Whether a region of the right kind begins there and is the program's. */
+/** Whether a region of the right kind is there and is the program's. */
 function isHandedOut(kind: u32, address: u32): bool {
   lockRegions();
   const found = lockedIsHandedOut(kind, address);
@@ -174,7 +174,9 @@ function isHandedOut(kind: u32, address: u32): bool {
 
 function lockedIsHandedOut(kind: u32, address: u32): bool {
   const record = regionAt(address);
-  if (record == 0 || load<u32>(record, REGION_BASE) != address) return false;
+  if (record == 0) return false;
+  // Of an object a part may be meant: the struct path in a struct file.
+  if (kind == POINTER_SAMPLE && load<u32>(record, REGION_BASE) != address) return false;
   if (load<i32>(record, REGION_KIND) != (kind == POINTER_SAMPLE ? REGION_SAMPLE : REGION_OBJECT))
     return false;
   const owner = load<u32>(record, REGION_OWNER);
