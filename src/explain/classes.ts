@@ -391,6 +391,7 @@ export const COMPLAINTS: readonly ComplaintRule[] = [
     class: "untrusted-pointer",
     cause: "field",
   },
+  { pattern: /^arg \d+ is an unacquired reference/, class: "object-state", cause: "object" },
   { pattern: /(dynptr|iter_|iterator)/, class: "object-state", cause: "object" },
   // Types.
   {

@@ -19,6 +19,7 @@ import { type OriginEvent, originOf } from "./origin.ts";
 import { type FailingPath, failingPath } from "./path.ts";
 import { type ExcerptLine, type Place, excerptOf, placeOf } from "./place.ts";
 import { eventWords } from "./story.ts";
+import { structuredText } from "./structured.ts";
 import { valueWords } from "./words.ts";
 
 /** One instruction that made the value what it is. */
@@ -141,13 +142,11 @@ function stepAtFault({ steps, trace }: FailingPath): number {
  */
 export function explain(program: VerifierProgram, options: VerifierOptions = {}): Explanation | undefined {
   const path = failingPath(program, options);
-  const { errno, accepted, cancelled } = path.result;
-  if (accepted || cancelled || errno === undefined || errno === "EOPNOTSUPP") return undefined;
-  return explainPath(path);
+  return isRejected(path) ? explainPath(path) : undefined;
 }
 
-/** The same for a path that is known already. */
-export function explainPath(path: FailingPath): Explanation {
+/** A rejection taken apart. */
+function caseOf(path: FailingPath): Case {
   const { program, result } = path;
   const complaint = complaintOf(result.log);
   const at = stepAtFault(path);
@@ -159,7 +158,28 @@ export function explainPath(path: FailingPath): Explanation {
   const subject = subjectOf(complaint, path, at);
   const value = subject === undefined || step === undefined ? undefined : valueAt(step.state, subject);
   const origin = subject === undefined ? [] : originOf(path, at, subject);
-  const one: Case = { path, complaint, at, step, place, subject, value, origin };
+  return { path, complaint, at, step, place, subject, value, origin };
+}
+
+/**
+ * The log of a rejection in the shape of Linux 7.3; undefined where {@link explain} is. See docs/explanations.md for what is the
+ * kernel's in it and what is ours.
+ */
+export function structuredLog(program: VerifierProgram, options: VerifierOptions = {}): string | undefined {
+  const path = failingPath(program, options);
+  if (!isRejected(path)) return undefined;
+  return structuredText(path, explainPath(path), caseOf(path).origin);
+}
+
+function isRejected({ result: { accepted, cancelled, errno } }: FailingPath): boolean {
+  return !accepted && !cancelled && errno !== undefined && errno !== "EOPNOTSUPP";
+}
+
+/** The same for a path that is known already. */
+export function explainPath(path: FailingPath): Explanation {
+  const { program, result } = path;
+  const one = caseOf(path);
+  const { complaint, at, place, subject, value, origin } = one;
   const { class: id, cause } = causeOf(one);
   const named = cause.place ?? place;
   return {

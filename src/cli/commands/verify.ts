@@ -3,11 +3,11 @@ import type { Btf } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
 import { type ObjectSpec, resolveExterns } from "../../object/index.ts";
-import { type Explanation, explain } from "../../explain/index.ts";
+import { type Explanation, explain, structuredLog } from "../../explain/index.ts";
 import { type ProgramReport, reportOf, reportPage } from "../../report/index.ts";
 import { KERNELS, type KernelVersion, kernelsOf } from "../../profiles/index.ts";
 import { type ProgramVerdict, objectProgram, verifyObject } from "../../verifier/index.ts";
-import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
+import { type Command, type Invocation, choice, onlyPositional, text } from "../command.ts";
 import { writeOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
@@ -18,7 +18,7 @@ import { profilesOf, showProfiles } from "../verify/profiles.ts";
 
 export const verifyCommand: Command = {
   name: "verify",
-  usage: "OBJECT [-p PROGRAM] [-v | -vv] [--kernel [VERSION]] [--kernels all]",
+  usage: "OBJECT [-p PROGRAM] [-v | -vv] [--log SHAPE] [--html FILE] [--kernel [VERSION]] [--kernels all]",
   description:
     "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
     "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge yet (kernel functions, dynptrs,\n" +
@@ -39,6 +39,11 @@ export const verifyCommand: Command = {
       value: "all|LIST",
       help: "a table of programs and kernels: what loads where, and why not",
     },
+    log: {
+      type: "string",
+      value: "SHAPE",
+      help: "the log instead of the explanation: classic (as Linux 6.18 writes it), structured (as Linux 7.3 does)",
+    },
     html: {
       type: "string",
       value: "FILE",
@@ -53,6 +58,7 @@ export const verifyCommand: Command = {
   },
   examples: [
     ["skep verify firewall.bpf.o", "would it load?"],
+    ["skep verify firewall.bpf.o --log structured", "the log as Linux 7.3 writes it"],
     ["skep verify firewall.bpf.o --html report.html", "what the verifier saw, as a page for the browser"],
     ["skep verify firewall.bpf.o -v", "and the kernel's log"],
     ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
@@ -95,6 +101,8 @@ interface Row {
   readonly verdict: ProgramVerdict | { readonly verdict: "unlinked"; readonly error: BpfError };
   /** Of a program that is rejected. */
   readonly explanation?: Explanation;
+  /** Its log in the shape of Linux 7.3, on request. */
+  readonly structured?: string;
   readonly kernel?: KernelVerdict;
 }
 
@@ -122,6 +130,7 @@ async function run(invocation: Invocation): Promise<number> {
   }
   const verbose = Array.isArray(values["verbose"]) ? values["verbose"].length : 0;
   const logLevel = verbose > 1 ? 2 : 1;
+  const shape = choice(values, "log", ["classic", "structured"]);
   const kernel = values["kernel"] === "" ? await KernelMachine.create() : undefined;
   const rows: Row[] = [];
   try {
@@ -130,16 +139,19 @@ async function run(invocation: Invocation): Promise<number> {
       // No privilege is no verdict.
       if (verdict?.error?.errno === "EPERM" && verdict.log === "") throw verdict.error;
       const judged = judge(spec, program, { btf, logLevel: verbose > 0 ? logLevel : undefined }, terminal);
-      const explanation = judged.verdict === "rejected" ? explanationOf(spec, program, btf) : undefined;
+      const input = judged.verdict === "rejected" ? objectProgram(spec, program, btf ?? spec.btf) : undefined;
+      const explanation = input === undefined ? undefined : explain(input);
+      const structured = input === undefined || shape !== "structured" ? undefined : structuredLog(input);
       const row: Row = {
         program,
         section: spec.programs[program]?.section ?? "",
         verdict: judged,
         ...(explanation === undefined ? {} : { explanation }),
+        ...(structured === undefined ? {} : { structured }),
         ...(verdict === undefined ? {} : { kernel: verdict }),
       };
       rows.push(row);
-      if (!json) show(row, terminal, verbose);
+      if (!json) show(row, terminal, verbose, shape === "classic");
     }
   } finally {
     kernel?.close();
@@ -181,12 +193,14 @@ function judge(
   }
 }
 
-function explanationOf(spec: ObjectSpec, program: string, btf: Btf | undefined): Explanation | undefined {
-  const input = objectProgram(spec, program, btf ?? spec.btf);
-  return input === undefined ? undefined : explain(input);
-}
-
-function asJson({ program, section, verdict, explanation, kernel }: Row): Record<string, unknown> {
+function asJson({
+  program,
+  section,
+  verdict,
+  explanation,
+  structured,
+  kernel,
+}: Row): Record<string, unknown> {
   const ours =
     verdict.verdict === "unlinked"
       ? { verdict: "rejected", error: verdict.error.toJSON() }
@@ -196,6 +210,7 @@ function asJson({ program, section, verdict, explanation, kernel }: Row): Record
           ...(verdict.reason === "" ? {} : { reason: verdict.reason }),
           statistics: verdict.statistics,
           log: verdict.log,
+          ...(structured === undefined ? {} : { structured }),
           ...(explanation === undefined ? {} : { explanation }),
         };
   return {
@@ -209,9 +224,10 @@ function asJson({ program, section, verdict, explanation, kernel }: Row): Record
 }
 
 function show(
-  { program, section, verdict, explanation, kernel }: Row,
+  { program, section, verdict, explanation, structured, kernel }: Row,
   terminal: Terminal,
   verbose: number,
+  classic: boolean,
 ): void {
   const { line, style } = terminal;
   line(`${style("bold", program)}  ${section}`);
@@ -225,8 +241,9 @@ function show(
     else if (verdict.verdict === "rejected") {
       line(`  ${style("red", "rejected")}: ${verdict.errno}: ${verdict.reason}`);
     } else line(`  ${style("yellow", "unknown")}: ${verdict.reason}`);
-    if (explanation !== undefined) showExplanation(explanation, terminal);
-    if ((verdict.verdict === "rejected" && explanation === undefined) || verbose > 0)
+    if (structured !== undefined) showLog(structured, line);
+    else if (explanation !== undefined && !classic) showExplanation(explanation, terminal);
+    if ((verdict.verdict === "rejected" && (explanation === undefined || classic)) || verbose > 0)
       showLog(verdict.log, line);
   }
   if (kernel === undefined) return;

@@ -2,6 +2,7 @@
 import { HELPERS, MAP_TYPES, allowedHelpers } from "../../uapi/index.ts";
 import { type Case, type Cause, inLine, placeOfEvent } from "../case.ts";
 import { locationName } from "../location.ts";
+import { placeOf } from "../place.ts";
 import type { OriginEvent } from "../origin.ts";
 import { valueWords } from "../words.ts";
 import { notAPointer } from "./pointer.ts";
@@ -241,10 +242,11 @@ function lastMade({ origin }: Case): OriginEvent | undefined {
 }
 
 export function region(one: Case): Cause {
-  const { complaint, place, step } = one;
+  const { complaint, place, step, path } = one;
   const held = step?.state.references.find(({ kind }) => kind !== "pointer");
   const where = complaint.groups["region"];
-  const line = held === undefined ? "" : ` (entered ${`at instruction ${held.index}`})`;
+  const entered = held === undefined ? undefined : placeOf(path.program, held.index);
+  const line = entered === undefined ? "" : ` (taken ${inLine(entered)})`;
   switch (complaint.rule?.cause) {
     case "lock_call":
       return {
@@ -262,8 +264,9 @@ export function region(one: Case): Cause {
       };
     case "exit":
       return {
-        cause: `The program ends or makes a tail call inside of a region that it entered and did not leave${where === undefined ? "" : ` (${where})`}.`,
+        cause: `The program ends or makes a tail call inside of a region that it entered${entered === undefined ? "" : ` ${inLine(entered)}`} and did not leave${where === undefined ? "" : ` (${where})`}.`,
         missing: "leave the region on every path",
+        place: entered ?? place,
         code: "bpf_rcu_read_lock();\n...\nbpf_rcu_read_unlock();   /* before each return */",
         where: place,
       };
