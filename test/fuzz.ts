@@ -1,10 +1,14 @@
-/** `npm run fuzz -- --seconds 60 --seed N`: random programs through interpreter, JIT and kernel until the time is up. */
+/**
+ * `npm run fuzz -- --seconds 60 --seed N`: random programs through interpreter, JIT and kernel until the time is up.
+ * `npm run fuzz -- --soundness --count 200000`: what the verifier accepts, run in the sandbox and compared with its states.
+ */
 import { parseArgs } from "node:util";
 import { INSTRUCTIONS } from "../src/isa/index.ts";
 import { noKernel } from "./kernel/setup.ts";
 import { compare, reduceDifference, show } from "./random/differential.ts";
 import { countRows, generate } from "./random/generate.ts";
 import { OUT_OF_REACH } from "./random/rows.ts";
+import { checkSoundness } from "./verifier/soundness.ts";
 
 /** Returns the exit status: 1 if anything differed. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -14,8 +18,13 @@ export async function main(args: readonly string[]): Promise<number> {
       seconds: { type: "string", default: "60" },
       seed: { type: "string", default: "0" },
       count: { type: "string", default: "Infinity" },
+      soundness: { type: "boolean", default: false },
     },
   });
+  if (values.soundness) {
+    const limit = values.count === "Infinity" ? Number(values.seconds) * 1000 : Infinity;
+    return soundness(Number(values.count), Number(values.seed), limit);
+  }
   const kernel = noKernel === undefined;
   if (!kernel) console.log(`without the kernel: ${noKernel}`);
   const deadline = performance.now() + Number(values.seconds) * 1000;
@@ -48,4 +57,24 @@ export async function main(args: readonly string[]): Promise<number> {
       (missing.length === 0 ? "" : `, not ${missing.join(", ")}`),
   );
   return differing > 0 ? 1 : 0;
+}
+
+/** Until the time is up, or the count is reached. */
+async function soundness(count: number, seed: number, limit: number): Promise<number> {
+  const begin = performance.now();
+  const { programs, accepted, compared, unknown, unsound, steps } = await checkSoundness(
+    count,
+    seed,
+    (at, what) => console.log(`seed ${at}: UNSOUND: ${what}`),
+    (done) => {
+      if (done > 0 && done % 10_000 === 0) console.log(`${done} programs`);
+      return performance.now() - begin < limit;
+    },
+  );
+  const seconds = (performance.now() - begin) / 1000;
+  console.log(
+    `${programs} programs from seed ${seed} in ${seconds.toFixed(0)} s: ${accepted} accepted, registers of ${compared} compared, ` +
+      `${unknown} unknown, ${steps} steps; ${unsound} unsound`,
+  );
+  return unsound > 0 ? 1 : 0;
 }

@@ -140,6 +140,11 @@ export class Environment {
   /** The entry of the jump history that the current instruction has made. */
   historyRecord: JumpRecord | undefined = undefined;
 
+  /**
+   * Numbers that do not matter are compared too, so that every run's lie in those of some visit that was walked. For recorded states;
+   * the kernel's walk is shorter.
+   */
+  keepsRanges = false;
   /** Called before each instruction of each path, if somebody wants to see the states. */
   record: ((env: Environment) => void) | undefined = undefined;
   /** Sees the walk, if somebody wants to know which way it went. */

@@ -92,7 +92,7 @@ function registerSafe(env: Environment, old: RegisterState, current: RegisterSta
   if (old.type !== current.type) return false;
   switch (baseType(old.type)) {
     case SCALAR_VALUE:
-      if (!old.precise && exact === NOT_EXACT) return true;
+      if (!old.precise && exact === NOT_EXACT && !env.keepsRanges) return true;
       if (old.id !== 0 && ((old.id ^ current.id) & BPF_ADD_CONST) !== 0) return false;
       if ((old.id & BPF_ADD_CONST) !== 0 && old.off !== current.off) return false;
       return checkScalarIds(env, old.id, current.id) && within(old.scalar, current.scalar);

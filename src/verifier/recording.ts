@@ -34,8 +34,10 @@ export interface FrameView {
 export interface InstructionView {
   /** In the order of the walk. */
   readonly visits: readonly FrameView[];
-  /** What holds at every visit. */
+  /** What holds at every visit. Registers that nothing reads any more are undefined: visits that differ in them count as one. */
   readonly merged: FrameView;
+  /** Bit n: register n may be read from here on before it is written. */
+  readonly live: number;
 }
 
 function viewOf(reg: RegisterState): RegisterView | undefined {
@@ -102,6 +104,7 @@ function joinFrames(a: FrameView, b: FrameView): FrameView {
 export class Recording {
   readonly #visits: Map<number, FrameView[]> = new Map();
   readonly #merged: Map<number, FrameView> = new Map();
+  readonly #live: Map<number, number> = new Map();
 
   /** Before the current instruction. */
   add(env: Environment): void {
@@ -109,15 +112,25 @@ export class Recording {
     const visits = this.#visits.get(env.index);
     if (visits === undefined) this.#visits.set(env.index, [view]);
     else visits.push(view);
+    const live = env.currentAux.liveRegisters | (1 << 10);
+    this.#live.set(env.index, live);
+    const needed = {
+      ...view,
+      registers: view.registers.map((reg, regno) => ((live >> regno) & 1 ? reg : undefined)),
+    };
     const merged = this.#merged.get(env.index);
-    this.#merged.set(env.index, merged === undefined ? view : joinFrames(merged, view));
+    this.#merged.set(env.index, merged === undefined ? needed : joinFrames(merged, needed));
   }
 
   /** By slot; instructions that were never reached have none. */
   result(): ReadonlyMap<number, InstructionView> {
     const views = new Map<number, InstructionView>();
     for (const [index, visits] of this.#visits) {
-      views.set(index, { visits, merged: this.#merged.get(index) as FrameView });
+      views.set(index, {
+        visits,
+        merged: this.#merged.get(index) as FrameView,
+        live: this.#live.get(index) ?? 0,
+      });
     }
     return views;
   }

@@ -44,7 +44,10 @@ export interface VerifierResult {
   readonly statistics: VerifierStatistics;
   /** Stopped by the caller's wish: nothing is known. */
   readonly cancelled: boolean;
-  /** What was known before each instruction, by slot; empty unless {@link VerifierOptions.recordStates} asked for it. */
+  /**
+   * What was known before each instruction, by slot; empty unless {@link VerifierOptions.recordStates} asked for it, and if there is too
+   * much to keep. Every run of an accepted program is in one of the visits whenever it comes to an instruction.
+   */
   readonly states: ReadonlyMap<number, InstructionView>;
   /** Which way the walk took; undefined unless {@link VerifierOptions.trace} asked for it. */
   readonly trace: WalkTrace | undefined;
@@ -58,6 +61,7 @@ export interface VerifierResult {
  * const { accepted, log } = verify({ name: "p", type: "xdp", instructions, maps: new Map(), license: "GPL" });
  */
 export function verify(program: VerifierProgram, options: VerifierOptions = {}): VerifierResult {
+  if (options.recordStates === true) return verifyAndRecord(program, options);
   const { logLevel = LEVEL1 } = options;
   if ((logLevel & LEVEL1) === 0 || (logLevel & LEVEL2) !== 0) return judge(program, options, new PathLog());
   const paths = new PathLog(new Set());
@@ -65,7 +69,7 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
   if (silent.rejectedAt === undefined) return silent;
   // Once more, for the text alone.
   const { progress: _, trace: __, ...rest } = options;
-  const told = judge(program, { ...rest, recordStates: false }, new PathLog(paths.lineage()));
+  const told = judge(program, rest, new PathLog(paths.lineage()));
   return {
     ...silent,
     log: told.log,
@@ -77,13 +81,25 @@ export function verify(program: VerifierProgram, options: VerifierOptions = {}):
   };
 }
 
+/** The states come from a walk of their own, which takes no number for another because it does not matter. */
+function verifyAndRecord(program: VerifierProgram, options: VerifierOptions): VerifierResult {
+  const result = verify(program, { ...options, recordStates: false });
+  if (result.cancelled) return result;
+  const { progress: _, trace: __, ...rest } = options;
+  const { errno, cancelled, states } = judge(program, { ...rest, logLevel: 0 }, new PathLog());
+  return errno === result.errno ? { ...result, cancelled, states } : result;
+}
+
 /** One walk. */
 function judge(program: VerifierProgram, options: VerifierOptions, pathLog: PathLog): VerifierResult {
   const begin = performance.now();
   resetScalars();
   const env = new Environment(program, options, isGplCompatible(program.license), pathLog);
   const recording = options.recordStates === true ? new Recording() : undefined;
-  if (recording !== undefined) env.record = (at) => recording.add(at);
+  if (recording !== undefined) {
+    env.record = (at) => recording.add(at);
+    env.keepsRanges = true;
+  }
   const tracer = options.trace === undefined ? undefined : new Tracer(options.trace);
   env.tracer = tracer;
   let walking = false;

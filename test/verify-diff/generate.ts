@@ -45,6 +45,8 @@ class Generator {
   readonly #out: Instruction[] = [];
   readonly #maps = new Map<number, number>();
   readonly #type: (typeof TYPES)[number];
+  /** Slots of calls whose functions come at the end. */
+  readonly #calls: number[] = [];
 
   constructor(seed: number) {
     this.#random = new Random(seed);
@@ -59,6 +61,7 @@ class Generator {
     if (this.#below(4) === 0) this.#emit(0xb7, 0, 0, 0, this.#below(4));
     else this.#emit(0xbf, 0, this.#pick(SCALARS));
     this.#emit(0x95);
+    this.#functions();
     if (this.#below(2) === 0) for (let count = 1 + this.#below(2); count > 0; count--) this.#damage();
     return { type: this.#type, instructions: this.#out, maps: this.#maps };
   }
@@ -69,6 +72,11 @@ class Generator {
 
   #pick<T>(list: readonly T[]): T {
     return list[this.#below(list.length)] as T;
+  }
+
+  /** An offset up to a limit; now and then one beyond. */
+  #upTo(limit: number): number {
+    return this.#below(24) === 0 ? limit + 1 : this.#below(Math.max(0, limit) + 1);
   }
 
   #emit(opcode: number, dst = 0, src = 0, offset = 0, imm = 0): void {
@@ -104,7 +112,7 @@ class Generator {
   }
 
   #statement(depth: number): void {
-    const kind = this.#below(depth > 0 ? 11 : 7);
+    const kind = this.#below(depth > 0 ? 14 : 7);
     switch (kind) {
       case 0:
       case 1:
@@ -124,9 +132,112 @@ class Generator {
         return this.#branch(depth);
       case 9:
         return this.#loop(depth);
+      case 10:
+        return this.#call();
+      case 11:
+        return this.#type === "socket_filter" ? this.#record() : this.#socket();
+      case 12:
+        return this.#barriers();
       default:
         return this.#helper();
     }
+  }
+
+  /** One of the functions at the end gets the context, two numbers, and a place on the stack. */
+  #call(): void {
+    const slot = -8 * (1 + this.#below(4));
+    this.#emit(0x7a, 10, 0, slot, this.#pick(NUMBERS));
+    this.#emit(0xbf, 1, 6);
+    this.#emit(0xbf, 2, this.#pick(SCALARS));
+    this.#emit(0xbf, 3, this.#pick(SCALARS));
+    this.#emit(0xbf, 4, 10);
+    this.#emit(0x07, 4, 0, 0, slot);
+    this.#calls.push(this.#out.length);
+    this.#emit(0x85, 0, 1);
+    this.#emit(0xbf, this.#pick(SCALARS), 0);
+    if (this.#below(2) === 0) this.#emit(0x79, this.#pick(SCALARS), 10, slot);
+  }
+
+  #functions(): void {
+    const starts: number[] = [];
+    const count = this.#calls.length === 0 ? 0 : 1 + this.#below(2);
+    const calls = this.#calls.splice(0);
+    for (let number = 0; number < count; number++) {
+      starts.push(this.#out.length);
+      this.#emit(0xbf, 6, 1);
+      for (const [reg, from] of [
+        [7, 2],
+        [8, 3],
+        [9, 2],
+      ] as const)
+        this.#emit(0xbf, reg, from);
+      const through = this.#below(3);
+      if (through === 0) this.#emit(0x7b, 4, this.#pick(SCALARS), 0);
+      else if (through === 1) this.#emit(0x79, this.#pick(SCALARS), 4, 0);
+      for (let statements = this.#below(4); statements > 0; statements--) this.#statement(1);
+      this.#emit(0xbf, 0, this.#pick(SCALARS));
+      this.#emit(0x95);
+      // Calls from here: of functions that come later, or they are taken out.
+      for (const at of this.#calls.splice(0)) calls.push(at);
+    }
+    for (const at of calls) {
+      const later = starts.filter((start) => start > at);
+      const target = later[this.#below(Math.max(1, later.length))];
+      this.#out[at] =
+        target === undefined
+          ? { opcode: 0xb7, dst: 0, src: 0, offset: 0, imm: 1 }
+          : { ...(this.#out[at] as Instruction), imm: target - at - 1 };
+    }
+    // What is called by nobody does not load.
+    for (const start of starts) {
+      if (
+        this.#out.some(({ opcode, src, imm }, at) => opcode === 0x85 && src === 1 && at + imm + 1 === start)
+      )
+        continue;
+      const at = calls[0] as number;
+      this.#out[at] = { opcode: 0x85, dst: 0, src: 1, offset: 0, imm: start - at - 1 };
+    }
+  }
+
+  /** A socket that is looked up must be given back. */
+  #socket(): void {
+    this.#emit(0x7a, 10, 0, -16, 0);
+    this.#emit(0x7a, 10, 0, -8, 0);
+    this.#emit(0xbf, 1, 6);
+    this.#emit(0xbf, 2, 10);
+    this.#emit(0x07, 2, 0, 0, -16);
+    this.#emit(0xb7, 3, 0, 0, 12);
+    this.#emit(0xb7, 4, 0, 0, -1);
+    this.#emit(0xb7, 5, 0, 0, 0);
+    this.#emit(0x85, 0, 0, 0, this.#pick([84, 85]));
+    this.#guard(0x15, 0, 0, 0, () => {
+      if (this.#below(2) === 0) this.#emit(0x61, this.#pick(SCALARS), 0, 4 * this.#below(4));
+      this.#emit(0xbf, 1, 0);
+      this.#emit(0x85, 0, 0, 0, 86);
+    });
+  }
+
+  /** Atomics on the stack, loads that acquire, stores that release, signed loads and moves. */
+  #barriers(): void {
+    const at = -8 * (1 + this.#below(4));
+    this.#emit(0x7b, 10, this.#pick(SCALARS), at);
+    switch (this.#below(5)) {
+      case 0:
+        this.#emit(0xdb, 10, this.#pick(SCALARS), at, this.#pick([0, 1, 0x40, 0x41, 0x50, 0xa1, 0xe1]));
+        break;
+      case 1:
+        this.#emit(0xc3, 10, this.#pick(SCALARS), at, this.#pick([0, 1, 0x41, 0xe1]));
+        break;
+      case 2:
+        this.#emit(this.#pick([0xdb, 0xc3]), this.#pick(SCALARS), 10, at, 0x100);
+        break;
+      case 3:
+        this.#emit(this.#pick([0x81, 0x89, 0x91]), this.#pick(SCALARS), 10, at + this.#pick([0, 4]));
+        break;
+      default:
+        this.#emit(0xbf, this.#pick(SCALARS), this.#pick(SCALARS), this.#pick([8, 16, 32]));
+    }
+    this.#emit(0x79, this.#pick(SCALARS), 10, at);
   }
 
   #arithmetic(): void {
@@ -172,9 +283,10 @@ class Generator {
         for (let slot = 1; slot <= 4; slot++) this.#emit(0x7a, 10, 0, -8 * slot, 0);
         this.#emit(0xbf, 2, 10);
         const index = this.#pick(SCALARS);
-        this.#emit(0x57, index, 0, 0, this.#pick([7, 15, 24, 31]));
+        const mask = this.#pick([7, 15, 24, 31]);
+        this.#emit(0x57, index, 0, 0, mask);
         this.#emit(0x0f, 2, index);
-        this.#emit(0x61 | code, this.#pick(SCALARS), 2, -32);
+        this.#emit(0x61 | code, this.#pick(SCALARS), 2, -32 - 8 + this.#upTo(40 - 32 + 31 - mask - size + 1));
       }
     }
   }
@@ -201,15 +313,17 @@ class Generator {
     this.#emit(0x85, 0, 0, 0, 1);
     this.#guard(0x15, 0, 0, 0, () => {
       const [code, size] = this.#pick(SIZES);
+      let mask = 0;
       if (this.#below(2) === 0) {
         const index = this.#pick(SCALARS);
-        this.#emit(0x57, index, 0, 0, this.#pick([7, 15, 31, 39, 63]));
+        mask = this.#pick([7, 15, 31, 39]);
+        this.#emit(0x57, index, 0, 0, mask);
         this.#emit(0x0f, 0, index);
       }
-      const off = this.#below(2) === 0 ? 0 : this.#below(valueSize - size + 2);
+      const off = this.#below(2) === 0 ? 0 : this.#upTo(valueSize - size - mask);
       if (this.#below(2) === 0) this.#emit(0x61 | code, this.#pick(SCALARS), 0, off);
       else this.#emit(0x63 | code, 0, this.#pick(SCALARS), off);
-      if (this.#below(4) === 0)
+      if (this.#below(4) === 0 && mask === 0)
         this.#emit(0xdb, 0, this.#pick(SCALARS), off & ~7, this.#pick([0, 1, 0x51, 0xe1]));
     });
   }
@@ -231,7 +345,8 @@ class Generator {
     const opcode = this.#pick(reversed ? [0xad, 0xbd] : [0x2d, 0x3d]);
     this.#guard(opcode, reversed ? 3 : 4, reversed ? 4 : 3, 0, () => {
       const [code, size] = this.#pick(SIZES);
-      const off = this.#below(Math.max(1, length - size + 2));
+      if (size > length) return;
+      const off = this.#upTo(length - size);
       if (this.#below(3) > 0) this.#emit(0x61 | code, this.#pick(SCALARS), 2, off);
       else this.#emit(0x63 | code, 2, this.#pick(SCALARS), off);
     });
@@ -249,7 +364,7 @@ class Generator {
     this.#emit(0xb7, 3, 0, 0, 0);
     this.#emit(0x85, 0, 0, 0, 131);
     this.#guard(0x15, 0, 0, 0, () => {
-      this.#emit(0x7b, 0, this.#pick(SCALARS), this.#below(size - 6));
+      this.#emit(0x7b, 0, this.#pick(SCALARS), this.#upTo(size - 8));
       this.#emit(0xbf, 1, 0);
       this.#emit(0xb7, 2, 0, 0, 0);
       this.#emit(0x85, 0, 0, 0, this.#pick([132, 133]));
@@ -278,7 +393,7 @@ class Generator {
   }
 
   #helper(): void {
-    const at = -8 * (1 + this.#below(4));
+    const at = -8 * (2 + this.#below(4));
     const size = this.#pick([1, 8, 16]);
     this.#emit(0x7a, 10, 0, at, 0);
     this.#emit(0xbf, 1, 10);
@@ -287,6 +402,7 @@ class Generator {
     else {
       this.#emit(0xbf, 2, this.#pick(SCALARS));
       this.#emit(0x57, 2, 0, 0, this.#pick([7, 8, 15]));
+      if (this.#below(8) > 0) this.#emit(0x07, 2, 0, 0, 1);
     }
     this.#emit(0x85, 0, 0, 0, 6);
   }
