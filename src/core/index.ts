@@ -111,6 +111,7 @@ export interface CoreExports {
   stack_map_put(map: number, addresses: number, count: number, flags: bigint): number;
   /** Zeroed pages of an arena, at `address` if that is not 0; or 0. */
   arena_alloc_pages(map: number, address: number, count: number): number;
+  arena_reserve_pages(map: number, address: number, count: number): number;
   arena_free_pages(map: number, address: number, count: number): void;
   /** The key after this one (0: the first) to `next`; -ENOENT after the last. */
   map_get_next_key(map: number, key: number, next: number): number;

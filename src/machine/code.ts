@@ -172,6 +172,12 @@ export class CodeSpace {
     memory.setU32(address + FUNC_PROG, program);
   }
 
+  /** The descriptor of the function that a program's bpf_throw calls, if it has one. */
+  exceptionCallback(descriptor: number): number | undefined {
+    const { image, functions } = this.#programs.get(descriptor) ?? {};
+    return image?.exceptionCallback === undefined ? undefined : functions?.get(image.exceptionCallback);
+  }
+
   /** Compiles a program to WebAssembly and enters its functions into the table; once, unless `recompile` asks for more. */
   compile(descriptor: number): Compilation {
     const installed = this.#programs.get(descriptor) as Installed;
@@ -281,6 +287,7 @@ function functionTargets(image: ProgramImage): number[] {
     const semantics = rowOf(instruction)?.semantics;
     if (semantics?.kind === "lddw" && semantics.value === "func") slots.add(slot + 1 + instruction.imm);
   });
+  if (image.exceptionCallback !== undefined) slots.add(image.exceptionCallback);
   slots.delete(0);
   return [...slots];
 }

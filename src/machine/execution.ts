@@ -18,6 +18,7 @@ import type { Clock } from "./clock.ts";
 import type { DebugWorld } from "./debug.ts";
 import type { Engine } from "./engine.ts";
 import { describeFault } from "./faults.ts";
+import { Thrown } from "./kfuncs/exceptions.ts";
 import type { Timers } from "./helpers/timers.ts";
 import { sourceOf } from "./image.ts";
 import type { Waiters } from "./maps/wait.ts";
@@ -37,6 +38,8 @@ interface ExecutionWorld {
   readonly regions: Regions;
   readonly engine: Engine;
   readonly fuel: bigint;
+  /** The descriptor of the function that bpf_throw calls, of the program whose descriptor lies at an address. */
+  exceptionCallback(descriptor: number): number | undefined;
   programAt(descriptor: number): Program | undefined;
   /** The slot of a program that lies at an address. */
   slotAt(descriptor: number, address: number): number | undefined;
@@ -77,7 +80,14 @@ export class Execution {
       memory: this.#world.memory,
       fuel: this.#world.fuel,
       begin: (descriptor, r1) => this.#world.core.begin(exec, descriptor, r1, 0),
-      interpret: (count) => this.running(cpu, () => this.#world.core.interpret(exec, BigInt(count))),
+      interpret: (count) => {
+        try {
+          return this.running(cpu, () => this.#world.core.interpret(exec, BigInt(count)));
+        } catch (error) {
+          if (this.endedBy(error, cpu, "interpreter")) return STATUS_DONE;
+          throw error;
+        }
+      },
       programAt: (descriptor) => this.#world.programAt(descriptor),
       slotAt: (descriptor, address) => this.#world.slotAt(descriptor, address),
       faultOf: (program, cause) => this.faultOf(program, cpu, cause),
@@ -107,11 +117,29 @@ export class Execution {
         stopped = status !== STATUS_DONE;
       }
     } catch (error) {
-      stopped = true;
+      stopped = !this.endedBy(error, cpu, engine);
       cause = error;
     }
     if (stopped) throw this.faultOf(program, cpu, cause);
     return memory.u64(exec + EXEC_REGS);
+  }
+
+  /**
+   * Whether what has unwound an engine is bpf_throw, which ends a run like its last instruction does: r0 is what the program's
+   * callback for it makes of its argument, or the argument itself.
+   */
+  endedBy(error: unknown, cpu: number, engine: Engine): boolean {
+    if (!(error instanceof Thrown)) return false;
+    const { core, fuel, memory, exceptionCallback } = this.#world;
+    const exec = core.exec_of(cpu) >>> 0;
+    const callback = exceptionCallback(memory.u32(exec + EXEC_PROG));
+    if (callback === undefined) memory.setU64(exec + EXEC_REGS, error.cookie);
+    else {
+      memory.setU64(exec + EXEC_REGS + 8, error.cookie);
+      const budget = Math.min(Number(fuel), 0xffffffff);
+      return core.run_callback(exec, callback, engine === "jit" ? 1 : 0, budget) === STATUS_DONE;
+    }
+    return true;
   }
 
   prepare(program: Program, engine: Engine, cpu: number): PreparedCall {
@@ -122,6 +150,9 @@ export class Execution {
       runCalls: (exec: number, run: number, r1: number, r2: number): number => {
         try {
           return this.#world.core.run_calls(exec, run, r1, r2);
+        } catch (error) {
+          if (this.endedBy(error, cpu, engine)) return STATUS_DONE;
+          throw error;
         } finally {
           this.#world.waiters.check();
         }
@@ -168,6 +199,7 @@ export class Execution {
         const budget = Math.min(Number(fuel), 0xffffffff);
         done = core.run_callback(exec, due.callback, jit, budget) === STATUS_DONE;
       } catch (error) {
+        done = this.endedBy(error, 0, engine);
         cause = error;
       }
       if (!done && program !== undefined) throw this.faultOf(program, 0, cause);

@@ -39,6 +39,8 @@ export interface ProgramImage extends ProgramTarget {
   readonly instructions: readonly Instruction[];
   /** The first is the main function. */
   readonly functions: readonly FunctionRange[];
+  /** First slot of the function that bpf_throw calls. */
+  readonly exceptionCallback?: number;
   /** By slot of the `lddw` that waits for an address. */
   readonly references: ReadonlyMap<number, ImageReference>;
   readonly lines: readonly LineInfo[];
@@ -58,6 +60,7 @@ export function linkedImage(linked: LinkedProgram, spec: ObjectSpec, types: Btf 
     type: program?.type,
     instructions,
     functions,
+    ...(linked.exceptionCallback === undefined ? {} : { exceptionCallback: linked.exceptionCallback }),
     references,
     lines,
     poisoned,

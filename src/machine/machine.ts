@@ -124,6 +124,10 @@ export class Machine {
       types: this.#types,
       taskObject: (task) => this.#taskObject(task),
       cgroupObject: (cgroup) => cgroupObject({ memory: this.memory, types: this.#types }, cgroup),
+      alloc: (type, value) => {
+        const known = [...this.#types].some((btf) => btf.find(type, "struct").length > 0);
+        return known ? this.alloc(`struct ${type}`, value) : undefined;
+      },
       mapOf: (id) => [...this.#maps.values()][id - 1],
       createMap: (definition) => this.createMap(definition),
       files: new Files(),
@@ -191,6 +195,7 @@ export class Machine {
       fuel: this.#fuel,
       programAt: (descriptor) => this.#programs.get(descriptor),
       slotAt: (descriptor, address) => this.#code.slotAt(descriptor, address),
+      exceptionCallback: (descriptor) => this.#code.exceptionCallback(descriptor),
     });
     const contextSize = Math.max(...PACKET_HOOKS.map(({ context }) => context.size));
     const runnerWorld: RunnerWorld<Program> = {
@@ -200,6 +205,7 @@ export class Machine {
       batchBegin: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.batch_begin(exec, run)),
       batchEnd: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.batch_end(exec, run)),
       regions: this.regions,
+      endedBy: (error, cpu, engine) => this.#execution.endedBy(error, cpu, engine),
       faultOf: (program, cpu, cause) => this.#execution.faultOf(program, cpu, cause),
     };
     this.#host = {

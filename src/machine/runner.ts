@@ -117,6 +117,8 @@ export interface RunnerWorld<P> {
   batchBegin(cpu: number, run: number): void;
   batchEnd(cpu: number, run: number): void;
   mapAt(address: number): BpfMap | undefined;
+  /** Whether what unwound the engine is the program's own way to end. */
+  endedBy(error: unknown, cpu: number, engine: Engine): boolean;
   /** Turns whatever stopped a run into the error to report. */
   faultOf(program: P, cpu: number, cause: unknown): BpfError;
 }
@@ -268,15 +270,19 @@ export class Runner<P extends Runnable> {
       memory.setU32(run + RUN_OUT_END, this.#out.address + this.#out.size);
       let fault: unknown;
       let faulted = false;
+      let threw = false;
       const start = performance.now();
       try {
         const status = this.#world.runBatch(options.cpu, run);
         faulted = status !== STATUS_DONE && status !== STATUS_PAUSED;
       } catch (error) {
-        faulted = true;
+        threw = this.#world.endedBy(error, options.cpu, options.engine);
+        if (threw) this.#world.batchEnd(options.cpu, run);
+        else faulted = true;
         fault = error;
       }
       durationNs += (performance.now() - start) * 1e6;
+      if (threw) memory.setU32(run + RUN_NEXT, memory.u32(run + RUN_NEXT) + 1);
       const next = memory.u32(run + RUN_NEXT);
       this.#collect(options, first, results, done, faulted ? next : Math.min(next, count));
       done = next;

@@ -28,6 +28,8 @@ export interface LinkedProgram {
   readonly references: ReadonlyMap<number, LinkedReference>;
   /** In the order of their code. */
   readonly functions: readonly LinkedFunction[];
+  /** First slot of the function that bpf_throw calls (decl tag "exception_callback:NAME" of the program's function). */
+  readonly exceptionCallback?: number;
   /** By ascending slot; {@link lineAt} finds the line of a slot. */
   readonly lines: readonly LineInfo[];
   /** By ascending slot; empty if the object has none. */
@@ -89,7 +91,8 @@ export function linkProgram(
   const entry = program?.function ?? spec.functions.find((row) => row.name === name);
   if (entry === undefined) throw unknownProgram(spec, name);
 
-  const placed = placeFunctions(spec, entry);
+  const callback = exceptionCallback(spec, entry);
+  const placed = placeFunctions(spec, entry, callback);
   const instructions: Instruction[] = [];
   const references = new Map<number, LinkedReference>();
   const poisoned = new Map<number, string>();
@@ -118,6 +121,7 @@ export function linkProgram(
     instructions,
     references,
     functions,
+    ...(callback === undefined ? {} : { exceptionCallback: placed.get(callback.index) as number }),
     lines,
     functionInfo,
     coreRelocations,
@@ -136,11 +140,17 @@ function unknownProgram(spec: ObjectSpec, name: string): BpfError {
 }
 
 /** The start slot of every function that is reached, in the order of the code; the keys are function indices. */
-function placeFunctions(spec: ObjectSpec, entry: FunctionSpec): Map<number, number> {
+function placeFunctions(
+  spec: ObjectSpec,
+  entry: FunctionSpec,
+  callback: FunctionSpec | undefined,
+): Map<number, number> {
   const placed = new Map<number, number>([[entry.index, 0]]);
   let length = entry.instructions.length;
   // A stack of our own: chains of calls in a hostile file may be longer than JavaScript's stack.
   const open = [{ references: calls(entry), next: 0 }];
+  // No instruction names it, and libbpf appends it last.
+  if (callback !== undefined) open.unshift({ references: [callback.index], next: 0 });
   for (let top = open.at(-1); top !== undefined; top = open.at(-1)) {
     const target = top.references[top.next++];
     if (target === undefined) open.pop();
@@ -152,6 +162,24 @@ function placeFunctions(spec: ObjectSpec, entry: FunctionSpec): Map<number, numb
     }
   }
   return placed;
+}
+
+const CALLBACK_TAG = "exception_callback:";
+
+/** The function that a program's tag names; only what can throw is looked at. */
+function exceptionCallback(
+  { btf, functions, externs }: ObjectSpec,
+  entry: FunctionSpec,
+): FunctionSpec | undefined {
+  if (btf === undefined || !Object.hasOwn(externs, "bpf_throw")) return undefined;
+  for (const tag of btf.types()) {
+    if (tag.kind !== "decl_tag" || tag.component !== -1 || !tag.name.startsWith(CALLBACK_TAG)) continue;
+    const tagged = btf.type(tag.type);
+    if (tagged.kind !== "func" || tagged.name !== entry.name) continue;
+    const name = tag.name.slice(CALLBACK_TAG.length);
+    return functions.find((row) => row.name === name);
+  }
+  return undefined;
 }
 
 function calls({ references }: FunctionSpec): number[] {

@@ -41,7 +41,7 @@ export {
 export { perf_event_output } from "./maps/perf";
 export { redirect_map } from "./maps/redirects";
 export { stack_map_put } from "./maps/stacks";
-export { arena_alloc_pages, arena_free_pages } from "./maps/arena";
+export { arena_alloc_pages, arena_free_pages, arena_reserve_pages } from "./maps/arena";
 export {
   cgrp_storage_delete,
   cgrp_storage_get,

@@ -8,6 +8,7 @@ import {
   KIND_XDP,
   PROG_TYPE,
   SKB_DATA,
+  SKB_DATA_META,
   SKB_LEN,
   XDP_DATA,
   XDP_DATA_END,
@@ -25,7 +26,7 @@ const BYTES = 16;
 export const DYNPTR_BYTES = BYTES;
 export const MAX_SIZE = 0xffffff;
 const KIND_SHIFT = 28;
-export const KIND = { local: 1, ringbuf: 2, skb: 3, xdp: 4 } as const;
+export const KIND = { local: 1, ringbuf: 2, skb: 3, xdp: 4, meta: 5 } as const;
 const READ_ONLY = 0x80000000;
 
 /** Program types whose packets may be written. */
@@ -62,13 +63,19 @@ export function writeDynptr({ memory }: HelperWorld, address: number, dynptr: Dy
 }
 
 /** Where the bytes of a range lie; an errno, negated, if it is not within the dynptr or, since the packet has changed, the packet. */
-function locate({ memory }: HelperWorld, dynptr: Dynptr, offset: number, length: number): number {
+export function locateDynptr(
+  { memory }: HelperWorld,
+  dynptr: Dynptr,
+  offset: number,
+  length: number,
+): number {
   if (length > dynptr.size || offset > dynptr.size - length) return -ERRNO.E2BIG;
   const at = dynptr.offset + offset;
   if (dynptr.kind === KIND.skb) {
     if (at + length > memory.u32(dynptr.data + SKB_LEN)) return -ERRNO.EFAULT;
     return memory.u32(dynptr.data + SKB_DATA) + at;
   }
+  if (dynptr.kind === KIND.meta) return memory.u32(dynptr.data + SKB_DATA_META) + at;
   if (dynptr.kind === KIND.xdp) {
     const start = memory.u32(dynptr.data + XDP_DATA);
     if (at + length > memory.u32(dynptr.data + XDP_DATA_END) - start) return -ERRNO.EINVAL;
@@ -81,7 +88,7 @@ function copyOut(world: HelperWorld, args: HelperArguments): number {
   const [to, length, from, offset] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
   const dynptr = readDynptr(world, from);
   if (dynptr === undefined || args.u64(5) !== 0n) return -ERRNO.EINVAL;
-  const address = locate(world, dynptr, offset, length);
+  const address = locateDynptr(world, dynptr, offset, length);
   if (address < 0) {
     // bpf_skb_load_bytes clears what it cannot fill.
     if (dynptr.kind === KIND.skb && address === -ERRNO.EFAULT) world.memory.u8.fill(0, to, to + length);
@@ -98,12 +105,17 @@ function copyIn(world: HelperWorld, args: HelperArguments): number {
   const flags = args.u64(5);
   const dynptr = readDynptr(world, to);
   if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
-  const address = locate(world, dynptr, offset, length);
+  const address = locateDynptr(world, dynptr, offset, length);
   if (address === -ERRNO.E2BIG) return address;
   if ((flags & ~(dynptr.kind === KIND.skb ? STORE_FLAGS : 0n)) !== 0n) return -ERRNO.EINVAL;
   if (address < 0) return address;
   world.memory.u8.copyWithin(address, from, from + length);
   return 0;
+}
+
+function writesPackets({ memory }: HelperWorld, { exec }: HelperArguments): boolean {
+  const id = memory.u32(memory.u32(exec + EXEC_PROG) + PROG_TYPE);
+  return WRITERS.includes(PROGRAM_TYPES.find((row) => row.id === id)?.name ?? "");
 }
 
 function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): number {
@@ -113,8 +125,6 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
     writeDynptr(world, to, undefined);
     return -ERRNO.EINVAL;
   }
-  const id = memory.u32(memory.u32(args.exec + EXEC_PROG) + PROG_TYPE);
-  const type = PROGRAM_TYPES.find((row) => row.id === id)?.name ?? "";
   const size = xdp
     ? memory.u32(context + XDP_DATA_END) - memory.u32(context + XDP_DATA)
     : memory.u32(context + SKB_LEN);
@@ -123,7 +133,7 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
     kind: xdp ? KIND.xdp : KIND.skb,
     size,
     offset: 0,
-    readOnly: !xdp && !WRITERS.includes(type),
+    readOnly: !xdp && !writesPackets(world, args),
   });
   return 0;
 }
@@ -132,7 +142,7 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
 function slice(world: HelperWorld, args: HelperArguments, writes: boolean): bigint {
   const dynptr = readDynptr(world, args.u32(1));
   if (dynptr === undefined || (writes && dynptr.readOnly)) return 0n;
-  const address = locate(world, dynptr, args.u32(2), args.u32(4));
+  const address = locateDynptr(world, dynptr, args.u32(2), args.u32(4));
   return address < 0 ? 0n : BigInt(address);
 }
 
@@ -159,7 +169,7 @@ export const DYNPTRS: readonly HostHelper[] = [
     call(world, args) {
       const dynptr = readDynptr(world, args.u32(1));
       if (dynptr === undefined || dynptr.readOnly || dynptr.kind >= KIND.skb) return 0n;
-      const address = locate(world, dynptr, args.u32(2), args.u32(3));
+      const address = locateDynptr(world, dynptr, args.u32(2), args.u32(3));
       return address < 0 ? 0n : BigInt(address);
     },
   },
@@ -168,6 +178,27 @@ export const DYNPTRS: readonly HostHelper[] = [
 export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
   { name: "bpf_dynptr_from_skb", call: (world, args) => fromContext(world, args, false) },
   { name: "bpf_dynptr_from_xdp", call: (world, args) => fromContext(world, args, true) },
+  {
+    // The metadata that an XDP program has put before the packet.
+    name: "bpf_dynptr_from_skb_meta",
+    call(world, args) {
+      const { memory } = world;
+      const [context, to] = [args.u32(1), args.u32(3)];
+      if (args.u64(2) !== 0n) {
+        writeDynptr(world, to, undefined);
+        return -ERRNO.EINVAL;
+      }
+      const size = memory.u32(context + SKB_DATA) - memory.u32(context + SKB_DATA_META);
+      writeDynptr(world, to, {
+        data: context,
+        kind: KIND.meta,
+        size,
+        offset: 0,
+        readOnly: !writesPackets(world, args),
+      });
+      return 0;
+    },
+  },
   { name: "bpf_dynptr_slice", call: (world, args) => slice(world, args, false) },
   { name: "bpf_dynptr_slice_rdwr", call: (world, args) => slice(world, args, true) },
   {
@@ -209,8 +240,8 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
       const length = args.u32(5);
       const [target, source] = [readDynptr(world, to), readDynptr(world, from)];
       if (target === undefined || source === undefined || target.readOnly) return -ERRNO.EINVAL;
-      const writeTo = locate(world, target, toOffset, length);
-      const readFrom = locate(world, source, fromOffset, length);
+      const writeTo = locateDynptr(world, target, toOffset, length);
+      const readFrom = locateDynptr(world, source, fromOffset, length);
       if (writeTo < 0) return writeTo;
       if (readFrom < 0) return readFrom;
       world.memory.u8.copyWithin(writeTo, readFrom, readFrom + length);
@@ -223,7 +254,7 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
       const dynptr = readDynptr(world, args.u32(1));
       const [offset, length] = [args.u32(2), args.u32(3)];
       if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
-      const address = locate(world, dynptr, offset, length);
+      const address = locateDynptr(world, dynptr, offset, length);
       if (address < 0) return address;
       world.memory.u8.fill(args.u32(4) & 255, address, address + length);
       return 0;

@@ -169,7 +169,7 @@ export function seenSocket({ memory, world }: HelperWorld, address: number): See
 }
 
 /** The world's socket at an address, or an error that says how to make it known. */
-export function worldSocket(helper: HelperName, world: HelperWorld, address: number): Socket {
+export function worldSocket(helper: string, world: HelperWorld, address: number): Socket {
   const { socket } = seenSocket(world, address) ?? {};
   if (socket !== undefined) return socket;
   throw notInWorld(

@@ -11,7 +11,11 @@ const MAX_VARARGS = 12;
 /** No format is that long; one that has no NUL by then is none. */
 const MAX_FORMAT = 1 << 16;
 
-function fill(helperWorld: HelperWorld, format: string, values: readonly bigint[]): string | number {
+export function fillFormat(
+  helperWorld: HelperWorld,
+  format: string,
+  values: readonly bigint[],
+): string | number {
   const { memory, world, core } = helperWorld;
   const mayRead = (address: bigint, length: number): boolean => core.may_probe(address, length) !== 0;
   return formatTrace(format, {
@@ -30,7 +34,11 @@ function fill(helperWorld: HelperWorld, format: string, values: readonly bigint[
 }
 
 /** The text up to a NUL, each byte as a character; undefined if there is none within `limit` bytes. */
-function textAt({ memory }: HelperWorld, start: number, limit: number): string | undefined {
+export function textAt(
+  { memory }: HelperWorld,
+  start: number,
+  limit: number = MAX_FORMAT,
+): string | undefined {
   const bytes = memory.u8.subarray(start, Math.min(start + limit, memory.u8.length));
   const nul = bytes.indexOf(0);
   if (nul < 0) return undefined;
@@ -40,7 +48,7 @@ function textAt({ memory }: HelperWorld, start: number, limit: number): string |
 }
 
 /** The values of a call that hands over an array of them; undefined for lengths that the kernel refuses. */
-function valuesAt({ memory }: HelperWorld, start: number, length: number): bigint[] | undefined {
+export function valuesAt({ memory }: HelperWorld, start: number, length: number): bigint[] | undefined {
   if ((length & 7) !== 0 || length > MAX_VARARGS * 8 || (length !== 0 && start === 0)) return undefined;
   return Array.from({ length: length / 8 }, (_, index) => memory.u64(start + 8 * index));
 }
@@ -54,7 +62,7 @@ function print(
   values: readonly bigint[] | undefined,
 ): number {
   if (format === undefined || values === undefined) return -ERRNO.EINVAL;
-  const text = fill(world, format, values);
+  const text = fillFormat(world, format, values);
   if (typeof text === "number") return text;
   world.trace(decode(text).replace(/\n$/, ""));
   return text.length;
@@ -92,7 +100,7 @@ export const TRACE: readonly HostHelper[] = [
       const values = valuesAt(world, args.u32(4), args.u32(5));
       const format = textAt(world, args.u32(3), MAX_FORMAT);
       if (values === undefined || format === undefined) return -ERRNO.EINVAL;
-      const text = fill(world, format, values);
+      const text = fillFormat(world, format, values);
       if (typeof text === "number") return text;
       if (size > 0) world.memory.write(to, bytesOf(`${text.slice(0, size - 1)}\0`));
       return text.length + 1;
@@ -105,7 +113,7 @@ export const TRACE: readonly HostHelper[] = [
       const values = valuesAt(world, args.u32(4), args.u32(5));
       const format = textAt(world, args.u32(2), args.u32(3));
       if (values === undefined || format === undefined) return -ERRNO.EINVAL;
-      const text = fill(world, format, values);
+      const text = fillFormat(world, format, values);
       return typeof text === "number" ? text : seqWrite(world, args, bytesOf(text));
     },
   },

@@ -1,9 +1,10 @@
 import type { Btf } from "../../btf/index.ts";
 import type { CoreExports } from "../../core/index.ts";
 import { BpfError } from "../../errors.ts";
-import type { AttachType, HelperName, ProgramType } from "../../uapi/index.ts";
+import { type AttachType, type HelperName, type ProgramType, helperId } from "../../uapi/index.ts";
 import type { BpfMap, MapDefinition } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
+import type { KernelObject, ObjectValue } from "../objects/index.ts";
 import type { Regions } from "../regions.ts";
 import type { RunState } from "../run/runner.ts";
 import type { Cgroup, Task } from "../world/tasks.ts";
@@ -21,6 +22,9 @@ type CoreFunction =
   | "ringbuf_submit"
   | "ringbuf_discard"
   | "perf_event_output"
+  | "arena_alloc_pages"
+  | "arena_free_pages"
+  | "arena_reserve_pages"
   | "csum_diff"
   | "skb_push_outer"
   | "skb_pop_outer"
@@ -49,6 +53,8 @@ export interface HelperWorld {
   taskObject(task: Task): number | undefined;
   /** The address of a control group's struct cgroup; of something that stands for it if the machine knows no such type. */
   cgroupObject(cgroup: Cgroup): number;
+  /** A structure of the kernel's; undefined if the machine knows no such type. */
+  alloc(type: string, value: ObjectValue): KernelObject | undefined;
   /** The map of that number (BPF_MAP_GET_FD_BY_ID). */
   mapOf(id: number): BpfMap | undefined;
   createMap(definition: MapDefinition): BpfMap;
@@ -93,10 +99,10 @@ export interface HostHelper {
   call(world: HelperWorld, args: HelperArguments): number | bigint;
 }
 
-/** The error of a helper that asks for a part of the world that is not there; says how to provide it. */
-export function notInWorld(helper: string, lacks: string, provide: string): BpfError {
-  return new BpfError(
-    "helper",
-    `helper bpf_${helper}: ${lacks}; ${provide}, or give it an answer with machine.mockHelper("${helper}", ...)`,
-  );
+/** The error of a helper or kernel function that asks for a part of the world that is not there; says how to provide it. */
+export function notInWorld(name: string, lacks: string, provide: string): BpfError {
+  const helper = helperId(name) !== undefined;
+  const what = helper ? `helper bpf_${name}` : `kernel function bpf_${name}`;
+  const answer = helper ? `machine.mockHelper("${name}", ...)` : `machine.registerKfunc("bpf_${name}", ...)`;
+  return new BpfError("helper", `${what}: ${lacks}; ${provide}, or give it an answer with ${answer}`);
 }

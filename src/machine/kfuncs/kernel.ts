@@ -1,10 +1,10 @@
 /** Guards, locks, casts, tasks and control groups. */
 import { MAP_COUNT } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
-import { inMemory } from "../helpers/memory.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import { ancestorOf, type Cgroup, type Task } from "../world/tasks.ts";
 import { taskOf } from "./iterators.ts";
+import { copyText } from "./reads.ts";
 import type { HostKfunc } from "./types.ts";
 
 /** A program runs to its end before anything else does: there is nothing that a guard must keep away. */
@@ -88,22 +88,16 @@ export const KERNEL: readonly HostKfunc[] = [
   },
   {
     name: "bpf_copy_from_user_str",
-    call({ memory }, args) {
+    call(world, args) {
+      const { memory } = world;
       const [to, size] = [args.u32(1), args.u32(2)];
       const [from, flags] = [args.u64(3), args.u64(4)];
       if ((flags & ~PAD_ZEROS) !== 0n) return -ERRNO.EINVAL;
       if (size === 0) return 0;
-      const nul = inMemory(memory, from, 1)
-        ? memory.u8.subarray(Number(from), Number(from) + size - 1).indexOf(0)
-        : -1;
-      if (nul < 0 && !inMemory(memory, from, size - 1)) {
-        memory.u8.fill(0, to, to + size);
-        return -ERRNO.EFAULT;
-      }
-      const length = nul < 0 ? size - 1 : nul;
-      memory.u8.copyWithin(to, Number(from), Number(from) + length);
-      memory.u8.fill(0, to + length, flags === 0n ? to + length + 1 : to + size);
-      return length + 1;
+      const length = copyText(world, to, from, size);
+      if (length < 0) memory.u8.fill(0, to, to + size);
+      else if (flags === PAD_ZEROS) memory.u8.fill(0, to + length, to + size);
+      return length;
     },
   },
 ];

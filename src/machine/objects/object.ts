@@ -46,6 +46,11 @@ export class KernelObject {
     this.#parts = parts;
   }
 
+  /** Whether the type has a member of that name. */
+  has(name: string): boolean {
+    return findMember(this.btf, this.typeId, name) !== undefined;
+  }
+
   /** The whole value, as the program left it: members by name, pointers as bigint. */
   get(): BtfValue {
     return decodeValue(this.btf, this.typeId, this.bytes());

@@ -13,6 +13,7 @@ import {
   KIND_SKB_LINK,
 } from "../../core/layout.ts";
 import { type Hook, contextRights } from "../../hooks/index.ts";
+import type { ProgramType } from "../../uapi/index.ts";
 import type { LinearMemory } from "../memory.ts";
 import type { Regions } from "../regions.ts";
 import type { SysctlState } from "./cgroup.ts";
@@ -38,6 +39,8 @@ export interface RunState {
   sysctl?: SysctlState | undefined;
   /** Address of the context. */
   context?: number | undefined;
+  /** Whether the run is at the return of a traced function; undefined if none is traced. */
+  returns?: boolean | undefined;
   /** Words of arguments that a traced call has. */
   arguments?: number | undefined;
   cookie?: number | bigint | undefined;
@@ -114,6 +117,9 @@ function forget(state: RunState): void {
   state.message?.reset();
 }
 
+/** Types of programs that run where functions begin and return. */
+const TRACED: readonly ProgramType[] = ["kprobe", "tracing"];
+
 /** Larger contexts are copied. */
 const WORDS_LIMIT = 512;
 
@@ -163,6 +169,7 @@ export class EventRunner {
     };
     try {
       if (input.cookie !== undefined) state.cookie = input.cookie;
+      if (TRACED.includes(subject.type)) state.returns = input.ret !== undefined;
       if (input.sample !== undefined) state.sample = input.sample;
       const arrangement = arrange(subject, input);
       const { context } = arrangement;

@@ -115,6 +115,8 @@ export interface TaskOptions {
   readonly userStack?: readonly bigint[];
   /** pid and tgid as they are in another pid namespace, by that namespace's device and inode: bpf_get_ns_current_pid_tgid. */
   readonly namespaces?: readonly { dev: bigint; ino: bigint; pid: number; tgid: number }[];
+  /** Address of the struct file of the program that it runs; 0 for a thread of the kernel. */
+  readonly exe?: number;
   /** Memory areas, for bpf_find_vma. */
   readonly vmas?: readonly VmaOptions[];
 }
@@ -164,6 +166,14 @@ export interface WorldOptions {
   readonly synCookies?: 0 | 1 | 2;
   /** Paths that bpf_d_path gives, by the address of the struct path. */
   readonly paths?: ReadonlyMap<number, string>;
+  /** What netfilter tracks: bpf_xdp_ct_lookup and its kin. */
+  readonly connections?: readonly ConnectionOptions[];
+  /** Extended attributes of files, directory entries and control groups, by the address of their structure. */
+  readonly xattrs?: ReadonlyMap<number, ReadonlyMap<string, Uint8Array>>;
+  /** Serial numbers of the keys that bpf_lookup_user_key finds. */
+  readonly keys?: readonly number[];
+  /** Ciphers by the kernel's names, "ecb(aes)": bpf_crypto_encrypt and its kin. */
+  readonly ciphers?: Readonly<Record<string, Cipher>>;
   /** What was measured of files, by the address of the struct file or inode (bpf_ima_file_hash); null: nothing. */
   readonly digests?: ReadonlyMap<number, Digest | null>;
   /** The struct socket behind a struct file, by their addresses (bpf_sock_from_file); 0 for what is no socket's file. */
@@ -172,6 +182,32 @@ export interface WorldOptions {
   readonly symbols?: Readonly<Record<string, bigint>>;
   /** What perf events have counted, by the name of the perf event array and the index in it: bpf_perf_event_read and its kin. */
   readonly counters?: Readonly<Record<string, readonly (PerfCounter | undefined)[]>>;
+}
+
+/** A connection that netfilter tracks. */
+export interface ConnectionOptions {
+  readonly protocol: "tcp" | "udp";
+  /** The ends of its first packet, "10.0.0.1:4000". */
+  readonly source: string;
+  readonly destination: string;
+  /** Default 0. */
+  readonly zone?: number;
+  /** IPS_ bits; confirmed it is always. */
+  readonly status?: number;
+  /** Ticks that it has left. */
+  readonly timeout?: number;
+  readonly mark?: number;
+}
+
+/** A cipher of the kernel's crypto API, from a library of the host's. */
+export interface Cipher {
+  /** Bytes that a key may have. */
+  readonly keySizes: readonly number[];
+  /** Bytes of the initialisation vector; 0 if it needs none. */
+  readonly ivSize: number;
+  /** undefined for data of a length that it does not take. */
+  encrypt(key: Uint8Array, data: Uint8Array, iv: Uint8Array): Uint8Array | undefined;
+  decrypt(key: Uint8Array, data: Uint8Array, iv: Uint8Array): Uint8Array | undefined;
 }
 
 /** What the kernel's integrity measurement knows of a file. */
@@ -204,6 +240,10 @@ export const WORLD_OPTION_NAMES: readonly (keyof WorldOptions)[] = [
   "netnsCookie",
   "synCookies",
   "paths",
+  "connections",
+  "xattrs",
+  "keys",
+  "ciphers",
   "digests",
   "fileSockets",
   "symbols",

@@ -27,6 +27,7 @@ export interface Task {
   userStack: readonly bigint[] | undefined;
   readonly namespaces: NonNullable<TaskOptions["namespaces"]>;
   readonly vmas: readonly VmaOptions[];
+  readonly exe: number | undefined;
 }
 
 /** linux/sched.h TASK_COMM_LEN, with its NUL. */
@@ -138,6 +139,7 @@ export class Tasks {
       userStack: options.userStack,
       namespaces: options.namespaces ?? [],
       vmas: options.vmas ?? [],
+      exe: options.exe,
     };
     this.#byPid.set(pid, task);
     return task;

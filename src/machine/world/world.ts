@@ -1,7 +1,9 @@
 import { BpfError } from "../../errors.ts";
+import { Connections } from "./connections.ts";
 import { Network } from "./network.ts";
 import {
   type Digest,
+  type Cipher,
   type PerfCounter,
   type TaskOptions,
   WORLD_OPTION_NAMES,
@@ -49,6 +51,10 @@ export class World {
   readonly signals: { readonly pid: number; readonly signal: number; readonly thread: boolean }[] = [];
   /** Segments that bpf_tcp_send_ack has asked for: the struct tcp_sock's address, the number that is acknowledged. */
   readonly acknowledgements: { readonly socket: number; readonly received: number }[] = [];
+  readonly connections: Connections = new Connections();
+  readonly xattrs: Map<number, Map<string, Uint8Array>>;
+  readonly keys: readonly number[] | undefined;
+  readonly ciphers: Readonly<Record<string, Cipher>> | undefined;
   readonly digests: Map<number, Digest | null>;
   readonly fileSockets: Map<number, number>;
   #current: Task;
@@ -68,6 +74,10 @@ export class World {
     this.netnsCookie = options.netnsCookie ?? 1n;
     this.synCookies = options.synCookies ?? 1;
     this.paths = new Map(options.paths);
+    this.xattrs = new Map([...(options.xattrs ?? [])].map(([address, values]) => [address, new Map(values)]));
+    this.keys = options.keys;
+    for (const row of options.connections ?? []) this.connections.add(row);
+    this.ciphers = options.ciphers;
     this.digests = new Map(options.digests);
     this.fileSockets = new Map(options.fileSockets);
     this.symbols = new Map(Object.entries(options.symbols ?? {}));
@@ -128,6 +138,19 @@ export class World {
     while (taken.has(address)) address += FUNCTION_ALIGNMENT;
     this.symbols.set(symbol, address);
     return address;
+  }
+
+  readonly #streams = { stdout: "", stderr: "" };
+
+  writeStream(stream: "stdout" | "stderr", text: string): void {
+    this.#streams[stream] += text;
+  }
+
+  /** What programs have printed with bpf_stream_printk, and forgets it. */
+  takeStream(stream: "stdout" | "stderr"): string {
+    const text = this.#streams[stream];
+    this.#streams[stream] = "";
+    return text;
   }
 
   /** The symbol that covers an address: the last one at or below it, of which the next one says how long it is. */

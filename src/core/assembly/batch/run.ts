@@ -89,9 +89,9 @@ export function batch_begin(state: u32, run: u32): void {
   begin(state, load<u32>(run, RUN_PROG), load<u32>(run, RUN_CTX), 0);
 }
 
-/** The second half, after the program's last instruction. */
+/** The second half, after the program's last instruction; of a batch, for the record whose run was left by an exception. */
 export function batch_end(state: u32, run: u32): void {
-  finish(state, run, load<u32>(run, RUN_RECORDS));
+  finish(state, run, load<u32>(run, RUN_RECORDS) + load<u32>(run, RUN_NEXT) * RECORD_SIZE);
 }
 
 function runOnce(state: u32, run: u32, record: u32): bool {

@@ -7,7 +7,7 @@ import { EXEC_STACK, FIRST_ADDRESS, FRAME_SIZE, RIGHT_READ, RIGHT_WRITE } from "
 import { isSandboxed } from "../interpreter/frames";
 import { isAllowed } from "../sandbox/access";
 import { exec } from "../state";
-import { EFAULT } from "../uapi";
+import { EFAULT, ERANGE } from "../uapi";
 
 function accessible(address: u64, size: u32, right: i32): bool {
   if (address < u64(FIRST_ADDRESS) || address + size > u64(memory.size()) << 16 || address + size < address)
@@ -20,6 +20,23 @@ function accessible(address: u64, size: u32, right: i32): bool {
 /** For helpers of the host, which read. */
 export function may_probe(address: u64, size: u32): i32 {
   return accessible(address, size, RIGHT_READ) ? 1 : 0;
+}
+
+// The lowest address of the kernel's half, of x86-64 with four levels of page tables.
+const KERNEL_START: u64 = u64(0xffff8000) << 32;
+
+/** Why nothing can be read there: of the kernel it is asked only for addresses of the kernel (copy_from_kernel_nofault). */
+function kernelError(address: u64): i32 {
+  return address < KERNEL_START ? -ERANGE : -EFAULT;
+}
+
+function readKernel(to: u32, size: u32, from: u64): i32 {
+  if (!accessible(from, size, RIGHT_READ)) {
+    memory.fill(to, 0, size);
+    return kernelError(from);
+  }
+  memory.copy(to, u32(from), size);
+  return 0;
 }
 
 function read(to: u32, size: u32, from: u64): i32 {
@@ -52,7 +69,7 @@ export function probe_read(to: u32, size: u32, from: u64): i32 {
 }
 
 export function probe_read_kernel(to: u32, size: u32, from: u64): i32 {
-  return read(to, size, from);
+  return readKernel(to, size, from);
 }
 
 export function probe_read_user(to: u32, size: u32, from: u64): i32 {
@@ -64,7 +81,8 @@ export function probe_read_str(to: u32, size: u32, from: u64): i32 {
 }
 
 export function probe_read_kernel_str(to: u32, size: u32, from: u64): i32 {
-  return readString(to, size, from);
+  const length = readString(to, size, from);
+  return length == -EFAULT ? kernelError(from) : length;
 }
 
 export function probe_read_user_str(to: u32, size: u32, from: u64): i32 {

@@ -6,7 +6,7 @@ import { MAP_LOCK, MAP_MAX_ENTRIES, MAP_VALUES, REGION_MEMORY, RIGHT_READ, RIGHT
 import { alloc, free } from "../allocator";
 import { lock, unlock } from "../lock";
 import { region_add } from "../sandbox/regions";
-import { ENOMEM } from "../uapi";
+import { EBUSY, EINVAL, ENOMEM } from "../uapi";
 import { ARENA_BITMAP, ARENA_PAGES, ARENA_START } from "./fields";
 
 const PAGE: u32 = 4096;
@@ -74,6 +74,20 @@ export function arena_alloc_pages(map: u32, address: u32, count: u32): u32 {
   }
   unlock(map + MAP_LOCK);
   return result;
+}
+
+/** bpf_arena_reserve_pages: nobody gets them from then on. */
+export function arena_reserve_pages(map: u32, address: u32, count: u32): i32 {
+  const pages = load<u32>(map, ARENA_PAGES);
+  const start = load<u32>(map, ARENA_START);
+  if ((address & (PAGE - 1)) != 0) return 0;
+  const page = (address - start) / PAGE;
+  if (address < start || count > pages || page > pages - count) return -EINVAL;
+  lock(map + MAP_LOCK);
+  const free = isFree(map, page, count);
+  if (free) mark(map, page, count, true);
+  unlock(map + MAP_LOCK);
+  return free ? 0 : -EBUSY;
 }
 
 /** bpf_arena_free_pages: what lies outside of the arena is ignored. */

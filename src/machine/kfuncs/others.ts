@@ -1,0 +1,189 @@
+/** Sessions, signals, streams, deferred work, sockets and packets: what programs ask for here and there. */
+import {
+  CTX_HEAD,
+  CTX_KIND,
+  EXEC_PROG,
+  KIND_NONE,
+  KIND_XDP,
+  SKB_DATA,
+  SKB_HASH,
+  SKB_LEN,
+  SKB_PROTOCOL,
+  XDP_DATA,
+  XDP_DATA_END,
+  XDP_DATA_META,
+} from "../../core/layout.ts";
+import { ERRNO } from "../../uapi/index.ts";
+import { worldSocket } from "../helpers/sockets.ts";
+import { fillFormat, textAt, valuesAt } from "../helpers/trace.ts";
+import { type HelperArguments, type HelperWorld, notInWorld } from "../helpers/types.ts";
+import type { KernelObject } from "../objects/index.ts";
+import type { HostKfunc } from "./types.ts";
+
+// Of struct __sk_buff.
+const SKB_MARK = 8;
+
+const cookies = new WeakMap<HelperWorld, Map<number, number>>();
+
+/** A word of each program that its run at the entry of a function leaves to that at the return. */
+function sessionCookie(world: HelperWorld, { exec }: HelperArguments): bigint {
+  const { memory, regions } = world;
+  let known = cookies.get(world);
+  if (known === undefined) cookies.set(world, (known = new Map()));
+  const program = memory.u32(exec + EXEC_PROG);
+  let address = known.get(program);
+  if (address === undefined) {
+    address = memory.alloc(8, "cookie of a session", 8);
+    known.set(program, address);
+    regions.add({ kind: "object", label: "cookie of a session", address, size: 8, owner: program });
+  }
+  return BigInt(address);
+}
+
+// enum pid_type: one thread, or all of a process.
+const PIDTYPE_PID = 0;
+const PIDTYPE_TGID = 1;
+const LAST_SIGNAL = 64;
+
+function sendSignal({ world }: HelperWorld, args: HelperArguments): number {
+  const [signal, type] = [args.u32(2), args.u32(3)];
+  if ((type !== PIDTYPE_PID && type !== PIDTYPE_TGID) || signal > LAST_SIGNAL) return -ERRNO.EINVAL;
+  const task = world.tasks.byObject(args.u32(1));
+  if (task === undefined) return -ERRNO.ESRCH;
+  const thread = type === PIDTYPE_PID;
+  world.signals.push({ pid: thread ? task.pid : task.tgid, signal, thread });
+  return 0;
+}
+
+// enum bpf_stream_id.
+const STDOUT = 1;
+const STDERR = 2;
+
+function print(world: HelperWorld, args: HelperArguments): number {
+  const [stream, format, from, length] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
+  if (stream !== STDOUT && stream !== STDERR) return -ERRNO.ENOENT;
+  const values = valuesAt(world, from, length);
+  const text = textAt(world, format);
+  if (values === undefined || text === undefined) return -ERRNO.EINVAL;
+  const filled = fillFormat(world, text, values);
+  if (typeof filled === "number") return filled;
+  world.world.writeStream(stream === STDOUT ? "stdout" : "stderr", filled);
+  return 0;
+}
+
+/** A callback that the process runs before it goes on: here when the run is over, like a timer that is due at once. */
+function schedule(world: HelperWorld, args: HelperArguments): number {
+  const { timers, memory, mapAt } = world;
+  const [task, work, callback] = [args.u32(1), args.u32(2), args.u32(4)];
+  const map = mapAt(args.u32(3));
+  if (map === undefined || world.world.tasks.byObject(task) === undefined) return -ERRNO.EINVAL;
+  const known = timers.at(work);
+  if (known?.expires !== undefined) return -ERRNO.EBUSY;
+  if (known === undefined) timers.create(work, map);
+  const timer = timers.at(work);
+  if (timer === undefined) return -ERRNO.EINVAL;
+  timer.callback = callback;
+  timer.program = memory.u32(args.exec + EXEC_PROG);
+  timer.expires = world.now();
+  return 0;
+}
+
+// struct bpf_xfrm_state_opts.
+const XFRM = { error: 0, netns: 4, bytes: 36 } as const;
+
+const contexts = new WeakMap<HelperWorld, { readonly skb?: KernelObject; readonly xdp?: KernelObject }>();
+
+/** The kernel's own structure of a packet, as far as the context tells; of a probe the context itself. */
+function kernelContext(world: HelperWorld, args: HelperArguments): bigint {
+  const { memory } = world;
+  const context = args.u32(1);
+  const { type } = world.programAt(memory.u32(args.exec + EXEC_PROG));
+  if (type === "kprobe") return args.u64(1);
+  const kind = memory.u32(context + CTX_KIND);
+  const known = contexts.get(world) ?? {};
+  const lacking = (name: string): Error =>
+    notInWorld(
+      "cast_to_kern_ctx",
+      `the machine has no struct ${name}`,
+      "give it the kernel's types: Machine.create({ btf })",
+    );
+  const put = (object: KernelObject | undefined, name: string, members: Record<string, number>): bigint => {
+    if (object === undefined) throw lacking(name);
+    object.set(Object.fromEntries(Object.entries(members).filter(([member]) => object.has(member))));
+    return BigInt(object.address);
+  };
+  if (kind === KIND_XDP) {
+    const xdp = known.xdp ?? world.alloc("xdp_buff", {});
+    contexts.set(world, { ...known, ...(xdp === undefined ? {} : { xdp }) });
+    return put(xdp, "xdp_buff", {
+      data: memory.u32(context + XDP_DATA),
+      data_end: memory.u32(context + XDP_DATA_END),
+      data_meta: memory.u32(context + XDP_DATA_META),
+    });
+  }
+  if (kind !== KIND_NONE) {
+    const skb = known.skb ?? world.alloc("sk_buff", {});
+    contexts.set(world, { ...known, ...(skb === undefined ? {} : { skb }) });
+    return put(skb, "sk_buff", {
+      len: memory.u32(context + SKB_LEN),
+      data: memory.u32(context + SKB_DATA),
+      head: memory.u32(context + CTX_HEAD),
+      mark: memory.u32(context + SKB_MARK),
+      protocol: memory.u32(context + SKB_PROTOCOL),
+      hash: memory.u32(context + SKB_HASH),
+    });
+  }
+  throw notInWorld(
+    "cast_to_kern_ctx",
+    `nothing is known of the kernel's own context of ${type ?? "such"} programs`,
+    "look at the context itself",
+  );
+}
+
+export const OTHERS: readonly HostKfunc[] = [
+  {
+    name: "bpf_session_is_return",
+    call({ run }) {
+      if (run.returns !== undefined) return run.returns ? 1 : 0;
+      throw notInWorld(
+        "session_is_return",
+        "no function is being traced",
+        "run the program with run({ args }) or run({ ret })",
+      );
+    },
+  },
+  { name: "bpf_cast_to_kern_ctx", call: kernelContext },
+  { name: "bpf_session_cookie", call: sessionCookie },
+  { name: "bpf_send_signal_task", call: sendSignal },
+  { name: "bpf_stream_vprintk_impl", call: print },
+  { name: "bpf_task_work_schedule_signal_impl", call: schedule },
+  { name: "bpf_task_work_schedule_resume_impl", call: schedule },
+  {
+    // Frames lie in one piece here, so all of one can be had already.
+    name: "bpf_xdp_pull_data",
+    call({ memory }, args) {
+      const context = args.u32(1);
+      const size = memory.u32(context + XDP_DATA_END) - memory.u32(context + XDP_DATA);
+      return memory.u32(context + CTX_KIND) === KIND_XDP && args.u32(2) <= size ? 0 : -ERRNO.EINVAL;
+    },
+  },
+  {
+    // No packet here goes through IPsec.
+    name: "bpf_xdp_get_xfrm_state",
+    call({ memory }, args) {
+      const [opts, size] = [args.u32(2), args.u32(3)];
+      if (opts === 0 || size < 4) return 0n;
+      const valid = size === XFRM.bytes && memory.view.getInt32(opts + XFRM.netns, true) >= -1;
+      memory.setU32(opts + XFRM.error, -(valid ? ERRNO.ENOENT : ERRNO.EINVAL) >>> 0);
+      return 0n;
+    },
+  },
+  { name: "bpf_xdp_xfrm_state_release", call: () => undefined },
+  {
+    name: "bpf_sock_destroy",
+    call(world, args) {
+      world.world.sockets.remove(worldSocket("sock_destroy", world, args.u32(1)));
+      return 0;
+    },
+  },
+];

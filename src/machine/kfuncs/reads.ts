@@ -1,0 +1,85 @@
+/** Memory of the kernel and of processes, read into dynptrs (kernel/trace/bpf_trace.c), and texts of other processes. */
+import { ERRNO } from "../../uapi/index.ts";
+import { locateDynptr, readDynptr } from "../helpers/dynptr.ts";
+import { inMemory } from "../helpers/memory.ts";
+import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
+import type { HostKfunc } from "./types.ts";
+
+const PAD_ZEROS = 1n;
+
+/** Where the bytes are to go: a place of the dynptr, or a negated errno. */
+function target(world: HelperWorld, args: HelperArguments): number {
+  const dynptr = readDynptr(world, args.u32(1));
+  if (dynptr === undefined) return -ERRNO.E2BIG;
+  const at = locateDynptr(world, dynptr, args.u32(2), args.u32(3));
+  if (at === -ERRNO.E2BIG) return at;
+  return dynptr.readOnly || at < 0 ? -ERRNO.EINVAL : at;
+}
+
+/** All processes' memory lies in the machine's, so the one that is named need only exist. */
+function exists({ world }: HelperWorld, args: HelperArguments, register: number | undefined): boolean {
+  return register === undefined || world.tasks.byObject(args.u32(register)) !== undefined;
+}
+
+function copy({ memory }: HelperWorld, to: number, from: bigint, size: number): number {
+  if (!inMemory(memory, from, size)) return -ERRNO.EFAULT;
+  memory.u8.copyWithin(to, Number(from), Number(from) + size);
+  return 0;
+}
+
+/** With its NUL, which is there even if the text was cut off; how many bytes. */
+export function copyText({ memory }: HelperWorld, to: number, from: bigint, size: number): number {
+  if (size === 0) return 0;
+  if (!inMemory(memory, from, 1)) return -ERRNO.EFAULT;
+  const start = Number(from);
+  const nul = memory.u8.subarray(start, start + size - 1).indexOf(0);
+  if (nul < 0 && !inMemory(memory, from, size - 1)) return -ERRNO.EFAULT;
+  const length = nul < 0 ? size - 1 : nul;
+  memory.u8.copyWithin(to, start, start + length);
+  memory.u8[to + length] = 0;
+  return length + 1;
+}
+
+// The lowest address of the kernel's half (core/assembly/helpers/probe.ts).
+const KERNEL_START = 0xffff800000000000n;
+
+/** Of the kernel's memory only addresses of the kernel are tried. */
+const ofKernel =
+  (read: typeof copy): typeof copy =>
+  (world, to, from, size) => {
+    const result = read(world, to, from, size);
+    return result === -ERRNO.EFAULT && from < KERNEL_START ? -ERRNO.ERANGE : result;
+  };
+
+const reader = (name: string, read: typeof copy, task?: number): HostKfunc => ({
+  name,
+  call(world, args) {
+    const to = target(world, args);
+    if (to < 0) return to;
+    return exists(world, args, task) ? read(world, to, args.u64(4), args.u32(3)) : -ERRNO.EFAULT;
+  },
+});
+
+export const READS: readonly HostKfunc[] = [
+  reader("bpf_probe_read_kernel_dynptr", ofKernel(copy)),
+  reader("bpf_probe_read_user_dynptr", copy),
+  reader("bpf_copy_from_user_dynptr", copy),
+  reader("bpf_copy_from_user_task_dynptr", copy, 5),
+  reader("bpf_probe_read_kernel_str_dynptr", ofKernel(copyText)),
+  reader("bpf_probe_read_user_str_dynptr", copyText),
+  reader("bpf_copy_from_user_str_dynptr", copyText),
+  reader("bpf_copy_from_user_task_str_dynptr", copyText, 5),
+  {
+    name: "bpf_copy_from_user_task_str",
+    call(world, args) {
+      const [to, size, flags] = [args.u32(1), args.u32(2), args.u64(5)];
+      if ((flags & ~PAD_ZEROS) !== 0n) return -ERRNO.EINVAL;
+      if (size === 0) return 0;
+      const { u8 } = world.memory;
+      const length = exists(world, args, 4) ? copyText(world, to, args.u64(3), size) : -ERRNO.EFAULT;
+      if (length < 0) u8.fill(0, to, to + size);
+      else if (flags === PAD_ZEROS) u8.fill(0, to + length, to + size);
+      return length;
+    },
+  },
+];
