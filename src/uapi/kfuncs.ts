@@ -30,7 +30,6 @@ export interface KfuncRow {
 }
 
 export const KFUNCS: readonly KfuncRow[] = [
-  { name: "__bpf_trap", returns: "void", args: [] },
   {
     name: "__bpf_trap",
     returns: "void",

@@ -25,11 +25,17 @@ export interface Kfunc {
 const ROWS: ReadonlyMap<string, KfuncRow> = new Map(KFUNCS.map((row) => [row.name, row]));
 const PACKET_CHANGERS: ReadonlySet<string> = new Set(["bpf_xdp_pull_data"]);
 
+const NO_TYPES = "kernel functions without the kernel's types";
+
 const known = new WeakMap<Environment, Map<number, Kfunc>>();
 
 /** The function that a call names; undefined if `imm` is 0. */
 export function kfuncOf(env: Environment, { imm }: Instruction): Kfunc | undefined {
-  if (imm === 0) return undefined;
+  if (imm === 0) {
+    // Without the kernel's types nothing can be told of any function, present or not.
+    if (env.program.kernelBtf === undefined) throw env.unsupported(NO_TYPES);
+    return undefined;
+  }
   let functions = known.get(env);
   if (functions === undefined) {
     functions = new Map();
@@ -51,7 +57,7 @@ export function kfuncNameOf(env: Environment, instruction: Instruction): string 
 
 function describe(env: Environment, id: number): Kfunc {
   const { kernelBtf, type, attachType } = env.program;
-  if (kernelBtf === undefined) throw env.unsupported("kernel functions without the kernel's types");
+  if (kernelBtf === undefined) throw env.unsupported(NO_TYPES);
   if (id < 0 || id >= kernelBtf.count || kernelBtf.kind(id) !== "func") {
     throw env.reject("EINVAL", `kernel btf_id ${id} is not a function`);
   }

@@ -34,7 +34,8 @@ function cipherOf(mode: "ecb" | "cbc", ivSize: number): Cipher {
 
 describe.each(ENGINES)("%s", (engine) => {
   const load = async (name: string, world: WorldOptions = {}) => {
-    const machine = await Machine.create({ engine, world });
+    // Without the kernel's types the verifier cannot judge them.
+    const machine = await Machine.create({ engine, world, verify: false, unverified: "trusted" });
     const loaded = await machine.load(spec, { programs: [name] });
     return { machine, ...loaded, program: loaded.programs[name]! };
   };
