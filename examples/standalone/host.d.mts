@@ -24,6 +24,8 @@ interface Exports {
   fault(): number;
   map_lookup(map: number, key: number, value: number): number;
   map_update(map: number, key: number, value: number, flags: bigint): number;
+  ring_peek(map: number): number;
+  ring_consume(map: number): void;
   alloc(size: number): number;
   free(address: number): void;
   manifest(): number;

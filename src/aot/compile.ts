@@ -77,6 +77,8 @@ const EXPORTS = {
   map_update: "embed_map_update",
   map_delete: "embed_map_delete",
   map_next_key: "embed_map_next_key",
+  ring_peek: "embed_ring_peek",
+  ring_consume: "embed_ring_consume",
   alloc: "embed_alloc",
   free: "free",
   manifest: "embed_manifest",

@@ -231,6 +231,28 @@ describe("modules", () => {
     }
   });
 
+  it("hand out what programs put into ring buffers", async () => {
+    const spec = parseObject(readFileSync(join(ROOT, "test/fixtures/threads.bpf.o")), { name: "threads" });
+    const [name] = Object.keys(spec.programs);
+    const { bytes } = await compileStandalone(spec, { programs: [name as string], unverified: "trusted" });
+    const { skep, maps, run } = open(bytes, {});
+    const ring = maps.findIndex(({ type }) => type === "ringbuf");
+    expect(skep.ring_peek(ring)).toBe(0);
+    run(packets[0] as Uint8Array, 0);
+    let records = 0;
+    for (let at = skep.ring_peek(ring) >>> 0; at !== 0; at = skep.ring_peek(ring) >>> 0) {
+      const view = new DataView(skep.memory.buffer);
+      expect(view.getUint32(at - 8, true)).toBe(16);
+      expect(view.getBigUint64(at + 8, true)).toBe(BigInt.asUintN(64, ~view.getBigUint64(at, true)));
+      skep.ring_consume(ring);
+      records++;
+    }
+    expect(records).toBeGreaterThan(0);
+    expect(skep.ring_consume(ring)).toBeUndefined();
+    const other = maps.findIndex(({ type }) => type !== "ringbuf");
+    expect(() => skep.ring_peek(other)).toThrow(WebAssembly.RuntimeError);
+  });
+
   it("are the same each time, valid, and small", async () => {
     const [first, second] = [
       await compileStandalone(specOf("firewall")),

@@ -19,6 +19,7 @@ import {
   EXEC_FAULT,
   EXEC_RANDOM,
   KIND_NONE,
+  MAP_TYPE,
   RECORD_LENGTH,
   RECORD_ORIGIN,
   RECORD_RESULT,
@@ -43,8 +44,10 @@ import { alloc, free } from "./allocator";
 import { callCompiled } from "./batch/compiled";
 import { run_batch } from "./batch/run";
 import { LARGEST } from "./helpers/skb-buffer";
+import { ringConsume, ringPeek } from "./maps/ring";
 import { map_delete, map_get_next_key, map_lookup_copy, map_update_copy } from "./maps/syscall";
 import { exec, exec_of, join, setFuel } from "./state";
+import { MAP_TYPE_RINGBUF } from "./uapi";
 
 /** As the kernel's, a packet buffer is made of whole pages; see machine/runner.ts. */
 const PAGE: u32 = 4096;
@@ -211,4 +214,20 @@ export function embed_map_delete(map: u32, key: u32): i32 {
 
 export function embed_map_next_key(map: u32, key: u32, next: u32): i32 {
   return map_get_next_key(mapOf(map), key, next);
+}
+
+/** Address of the oldest record's bytes, whose length is in the word 8 bytes before them; 0 if there is none. */
+export function embed_ring_peek(map: u32): u32 {
+  return ringPeek(ringOf(map));
+}
+
+/** Gives that record's room back. */
+export function embed_ring_consume(map: u32): void {
+  ringConsume(ringOf(map));
+}
+
+function ringOf(map: u32): u32 {
+  const descriptor = mapOf(map);
+  if (load<i32>(descriptor, MAP_TYPE) != MAP_TYPE_RINGBUF) unreachable();
+  return descriptor;
 }

@@ -123,6 +123,8 @@ export {
   embed_map_update,
   embed_packet_buffer,
   embed_result,
+  embed_ring_consume,
+  embed_ring_peek,
   embed_run,
   embed_seed,
   embed_start,

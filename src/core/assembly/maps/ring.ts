@@ -151,3 +151,30 @@ export function ringbuf_query(map: u32, what: u64): u64 {
   if (what == QUERY_CONSUMER) return consumer;
   return what == QUERY_PRODUCER ? producer : 0;
 }
+
+/** Where the data of the oldest record lies that was submitted, its length in the word 8 bytes before it; 0 if there is none. */
+export function ringPeek(map: u32): u32 {
+  const ring = load<u32>(map, RING_AT);
+  let consumer = load<u64>(ring, RING_CONSUMER);
+  while (consumer < load<u64>(ring, RING_PRODUCER)) {
+    const record = ring + RING_DATA + (u32(consumer) & load<u32>(ring, RING_MASK));
+    const length = load<u32>(record);
+    if ((length & BUSY) != 0) return 0;
+    if ((length & DISCARD) == 0) return record + HEADER;
+    step(ring, consumer, length);
+    consumer = load<u64>(ring, RING_CONSUMER);
+  }
+  return 0;
+}
+
+/** Gives the record that `ringPeek` found back to the ring. */
+export function ringConsume(map: u32): void {
+  const sample = ringPeek(map);
+  if (sample == 0) return;
+  const ring = load<u32>(map, RING_AT);
+  step(ring, load<u64>(ring, RING_CONSUMER), load<u32>(sample - HEADER));
+}
+
+function step(ring: u32, consumer: u64, length: u32): void {
+  store<u64>(ring, consumer + u64(((length & ~DISCARD) + (HEADER + 7)) & ~7), RING_CONSUMER);
+}
