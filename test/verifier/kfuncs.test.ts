@@ -7,6 +7,7 @@ import { Handle, Kernel, type ProgramDefinition, attemptLoad } from "../../src/k
 import { KFUNCS, KFUNC_SETS, mayCallKfunc } from "../../src/uapi/index.ts";
 import { type VerifierProgram, reasonOf, verify } from "../../src/verifier/index.ts";
 import { noKernel, withKernel } from "../kernel/setup.ts";
+import { compareKernelObjects } from "../verify-diff/random-kernel.ts";
 
 const VMLINUX = "/sys/kernel/btf/vmlinux";
 
@@ -101,6 +102,17 @@ describe("kernel functions", () => {
       }
       expect(asked).toBeGreaterThan(200);
       expect(different).toEqual([]);
+    },
+  );
+
+  it.skipIf(noKernel !== undefined)(
+    "judges random programs of iterators, dynptrs and objects as the kernel does",
+    async () => {
+      if (!existsSync(VMLINUX)) return;
+      const { accepted, unknown, differences } = await compareKernelObjects(60, 4000);
+      expect(differences).toEqual([]);
+      expect(unknown).toBe(0);
+      expect(accepted).toBeGreaterThan(5);
     },
   );
 });

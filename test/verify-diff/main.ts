@@ -11,6 +11,7 @@ import { needsOf } from "./needs.ts";
 import { ourAnswer } from "./our-side.ts";
 import { subjectsOf } from "./subject.ts";
 import { compareRandom } from "./random.ts";
+import { compareKernelObjects } from "./random-kernel.ts";
 import { type Row, summary } from "./summary.ts";
 
 /** Returns the exit status: 1 if we accepted what the kernel rejects. */
@@ -27,15 +28,15 @@ export async function main(args: readonly string[]): Promise<number> {
       out: { type: "string" },
       limit: { type: "string", default: "60" },
       random: { type: "string" },
+      objects: { type: "string" },
       seed: { type: "string", default: "0" },
     },
   });
-  if (values.random !== undefined) {
-    const { programs, accepted, unknown, differences } = await compareRandom(
-      Number(values.random),
-      Number(values.seed),
-      possibleCpus(),
-    );
+  if (values.random !== undefined || values.objects !== undefined) {
+    const { programs, accepted, unknown, differences } =
+      values.objects === undefined
+        ? await compareRandom(Number(values.random), Number(values.seed), possibleCpus())
+        : await compareKernelObjects(Number(values.objects), Number(values.seed));
     for (const { seed, ours, kernel: theirs, falseAccept } of differences) {
       console.log(
         `seed ${seed}${falseAccept ? " FALSE ACCEPT" : ""}\n  ours:   ${ours}\n  kernel: ${theirs}`,
@@ -51,7 +52,7 @@ export async function main(args: readonly string[]): Promise<number> {
   if (positionals.length === 0) {
     console.error(
       "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]\n" +
-        "       npm run verify-diff -- --random COUNT [--seed SEED]",
+        "       npm run verify-diff -- --random COUNT | --objects COUNT [--seed SEED]",
     );
     return 2;
   }

@@ -5,7 +5,7 @@
 import type { Environment } from "../environment.ts";
 import { scratchSlot } from "../registers.ts";
 import { constantNumber, isConstant } from "../scalar/index.ts";
-import { frameOf, slotAt } from "../stack-slots.ts";
+import { frameOf } from "../stack-slots.ts";
 import { REG_SIZE, type RegisterState, type StackSlot, allOf } from "../state.ts";
 
 /** Where an object begins: a slot number, "invalid" (the log says why), or "beyond" the slots that exist. */
@@ -18,7 +18,8 @@ export function placeOf(env: Environment, reg: RegisterState, what: string, coun
     return "invalid";
   }
   const off = reg.off + constantNumber(reg.scalar);
-  const number = slotAt(off);
+  // Division in C: the frame pointer itself counts as the first slot.
+  const number = Math.trunc((-off - 1) / REG_SIZE);
   if (off % REG_SIZE !== 0 || number + 1 < count) {
     env.verbose(`cannot pass in ${what} at an offset=${off}\n`);
     return "invalid";
