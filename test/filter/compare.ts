@@ -115,7 +115,14 @@ function isUndefined({ expression, live, link }: Question, programs: readonly Cb
   const cells = measured || (live && expression.includes("vlan")) || expression.includes("geneve");
   if (cells && /\[|\blen\b|[<>=]/.test(expression)) return true;
   if (/byte \d+ [&|]/.test(expression)) return true;
+  if (link.family === "wlan" && overwritesLength(programs[0] as CbpfProgram)) return true;
   return programs.some(readsUnwritten);
+}
+
+/** Of 802.11 the length's cell is the first that is stored, in two places; a third is an arithmetic term's. */
+function overwritesLength(program: CbpfProgram): boolean {
+  const stores = program.filter(({ code }) => code === 0x02);
+  return stores.filter(({ k }) => k === stores[0]?.k).length > 2;
 }
 
 function readsUnwritten(program: CbpfProgram): boolean {
