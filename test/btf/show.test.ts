@@ -5,37 +5,31 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type Btf, type BtfType, parseBtf, sizeOf } from "../../src/btf/index.ts";
-import { Kernel, createMap, loadProgram } from "../../src/kernel/index.ts";
-import { Machine } from "../../src/machine/index.ts";
+import { Kernel } from "../../src/kernel/index.ts";
 import { assemble } from "../../src/asm/index.ts";
 import type { Instruction } from "../../src/isa/index.ts";
 import { helperId } from "../../src/uapi/index.ts";
+import { type MapProgram, type Side, kernelSide, machineSide } from "../kernel/both-sides.ts";
 import { noKernel, withKernel } from "../kernel/setup.ts";
 
 const VALUE = 1024;
 const TEXT = 8192;
 
-/** Prints the value at key 0 of the first map into that of the second; r0 is the result. `from` and `to` are their lddw. */
-function printing(
-  type: number,
-  flags: number,
-  room: number,
-  from: string,
-  to: string,
-): readonly Instruction[] {
+/** Prints the value at key 0 of the first map into that of the second; r0 is the result. */
+function printing(type: number, flags: number, room: number): readonly Instruction[] {
   const { instructions } = assemble(`
     r1 = 0
     *(u32 *)(r10 - 4) = w1
     r2 = r10
     r2 += -4
-    r1 = ${from} ll
+    r1 = 0 ll
     call ${helperId("map_lookup_elem")}
     if r0 != 0 goto +1
     exit
     r6 = r0
     r2 = r10
     r2 += -4
-    r1 = ${to} ll
+    r1 = 0 ll
     call ${helperId("map_lookup_elem")}
     if r0 != 0 goto +1
     exit
@@ -55,9 +49,13 @@ function printing(
   return instructions;
 }
 
-/** Where the two lddw are. */
-const lddwSlots = (instructions: readonly Instruction[]): number[] =>
-  instructions.flatMap(({ opcode }, slot) => (opcode === 0x18 ? [slot] : []));
+const KEY = new Uint8Array(4);
+
+/** What is printed of a value: the helper's result and the text. */
+function printed(side: Side, value: Uint8Array): [number, string] {
+  side.put(0, KEY, value);
+  return [side.run(), textOf(side.get(1, KEY) as Uint8Array)];
+}
 
 class Printers {
   readonly #kernel: Kernel;
@@ -67,44 +65,29 @@ class Printers {
     this.#btf = btf;
   }
 
-  theirs(type: number, flags: number, room: number, value: Uint8Array): [number, string] {
+  #program(type: number, flags: number, room: number): MapProgram {
     const definition = { type: "array", keySize: 4, maxEntries: 1 } as const;
-    const from = createMap(this.#kernel, { ...definition, valueSize: VALUE });
-    const to = createMap(this.#kernel, { ...definition, valueSize: TEXT });
-    const instructions = printing(type, flags, room, "0", "0").map((one) => ({ ...one }));
-    lddwSlots(instructions).forEach((slot, index) => {
-      Object.assign(instructions[slot]!, { src: 1, imm: (index === 0 ? from : to).fd });
-    });
-    const program = loadProgram(this.#kernel, { type: "sched_cls", instructions });
+    return {
+      maps: [
+        { ...definition, valueSize: VALUE },
+        { ...definition, valueSize: TEXT },
+      ],
+      instructions: printing(type, flags, room),
+      order: [0, 1],
+    };
+  }
+
+  theirs(type: number, flags: number, room: number, value: Uint8Array): [number, string] {
+    const side = kernelSide(this.#kernel, this.#program(type, flags, room));
     try {
-      from.update(new Uint8Array(4), value);
-      const { returnValue } = program.testRun({ data: new Uint8Array(64) });
-      return [returnValue | 0, textOf(to.lookup(new Uint8Array(4))!)];
+      return printed(side, value);
     } finally {
-      program.close();
-      from.close();
-      to.close();
+      side.close();
     }
   }
 
   async ours(type: number, flags: number, room: number, value: Uint8Array): Promise<[number, string]> {
-    const machine = await Machine.create({ btf: this.#btf });
-    const definition = { type: "array", keySize: 4, maxEntries: 1, flags: 0 } as const;
-    const from = machine.createMap({ ...definition, name: "from", valueSize: VALUE });
-    const to = machine.createMap({ ...definition, name: "to", valueSize: TEXT });
-    const instructions = printing(type, flags, room, "0", "0");
-    const references = new Map(
-      lddwSlots(instructions).map((slot, index) => [
-        slot,
-        { kind: "map" as const, map: index === 0 ? "from" : "to", offset: 0 },
-      ]),
-    );
-    const options = { type: "sched_cls", maps: { from, to }, references } as const;
-    from.update(new Uint8Array(4), value);
-    const { returnValue } = machine
-      .loadInstructions(instructions, options)
-      .run({ packet: new Uint8Array(64) });
-    return [returnValue | 0, textOf(to.lookup(new Uint8Array(4))!)];
+    return printed(await machineSide(this.#program(type, flags, room), { btf: this.#btf }), value);
   }
 }
 
