@@ -342,6 +342,59 @@ export const COMPLAINTS: readonly ComplaintRule[] = [
     class: "read-only",
     cause: "memory",
   },
+  // Before what names locks and objects in general.
+  { pattern: /cannot be accessed directly by load\/store/, class: "invalid-pointer", cause: "special_field" },
+  { pattern: /^direct access to \w+ is disallowed/, class: "invalid-pointer", cause: "special_field" },
+  { pattern: /^store to referenced kptr disallowed/, class: "invalid-pointer", cause: "special_field" },
+  { pattern: /progs cannot use bpf_/, class: "type-mismatch", cause: "map_program" },
+  { pattern: /must be held for/, class: "context-region", cause: "held" },
+  { pattern: /requires RCU critical section|expected an RCU CS/, class: "context-region", cause: "rcu" },
+  {
+    pattern: /(not allowed in rbtree cb|in rbtree cb$|cannot be called from callback)/,
+    class: "context-region",
+    cause: "callback",
+  },
+  {
+    pattern:
+      /(doesn't point to 'struct \w+'|has no valid bpf_\w+|not found at offset|^operation on bpf_\w+ expects)/,
+    class: "type-mismatch",
+    cause: "argument_other",
+  },
+  {
+    pattern:
+      /(invalid kptr access|isn't referenced kptr|has no valid kptr|isn't map pointer|map_uid=\d+ doesn't match)/,
+    class: "type-mismatch",
+    cause: "argument_other",
+  },
+  {
+    pattern:
+      /(type ID argument|^local type ID|can only take non-owning|get_local_storage\(\) doesn't support)/,
+    class: "type-mismatch",
+    cause: "argument_other",
+  },
+  {
+    pattern: /^R(?<reg>\d+) (must be a known constant|doesn't have constant offset)/,
+    class: "missing-range",
+    cause: "constant",
+  },
+  { pattern: /^R(?<reg>\d+) invalid variable buffer offset/, class: "missing-range", cause: "constant" },
+  {
+    pattern: /^(access beyond|R(?<reg>\d+) is \w+ invalid negative access)/,
+    class: "untrusted-pointer",
+    cause: "field",
+  },
+  { pattern: /^(no write support to|only read from \w+ is supported)/, class: "read-only", cause: "memory" },
+  { pattern: /^the prog does not allow writes to packet data/, class: "read-only", cause: "packet" },
+  {
+    pattern: /(invalid kernel function call not eliminated|is only allowed in|^attach to unsupported member)/,
+    class: "call-not-allowed",
+    cause: "target",
+  },
+  {
+    pattern: /(cannot call exception cb directly|multiple exception callback)/,
+    class: "malformed",
+    cause: "information",
+  },
   // Regions.
   {
     pattern: /^function calls are not allowed while holding a lock/,

@@ -36,6 +36,9 @@ export type EffectKind =
   | "returned"
   | "atomic";
 
+/** What {@link Effect.callee} is for a kernel function, whose name the program tells. */
+export const KERNEL_FUNCTION = "a kernel function";
+
 export interface Effect {
   readonly kind: EffectKind;
   readonly from: readonly Location[];
@@ -188,7 +191,7 @@ function transfer(
     return clobber(
       frame,
       target,
-      src === 0 ? `bpf_${helperName(imm)}` : src === 1 ? "the function" : "a kernel function",
+      src === 0 ? `bpf_${helperName(imm)}` : src === 1 ? "the function" : KERNEL_FUNCTION,
     );
   }
   if (opcode === EXIT && next !== undefined && frameOf(next.state) < frame) {

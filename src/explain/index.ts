@@ -10,4 +10,5 @@ export {
   structuredLog,
 } from "./explain.ts";
 export { type FailingPath, type PathStep, failingPath } from "./path.ts";
+export { textOf } from "./instructions.ts";
 export { type ExcerptLine, type Place, placeOf, placeText } from "./place.ts";

@@ -8,7 +8,8 @@
  * packet pointers are invalid. The walk ends at constants, loads from memory, results of calls, and the function's entry.
  */
 import type { RegisterSnapshot } from "../verifier/index.ts";
-import { type EffectKind, effectOf, helperOf, isBranch, isCall } from "./effects.ts";
+import { type EffectKind, KERNEL_FUNCTION, effectOf, helperOf, isBranch, isCall } from "./effects.ts";
+import { kfuncName } from "./instructions.ts";
 import { type Location, knowledgeAt, locationKey, valueAt } from "./location.ts";
 import type { FailingPath, PathStep } from "./path.ts";
 
@@ -40,7 +41,8 @@ export interface OriginEvent {
 const MOST_EVENTS = 64;
 
 /** The events that made `location` what it is before step `at`, oldest first. */
-export function originOf({ steps }: FailingPath, at: number, location: Location): OriginEvent[] {
+export function originOf(path: FailingPath, at: number, location: Location): OriginEvent[] {
+  const { steps } = path;
   const events: OriginEvent[] = [];
   const seen = new Set<string>();
   const work: { readonly at: number; readonly location: Location }[] = [{ at, location }];
@@ -55,7 +57,7 @@ export function originOf({ steps }: FailingPath, at: number, location: Location)
         break;
       }
       seen.add(key);
-      const event = eventAt(steps, index, place);
+      const event = eventAt(path, index, place);
       if (event === undefined) continue;
       events.push(event);
       if (!isDefinition(event.kind)) continue;
@@ -89,7 +91,8 @@ function isDefinition(kind: OriginKind): boolean {
   return kind !== "check" && kind !== "invalidated" && kind !== "changed";
 }
 
-function eventAt(steps: readonly PathStep[], index: number, place: Location): OriginEvent | undefined {
+function eventAt(path: FailingPath, index: number, place: Location): OriginEvent | undefined {
+  const { steps } = path;
   const step = steps[index] as PathStep;
   const next = steps[index + 1];
   const effect = effectOf(step, next, place);
@@ -100,15 +103,19 @@ function eventAt(steps: readonly PathStep[], index: number, place: Location): Or
     before: valueAt(step.state, place),
     after: next === undefined ? undefined : valueAt(next.state, place),
   };
-  if (effect !== undefined) return { ...common, kind: effect.kind, from: effect.from, callee: effect.callee };
+  if (effect !== undefined) {
+    const callee =
+      effect.callee === KERNEL_FUNCTION ? kfuncName(path.program, step.instruction.imm) : effect.callee;
+    return { ...common, kind: effect.kind, from: effect.from, callee };
+  }
   if (next === undefined || place.frame >= next.state.frames.length) return undefined;
   if (knowledgeAt(step.state, place) === knowledgeAt(next.state, place)) return undefined;
   const kind = isBranch(step) ? "check" : isCall(step) ? "invalidated" : "changed";
+  return { ...common, kind, from: [], callee: isCall(step) ? calleeOf(path, step) : undefined };
+}
+
+function calleeOf({ program }: FailingPath, step: PathStep): string {
   const helper = helperOf(step);
-  return {
-    ...common,
-    kind,
-    from: [],
-    callee: isCall(step) ? (helper === undefined ? "a function" : `bpf_${helper}`) : undefined,
-  };
+  if (helper !== undefined) return `bpf_${helper}`;
+  return step.instruction.src === 2 ? kfuncName(program, step.instruction.imm) : "a function";
 }

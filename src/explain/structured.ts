@@ -4,10 +4,10 @@
  * follow kernel/bpf/diagnostics.c of mainline (commit 09a0c2d67864, July 2026); the sentences are ours, since the kernel's come from
  * its own sites of rejection.
  */
-import { instructionText } from "../verifier/index.ts";
 import type { RejectionClass } from "./classes.ts";
 import { isBranch } from "./effects.ts";
 import type { Explanation } from "./explain.ts";
+import { textOf } from "./instructions.ts";
 import type { OriginEvent } from "./origin.ts";
 import type { FailingPath, PathStep } from "./path.ts";
 import { excerptOf, placeOf } from "./place.ts";
@@ -96,16 +96,13 @@ function source({ program }: FailingPath, slot: number, label: string, remark: s
 }
 
 function instructions(program: FailingPath["program"], slot: number): string[] {
-  const input = { instructions: program.instructions, kfuncName: (): string => "<kernel function>" };
   const width = String(program.instructions.length - 1).length;
   const lines: string[] = [];
   for (let at = slot - AROUND; at <= slot + AROUND; at++) {
     const instruction = program.instructions[at];
     // The second half of a wide constant is no instruction.
     if (instruction === undefined || program.instructions[at - 1]?.opcode === 0x18) continue;
-    lines.push(
-      `  ${at === slot ? ">>> " : "    "}${String(at).padStart(width)} | ${instructionText(input, at)}`,
-    );
+    lines.push(`  ${at === slot ? ">>> " : "    "}${String(at).padStart(width)} | ${textOf(program, at)}`);
   }
   return lines;
 }

@@ -1,11 +1,10 @@
 /** What the page of a report is made from: source, instructions, graph, visits with their states, the failing path. Plain data. */
-import { type Explanation, placeOf } from "../explain/index.ts";
+import { type Explanation, placeOf, textOf } from "../explain/index.ts";
 import {
   type ProgramVerdict,
   type StateSnapshot,
   type VerifierProgram,
   type VerifierStatistics,
-  instructionText,
   verify,
 } from "../verifier/index.ts";
 import { controlFlow } from "./graph.ts";
@@ -200,11 +199,10 @@ function instructionsOf(
   counts: ReadonlyMap<number, number>,
 ): ReportInstruction[] {
   const rows: ReportInstruction[] = [];
-  const source = { instructions: input.instructions, kfuncName: (id: number): string => `kfunc ${id}` };
   for (let slot = 0; slot < input.instructions.length; slot++) {
     const { file, line, text } = placeOf(input, slot);
     const map = input.maps.get(slot)?.name;
-    const plain = instructionText(source, slot).replace(/^\([0-9a-f]{2}\) /, "");
+    const plain = textOf(input, slot).replace(/^\([0-9a-f]{2}\) /, "");
     rows.push({
       slot,
       text: map === undefined ? plain : plain.replace(/= 0x[0-9a-f]+$/, `= map[${map}]`),

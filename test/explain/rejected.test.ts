@@ -4,7 +4,7 @@
  * marks programs whose source does what it should.
  */
 import { readFileSync, readdirSync } from "node:fs";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CLASSES, type Explanation, explain } from "../../src/explain/index.ts";
 import { parseObject } from "../../src/object/index.ts";
 import { objectProgram, verifyObject } from "../../src/verifier/index.ts";
@@ -80,19 +80,20 @@ describe("the explanation names line and cause", () => {
 });
 
 describe.skipIf(noKernel !== undefined)(withKernel("rejects each, with the same words"), () => {
-  test.each(ROWS)("$program", async ({ object, program }) => {
+  let kernel: KernelMachine | undefined;
+  beforeAll(async () => {
+    kernel = await KernelMachine.create();
+  });
+  afterAll(() => kernel?.close());
+
+  test.each(ROWS)("$program", ({ object, program }) => {
     const spec = specs.get(object);
-    if (spec === undefined) throw new Error(object);
-    const kernel = await KernelMachine.create();
-    try {
-      const theirs = kernel.verify(spec, program, { logLevel: 1 });
-      expect(theirs.accepted).toBe(false);
-      // A million instructions twice would cost more than they tell.
-      if (theirs.error?.errno === "E2BIG") return;
-      const { reason } = verifyObject(spec, program, { logLevel: 1 });
-      expect(theirs.log).toContain(reason.replace(/processed \d+ insns.*/, ""));
-    } finally {
-      kernel.close();
-    }
+    if (spec === undefined || kernel === undefined) throw new Error(object);
+    const theirs = kernel.verify(spec, program, { logLevel: 1 });
+    expect(theirs.accepted).toBe(false);
+    // A million instructions twice would cost more than they tell.
+    if (theirs.error?.errno === "E2BIG") return;
+    const { reason } = verifyObject(spec, program, { logLevel: 1 });
+    expect(theirs.log).toContain(reason.replace(/processed \d+ insns.*/, ""));
   });
 });

@@ -1,3 +1,4 @@
+import { sinceOf } from "../../profiles/index.ts";
 import { BpfError } from "../../errors.ts";
 import { HOOKS, type Hook } from "../../hooks/index.ts";
 import type { Command, Invocation } from "../command.ts";
@@ -56,6 +57,8 @@ function show(
   line(`${style("bold", type)}  ${title}`);
   line(`sections:      ${sections.join(", ") || "none"}`);
   if (attachTypes.length > 0) line(`attach types:  ${attachTypes.join(", ")}`);
+  const since = sinceOf("program type", type)?.since;
+  if (since !== undefined) line(`since:         Linux ${since}`);
   line(`input:         ${input.join(", ")}`);
   line(`test run:      ${testRun ? "the kernel has one too" : "here only"}`);
   for (const rule of returns) {

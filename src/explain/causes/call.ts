@@ -262,6 +262,28 @@ export function region(one: Case): Cause {
         code: "",
         where: place,
       };
+    case "held":
+      return {
+        cause: `The list or tree is used without its lock: the bpf_spin_lock that lies beside it in the same map value or object must be held.`,
+        missing: "the lock of the same value, taken before and given back after",
+        code: "bpf_spin_lock(&v->lock);\nbpf_list_push_back(&v->head, &node->list);\nbpf_spin_unlock(&v->lock);",
+        where: place,
+      };
+    case "rcu":
+      return {
+        cause: "The function may be called inside of an RCU section only, and none is open here.",
+        missing:
+          "bpf_rcu_read_lock() before, bpf_rcu_read_unlock() after the last use (sleepable programs have no section of their own)",
+        code: "bpf_rcu_read_lock();\nbpf_for_each(task, p, NULL, BPF_TASK_ITER_ALL_PROCS) { ... }\nbpf_rcu_read_unlock();",
+        where: place,
+      };
+    case "callback":
+      return {
+        cause: `This may not be done inside of a callback that runs under a lock, or from another place than the program itself: ${complaint.message}.`,
+        missing: "the operation outside of the callback",
+        code: "",
+        where: place,
+      };
     case "exit":
       return {
         cause: `The program ends or makes a tail call inside of a region that it entered${entered === undefined ? "" : ` ${inLine(entered)}`} and did not leave${where === undefined ? "" : ` (${where})`}.`,
