@@ -37,6 +37,8 @@ export interface ContextField {
   /** Bytes of one element: 1, 2, 4 or 8. */
   readonly size: 1 | 2 | 4 | 8;
   readonly count?: number;
+  /** The kernel keeps so many bits of it only: what is stored above them is gone when it is read again. */
+  readonly bits?: 16;
   /** Read as a signed number. */
   readonly signed?: true;
   /** A run's input may set it (the others are computed from the packet, the socket, ...). */

@@ -20,6 +20,7 @@ import type { EventRun, EventRunner } from "./run/runner.ts";
 import type { Subject } from "./run/types.ts";
 import type { Socket } from "./world/sockets.ts";
 import { Debugger, type DebugWorld } from "./debug.ts";
+import { packetContext } from "./packet-context.ts";
 
 /**
  * What a run is given: a packet, for the types that packets go through; for the others the parts of {@link EventInput} that
@@ -276,7 +277,7 @@ export class Program {
     const kind = this.#kind(layer);
     return {
       kind,
-      template: contextTemplate(hook, withWireLength(hook, context, kind, packet.length)),
+      template: contextTemplate(hook, packetContext(hook, context, kind, packet)),
       keep: 0xffffffff,
       onPacket: ({ bytes, metaLength }) => keep({ bytes: bytes.slice(), metaLength }),
     };
@@ -456,7 +457,7 @@ export class Program {
     const runner = this.#host.createRunner();
     const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
     const kind = this.#kind(layer);
-    const template = contextTemplate(this.hook, withWireLength(this.hook, context, kind, packet.length));
+    const template = contextTemplate(this.hook, packetContext(this.hook, context, kind, packet));
     runner.run(this, batch, { engine, cpu, fuel: this.#host.fuel, kind, template });
     return new PreparedPacket(call, runner.context, (result) => this.readResult(result));
   }
@@ -468,18 +469,3 @@ export class Program {
 }
 
 const NOTHING = new Uint8Array(0);
-const ETHERNET_HEADER = 14;
-
-/**
- * A context that is given to BPF_PROG_TEST_RUN without a wire_len gets the packet's length there, as the program sees it;
- * without a context it stays 0 (net/bpf/test_run.c: convert___skb_to_skb).
- */
-function withWireLength(
-  { context: { struct } }: Hook,
-  values: ContextValues | undefined,
-  kind: number,
-  length: number,
-): ContextValues | undefined {
-  if (struct !== "__sk_buff" || values === undefined || values["wire_len"] !== undefined) return values;
-  return { ...values, wire_len: kind === KIND_SKB_NETWORK ? Math.max(0, length - ETHERNET_HEADER) : length };
-}

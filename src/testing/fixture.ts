@@ -2,6 +2,8 @@ import { decodeValue, sizeOf } from "../btf/index.ts";
 import { BpfError } from "../errors.ts";
 import {
   type BpfMap,
+  type HelperCall,
+  type HelperMock,
   type Loaded,
   type LoadOptions,
   Machine,
@@ -15,6 +17,10 @@ import { diffSnapshots, type MapChange, type MapsSnapshot, snapshotMaps } from "
 export interface TestOptions extends Omit<MachineOptions, "clock" | "onTrace">, LoadOptions {
   /** Initial values of global variables, by name. */
   readonly variables?: Readonly<Record<string, unknown>>;
+  /** What answers helpers in their place, by name: `Machine.mockHelper` before the object is loaded. */
+  readonly helpers?: Readonly<Record<string, HelperMock>>;
+  /** What answers kernel functions (kfuncs), by name: `Machine.registerKfunc` before the object is loaded. */
+  readonly kfuncs?: Readonly<Record<string, (call: HelperCall) => number | bigint | void>>;
 }
 
 /** An object in a machine of its own, with what a test wants at hand. */
@@ -51,13 +57,15 @@ export async function testObject(
   options: TestOptions = {},
 ): Promise<TestObject> {
   const spec = object instanceof Uint8Array ? parseObject(object) : object;
-  const { variables = {}, ...rest } = options;
+  const { variables = {}, helpers = {}, kfuncs = {}, ...rest } = options;
   const clock = new VirtualClock();
   const trace: string[] = [];
   const forMachine = Object.fromEntries(
     MACHINE_OPTIONS.flatMap((name) => (rest[name] === undefined ? [] : [[name, rest[name]]])),
   );
   const machine = await Machine.create({ ...forMachine, clock, onTrace: (line) => trace.push(line) });
+  for (const [name, mock] of Object.entries(helpers)) machine.mockHelper(name, mock);
+  for (const [name, answer] of Object.entries(kfuncs)) machine.registerKfunc(name, answer);
   const loaded = await withVariables(spec, variables, () => machine.load(spec, rest));
   const maps = loaded.maps as Record<string, BpfMap>;
   // A perf event array without buffers loses what is sent.

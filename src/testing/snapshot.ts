@@ -1,4 +1,5 @@
 /** What all maps hold at one time, and what has changed since. */
+import { BpfError } from "../errors.ts";
 import type { BpfMap } from "../machine/index.ts";
 import { sameValue, showValue } from "./values.ts";
 
@@ -22,6 +23,16 @@ function canList({ type }: BpfMap): boolean {
   );
 }
 
+/** Of struct_ops and local storage there is no list, as in the kernel: undefined. */
+function elementsOf(map: BpfMap): [key: unknown, value: unknown][] | undefined {
+  try {
+    return [...map.entries()];
+  } catch (error) {
+    if (error instanceof BpfError && error.errno?.endsWith("NOTSUPP") === true) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Copies the elements of all maps that have any to list.
  *
@@ -34,7 +45,10 @@ export function snapshotMaps(maps: Readonly<Record<string, BpfMap>>): MapsSnapsh
   return Object.fromEntries(
     Object.values(maps)
       .filter(canList)
-      .map((map) => [map.name, [...map.entries()]]),
+      .flatMap((map) => {
+        const elements = elementsOf(map);
+        return elements === undefined ? [] : [[map.name, elements]];
+      }),
   );
 }
 
