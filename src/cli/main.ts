@@ -56,6 +56,11 @@ const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./commands/helpers.ts")).helpersCommand,
   },
   {
+    name: "maps",
+    summary: "map types: what there is, what they take, what programs do with them",
+    load: async () => (await import("./commands/maps.ts")).mapsCommand,
+  },
+  {
     name: "compile",
     summary: "an object to one WebAssembly module with its maps that runs without skep",
     load: async () => (await import("./commands/compile.ts")).compileCommand,

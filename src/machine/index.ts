@@ -23,12 +23,14 @@ export {
   type Codec,
   type MapDefinition,
   type MapField,
+  type MapObject,
   type ObjectHandle,
   type ProgramHandle,
   type UpdateFlag,
 } from "./map.ts";
 export type { BatchResult, KeptPacket, Packets, Redirect } from "./runner.ts";
 export type { Batch, BatchOptions } from "./maps/batch.ts";
+export { type MapTypeInfo, listMapTypes, mapTypesMarkdown } from "./maps/list.ts";
 export type { PerfEvent } from "./maps/perf.ts";
 export { type RegionDefinition, Regions } from "./regions.ts";
 export type { Safety, Unverified } from "./safety.ts";
