@@ -40,7 +40,7 @@ export function resolveConstants(env: Environment): void {
 }
 
 function isKnown(opcode: number): boolean {
-  return (ROWS_BY_OPCODE[opcode]?.length ?? 0) > 0;
+  return ROWS_BY_OPCODE[opcode]?.some(({ since }) => since !== "none") ?? false;
 }
 
 function resolveOne(

@@ -58,7 +58,10 @@ function code(opcode: number): string {
   return `(${opcode.toString(16).padStart(2, "0")})`;
 }
 
-const helperNames = new Map<number, string>(HELPERS.map(({ id, name }) => [id, `bpf_${name}`]));
+const helperNames = new Map<number, string>([
+  [0, "bpf_unspec"],
+  ...HELPERS.map(({ id, name }): [number, string] => [id, `bpf_${name}`]),
+]);
 
 /** "bpf_map_lookup_elem", or "unknown". */
 export function helperName(id: number): string {

@@ -1,5 +1,6 @@
 /** Prototypes of helpers with the kernel's flags instead of words (struct bpf_func_proto). */
 import { type PrototypeRow, allowedHelpers, helperName, prototypeOf } from "../../uapi/index.ts";
+import { helperName as nameInLog } from "../disassemble.ts";
 import type { Environment } from "../environment.ts";
 import { targetOf } from "../kernel-types/target.ts";
 import {
@@ -120,7 +121,7 @@ function methodHasHelper(env: Environment, id: number): boolean {
 
 function findHelper(env: Environment, id: number): Prototype | NoHelper {
   const { program } = env;
-  if (helperName(id) === undefined) return "unknown";
+  if (helperName(id) === undefined && id !== 0) return "unknown";
   const context = {
     type: program.type,
     ...(program.attachType === undefined ? {} : { attachType: program.attachType }),
@@ -136,6 +137,5 @@ function findHelper(env: Environment, id: number): Prototype | NoHelper {
 
 /** "bpf_map_lookup_elem", or "unknown" (func_id_name). */
 export function helperLabel(id: number): string {
-  const name = helperName(id);
-  return `${name === undefined ? "unknown" : `bpf_${name}`}#${id}`;
+  return `${nameInLog(id)}#${id}`;
 }

@@ -106,6 +106,8 @@ export function walkStruct(
         return { kind: "error", errno: "EACCES", message };
       }
       if (inner === "scalar") return { kind: "scalar" };
+      // The running kernel, not the source, says that a pointer from beyond the end is untrusted.
+      walked |= PTR_UNTRUSTED;
       type = inner.type;
       at = inner.off;
       continue;
