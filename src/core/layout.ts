@@ -160,6 +160,8 @@ export const PROG_FUNCS_END = 40;
 // A u64 for each helper id, and how many of them.
 export const PROG_CONTRACTS = 44;
 export const PROG_CONTRACTS_COUNT = 48;
+// Index in the function table of the compiled function that runs the program many times; 0: there is none.
+export const PROG_REPEAT = 52;
 export const PROG_SIZE = 64;
 
 export const GRANTS_COUNT = 0;

@@ -11,12 +11,14 @@ import { type FactsContext, analyseFacts } from "./facts.ts";
 import { Imports, ModuleTypes } from "./imports.ts";
 import { makeReducible } from "./reduce.ts";
 import { PARAMETERS } from "./registers.ts";
+import { writeRepeat } from "./repeat.ts";
 import { formSelects } from "./selects.ts";
 import type { Step } from "./steps.ts";
 import type { CompileInput, CompiledProgram, CoreLowering, HelperLowering } from "./types.ts";
 import { ByteWriter, SECTIONS, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
 const LDDW_FUNCTION = 4;
+const REPEAT = "repeat";
 
 /**
  * Compiles a program to a WebAssembly module. Pure: the same input gives the same bytes.
@@ -45,6 +47,7 @@ export function compileProgram(input: CompileInput): CompiledProgram {
   const usesRegisterCalls = functions.prepared.some(({ steps }) =>
     steps.some((step) => step.kind === "register"),
   );
+  const repeats = input.repeats === true && !functions.makesTailCalls;
   const usesTable = usesRegisterCalls || functions.makesTailCalls;
   const imports = new Imports(types, {
     stepsOf: functions.prepared.map(({ steps }) => steps),
@@ -79,7 +82,8 @@ export function compileProgram(input: CompileInput): CompiledProgram {
 
   const code = new ByteWriter(4096);
   const bodies = new ByteWriter(4096);
-  code.unsigned(count + (usesRegisterCalls ? 1 : 0));
+  const all = count + (usesRegisterCalls ? 1 : 0) + (repeats ? 1 : 0);
+  code.unsigned(all);
   functions.prepared.forEach((prepared, index) => {
     bodies.clear();
     emitFunction(bodies, prepared, {
@@ -98,6 +102,12 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     code.sized(bodies);
   }
 
+  if (repeats) {
+    bodies.clear();
+    writeRepeat(bodies, link, imports.functionCount);
+    code.sized(bodies);
+  }
+
   const functionExports = input.functions.map((_, index) => `f${index}`);
   const module = new ByteWriter(code.length + 1024);
   // "\0asm", version 1.
@@ -105,23 +115,30 @@ export function compileProgram(input: CompileInput): CompiledProgram {
   module.section(SECTIONS.type, types.section());
   module.section(SECTIONS.import, imports.section());
   const functionSection = new ByteWriter();
-  functionSection.unsigned(count + (usesRegisterCalls ? 1 : 0));
+  functionSection.unsigned(all);
   for (let index = 0; index < count; index++) functionSection.unsigned(functionType);
   if (usesRegisterCalls) functionSection.unsigned(resolverType);
+  if (repeats) functionSection.unsigned(functionType);
   module.section(SECTIONS.function, functionSection);
   const exportSection = new ByteWriter();
-  exportSection.unsigned(count);
+  exportSection.unsigned(count + (repeats ? 1 : 0));
   functionExports.forEach((name, index) => {
     exportSection.name(name);
     exportSection.byte(0);
     exportSection.unsigned(imports.functionCount + index);
   });
+  if (repeats) {
+    exportSection.name(REPEAT);
+    exportSection.byte(0);
+    exportSection.unsigned(imports.functionCount + all - 1);
+  }
   module.section(SECTIONS.export, exportSection);
   module.section(SECTIONS.code, code);
   if (input.names === true) module.section(SECTIONS.custom, nameSection(input, imports.functionCount));
   return {
     bytes: module.view().slice(),
     functionExports,
+    repeat: repeats ? REPEAT : undefined,
     coreImports: imports.names("core"),
     hostImports: imports.names("host"),
     usesTable,

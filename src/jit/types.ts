@@ -72,6 +72,8 @@ export interface CompileInput {
   readonly codeAddress?: number;
   /** Address of the program's descriptor, for programs that make tail calls. Default 0. */
   readonly programAddress?: number;
+  /** Write a function that runs the program many times, if it makes no tail calls: see repeat.ts. Default false. */
+  readonly repeats?: boolean;
   /** Write a name section, so that profilers and debuggers show the functions' names. Default false. */
   readonly names?: boolean;
 }
@@ -81,6 +83,8 @@ export interface CompiledProgram {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Export name of each function, in the order of the input. */
   readonly functionExports: readonly string[];
+  /** Export name of the function that runs the program many times. */
+  readonly repeat: string | undefined;
   /** Names imported from module "core": exec, fuel, fault, ld_abs and helpers, as far as they are used. */
   readonly coreImports: readonly string[];
   /** Names imported from module "host", all of type (exec: i32) -> (), but `call_helper` (id: i32, exec: i32). */

@@ -11,6 +11,7 @@ import {
   PROG_CONTRACTS_COUNT,
   PROG_FUNCS_END,
   PROG_ID,
+  PROG_REPEAT,
   PROG_SAFETY,
   PROG_SIZE,
   PROG_TYPE,
@@ -222,6 +223,7 @@ export class CodeSpace {
       codeAddress: code,
       programAddress: descriptor,
       names: true,
+      repeats: true,
       probes,
     });
     const poison: Record<string, () => void> = {};
@@ -257,14 +259,24 @@ export class CodeSpace {
     }
     for (const [slot, address] of functions) {
       const known = memory.u32(address + FUNC_TABLE);
-      const index = known === NOT_COMPILED ? this.#free++ : known;
-      // In another thread's memory the index is given, and may be far from the end.
-      if (index >= table.length) table.grow(Math.max(table.length, index + 1 - table.length));
       const number = image.functions.findIndex((range) => range.start === slot);
-      table.set(index, exports[compiled.functionExports[number] as string] as CallableFunction);
-      memory.setU32(address + FUNC_TABLE, index);
+      const called = exports[compiled.functionExports[number] as string];
+      memory.setU32(address + FUNC_TABLE, this.#enter(known === NOT_COMPILED ? undefined : known, called));
     }
+    const { repeat } = compiled;
+    const known = memory.u32(descriptor + PROG_REPEAT) || undefined;
+    memory.setU32(descriptor + PROG_REPEAT, repeat === undefined ? 0 : this.#enter(known, exports[repeat]));
     return { module: compiled.bytes, ms: performance.now() - start };
+  }
+
+  /** Puts a function into the table, where it was before if it was; its index. */
+  #enter(known: number | undefined, called: unknown): number {
+    const { table } = this.#host;
+    const index = known ?? this.#free++;
+    // In another thread's memory the index is given, and may be far from the end.
+    if (index >= table.length) table.grow(Math.max(table.length, index + 1 - table.length));
+    table.set(index, called as CallableFunction);
+    return index;
   }
 
   #held(addresses: ReadonlySet<number>): BpfMap[] {

@@ -116,13 +116,15 @@ describe.each(ENGINES)("sandboxed programs in the %s", (engine) => {
     const secret = machine.memory.alloc(64, "secret");
     machine.memory.write(secret, Uint8Array.of(1, 2, 3, 4));
     const given = (address: number): bigint => BigInt.asIntN(64, program.run({ args: [address] }).r0);
+    // Of the kernel nothing is asked but addresses of the kernel: ERANGE.
+    const refused = name.startsWith("probe_read_kernel") ? -34n : -14n;
     expect(given(lent)).toBe(name.endsWith("str") ? 4n : BigInt.asIntN(64, 0xffffffff00434241n));
-    expect(given(secret)).toBe(-14n);
-    expect(given(lent + 1)).toBe(name.endsWith("str") ? 3n : -14n);
-    expect(given(program.descriptor)).toBe(-14n);
-    expect(given(0)).toBe(-14n);
+    expect(given(secret)).toBe(refused);
+    expect(given(lent + 1)).toBe(name.endsWith("str") ? 3n : refused);
+    expect(given(program.descriptor)).toBe(refused);
+    expect(given(0)).toBe(refused);
     machine.user.free(lent);
-    expect(given(lent)).toBe(-14n);
+    expect(given(lent)).toBe(refused);
   });
 
   it("probe_write_user writes to lent memory only", async () => {

@@ -4,6 +4,7 @@ import {
   EXEC_STACK_END,
   FAULT_FUEL,
   FUNC_TABLE,
+  PROG_REPEAT,
   RUN_COUNT,
   RUN_ENGINE,
   RUN_FUEL,
@@ -54,6 +55,12 @@ export function run_calls(state: u32, run: u32, r1: u32, r2: u32): i32 {
   const end = load<u32>(state, EXEC_STACK_END);
   const zero: u64 = 0;
   let result: u64 = 0;
+  const repeat = load<u32>(prog, PROG_REPEAT);
+  if (repeat != 0 && count != 0) {
+    result = call_indirect<u64>(repeat, u64(r1), u64(r2), u64(count), u64(fuel), zero, end);
+    store<u64>(state, result);
+    return STATUS_DONE;
+  }
   for (let left = count; left != 0; left--) {
     resetAgain(state, prog, r1);
     setFuel(fuel);

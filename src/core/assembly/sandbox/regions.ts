@@ -79,7 +79,8 @@ export function regionAt(address: u32): u32 {
 
 /** Whether the address of a record, as it was found some time ago, is still that of a record; of which, must be looked at. */
 export function isRecord(record: u32): bool {
-  return record - firstRecord() < recordCount() * REGION_RECORD;
+  const distance = record - firstRecord();
+  return distance < recordCount() * REGION_RECORD && distance % REGION_RECORD == 0;
 }
 
 /** A new record, all of it one window; 0 if the memory is used up (then programs may not touch it). */
