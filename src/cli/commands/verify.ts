@@ -151,7 +151,7 @@ async function run(invocation: Invocation): Promise<number> {
         ...(verdict === undefined ? {} : { kernel: verdict }),
       };
       rows.push(row);
-      if (!json) show(row, terminal, verbose, shape === "classic");
+      if (!json) show(row, path, terminal, verbose, shape === "classic");
     }
   } finally {
     kernel?.close();
@@ -225,6 +225,7 @@ function asJson({
 
 function show(
   { program, section, verdict, explanation, structured, kernel }: Row,
+  path: string,
   terminal: Terminal,
   verbose: number,
   classic: boolean,
@@ -242,7 +243,7 @@ function show(
       line(`  ${style("red", "rejected")}: ${verdict.errno}: ${verdict.reason}`);
     } else line(`  ${style("yellow", "unknown")}: ${verdict.reason}`);
     if (structured !== undefined) showLog(structured, line);
-    else if (explanation !== undefined && !classic) showExplanation(explanation, terminal);
+    else if (explanation !== undefined && !classic) showExplanation(explanation, path, terminal);
     if ((verdict.verdict === "rejected" && (explanation === undefined || classic)) || verbose > 0)
       showLog(verdict.log, line);
   }

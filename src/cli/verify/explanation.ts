@@ -1,6 +1,7 @@
 /** An explanation of a rejection as text. */
 import { type Explanation, type OriginStep, placeText } from "../../explain/index.ts";
 import type { Terminal } from "../terminal.ts";
+import { sourceLines } from "./sources.ts";
 
 /** Columns of a line of prose. */
 const WIDTH = 100;
@@ -27,13 +28,16 @@ function expand(text: string): string {
 }
 
 /** The source around the place, with a caret under the column. */
-function showExcerpt({ at }: Explanation, { line, style }: Terminal): void {
+function showExcerpt({ at }: Explanation, object: string, { line, style }: Terminal): void {
   if (at === undefined || at.line === 0) return;
-  const width = String(at.lines.at(-1)?.line ?? at.line).length;
-  for (const row of at.lines) {
+  const lines = sourceLines(object, at) ?? at.lines;
+  const width = String(lines.at(-1)?.line ?? at.line).length;
+  for (const row of lines) {
     const number = String(row.line).padStart(width);
     const hit = row.line === at.line;
-    line(`    ${style(hit ? "bold" : "dim", `${hit ? ">" : " "} ${number} | ${expand(row.text)}`)}`);
+    line(
+      `    ${style(hit ? "bold" : "dim", `${hit ? ">" : " "} ${number} | ${expand(row.text)}`.trimEnd())}`,
+    );
     if (!hit) continue;
     const column = Math.max(1, at.column);
     const before = expand(row.text.slice(0, column - 1)).length;
@@ -67,14 +71,14 @@ function showOrigin(steps: readonly OriginStep[], { line, style }: Terminal): vo
   }
 }
 
-/** Writes an explanation: cause, source, where the value came from, what to do. */
-export function showExplanation(explanation: Explanation, terminal: Terminal): void {
+/** Writes an explanation: cause, source, where the value came from, what to do. `object`: the file, beside which sources may lie. */
+export function showExplanation(explanation: Explanation, object: string, terminal: Terminal): void {
   const { line, style } = terminal;
   const { at, subject, origin, missing, where, code, artefact, page, title, cause } = explanation;
   line(
     `  ${style("bold", title)}${at === undefined ? "" : `, ${placeText(at)}${at.function === "" ? "" : ` in ${at.function}()`}`}`,
   );
-  showExcerpt(explanation, terminal);
+  showExcerpt(explanation, object, terminal);
   for (const text of wrap(cause, "  ")) line(text);
   if (subject !== undefined && origin.length > 0) {
     line();

@@ -55,9 +55,12 @@ function boundedBy(one: Case, origin: readonly OriginEvent[]): string {
   return ` The comparison ${inLine(placeOfEvent(one, check))} leaves ${rangeWords(check.after)}.`;
 }
 
+/** `count`: how many elements there are, as C. */
 function artefactOf(
   one: Case,
   origin: readonly OriginEvent[],
+  name: string,
+  count: string,
 ): (Pick<Cause, "artefact" | "where"> & { text: string; code: string }) | undefined {
   const other = otherCheckOf(one, origin);
   if (other === undefined) return undefined;
@@ -66,7 +69,7 @@ function artefactOf(
       text:
         ` The comparison ${inLine(other.place)} is about another load of the same memory: between the two loads the value may change, so it tells ` +
         "nothing about this one.",
-      code: `__u32 i = *(volatile __u32 *)&v->index;  /* one load */\nif (i >= N)\n    ${giveUp(one)}\n... a[i] ...`,
+      code: `__u32 i = *(volatile __u32 *)&${name};  /* one load */\nif (i >= ${count})\n    ${giveUp(one)}\n... a[i] ...`,
       where: other.place,
       artefact: `the value is loaded twice; the comparison ${inLine(other.place)} is on the other load`,
     };
@@ -75,29 +78,39 @@ function artefactOf(
     text:
       ` The program does compare this number ${inLine(other.place)}, but on another copy of it (${locationName(other.register)}) than the one that ` +
       "is used: the compiler's instructions hide from the verifier that both are the same.",
-    code: `asm volatile("" : "+r"(i));  /* before the comparison: one copy for both */\nif (i >= N)\n    ${giveUp(one)}\n... a[i] ...`,
+    code: `asm volatile("" : "+r"(${name}));  /* before the comparison: one copy for both */\nif (${name} >= ${count})\n    ${giveUp(one)}`,
     where: other.place,
     artefact: `the comparison ${inLine(other.place)} is on another register than the access`,
   };
 }
 
-/** Bytes of one element: the last number that the index was multiplied with. */
+/** Bytes of one element: what shifts and multiplications by constants made of the index. */
 function elementSize({ path }: Case, origin: readonly OriginEvent[]): number {
-  const scaled = origin.findLast(({ step, kind }) => {
-    const operation = (path.steps[step]?.instruction.opcode ?? 0) & 0xf8;
-    return kind.startsWith("arithmetic") && (operation === 0x60 || operation === 0x20);
-  });
-  const instruction = scaled === undefined ? undefined : path.steps[scaled.step]?.instruction;
-  if (instruction === undefined) return 1;
-  return (instruction.opcode & 0xf0) === 0x60 ? 2 ** instruction.imm : instruction.imm;
+  let size = 1;
+  for (const { step, kind } of origin) {
+    const instruction = path.steps[step]?.instruction;
+    // From a register, or no arithmetic.
+    if (instruction === undefined || !kind.startsWith("arithmetic") || (instruction.opcode & 8) !== 0)
+      continue;
+    const operation = instruction.opcode & 0xf0;
+    // The compiler extends signs and zeros by shifting left and back.
+    if (operation === 0x60) size *= 2 ** instruction.imm;
+    else if (operation === 0x70 || operation === 0xc0) size /= 2 ** instruction.imm;
+    else if (operation === 0x20) size *= instruction.imm;
+  }
+  return Number.isInteger(size) && size > 0 && size <= 65536 ? size : 1;
+}
+
+/** How many elements lie before the largest offset. */
+function elementCount(one: Case, origin: readonly OriginEvent[], largest: number): number {
+  return Math.floor(Math.max(0, largest) / elementSize(one, origin)) + 1;
 }
 
 /** The comparison that is missing, with the names of the source; `largest` offset, -1 if only the sign is at fault. */
 function indexCheck(one: Case, origin: readonly OriginEvent[], largest: number): string {
   const name = indexIn(one.place) ?? "i";
   if (largest < 0) return `__u32 ${name} = ...;   /* unsigned */\nif (${name} >= N)\n    ${giveUp(one)}`;
-  const size = Math.max(1, elementSize(one, origin));
-  const count = Math.floor(largest / size) + 1;
+  const count = elementCount(one, origin, largest);
   const mask = count > 1 && (count & (count - 1)) === 0 ? `\n/* or: ${name} &= ${count - 1}; */` : "";
   return `if (${name} >= ${count})\n    ${giveUp(one)}${mask}`;
 }
@@ -132,7 +145,6 @@ export function regionAccess(one: Case): Cause {
   const added = addedTo(one);
   const used = added?.origin ?? one.origin;
   const negative = value.value.smin + BigInt(value.offset) < 0n;
-  const artefact = artefactOf(one, used);
   const number =
     added === undefined
       ? "The offset"
@@ -141,6 +153,8 @@ export function regionAccess(one: Case): Cause {
   const instructionOffset =
     one.step !== undefined && one.step.instruction.opcode !== 0x85 ? one.step.instruction.offset : 0;
   const largest = limit - size - value.offset - instructionOffset;
+  const count = negative ? "N" : String(elementCount(one, used, largest));
+  const artefact = artefactOf(one, used, indexIn(place) ?? "i", count);
   const wrong = negative
     ? `may be negative: the offset is ${range}`
     : `is too large: the offset may be ${range}, and ${size} byte${size === 1 ? "" : "s"} are accessed there, but the ${region} has ${limit} bytes`;
@@ -159,11 +173,11 @@ export function regionAccess(one: Case): Cause {
 export function lengthArgument(one: Case): Cause {
   const { value, subject, origin, complaint } = one;
   const name = subject === undefined ? "The length" : `The length in ${locationName(subject)}`;
-  const artefact = artefactOf(one, origin);
-  const range = value === undefined ? "any value" : rangeWords(value);
   const number = subject?.kind === "register" ? subject.regno : 2;
   const length = argumentIn(one.place, number) ?? "len";
   const buffer = argumentIn(one.place, number - 1) ?? "buf";
+  const artefact = artefactOf(one, origin, length, `sizeof(${buffer}) + 1`);
+  const range = value === undefined ? "any value" : rangeWords(value);
   const zero = complaint.rule?.cause === "zero_size";
   const negative = complaint.rule?.cause === "negative_size";
   const why = zero
@@ -203,7 +217,8 @@ export function pointerMath(one: Case): Cause {
       }
     }
   }
-  const artefact = added === undefined ? undefined : artefactOf(one, added.origin);
+  const artefact =
+    added === undefined ? undefined : artefactOf(one, added.origin, indexIn(one.place) ?? "i", "N");
   const number = added === undefined ? "The number" : `The number in ${locationName(added.location)}`;
   const range = added === undefined ? "" : ` (${rangeWords(added.value)})`;
   return {
