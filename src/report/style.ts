@@ -48,7 +48,7 @@ pre.code { background: var(--pane); border-radius: 6px; padding: 8px 12px; margi
 .file { padding: 4px 10px; color: var(--soft); font-size: 12px; } .gap { height: 6px; }
 #state .rows { padding: 8px 12px; } #state h3 { margin: 0 0 4px; font-size: 14px; } #state h4 { margin: 10px 0 4px; font-size: 13px; } #state p { margin: 4px 0; }
 #state table { border-collapse: collapse; margin: 6px 0; width: 100%; }
-#state th { text-align: left; vertical-align: top; padding: 1px 10px 1px 6px; font-weight: 600; } #state td { padding: 1px 6px; overflow-wrap: anywhere; }
+#state th { white-space: nowrap; text-align: left; vertical-align: top; padding: 1px 10px 1px 6px; font-weight: 600; } #state td { padding: 1px 6px; overflow-wrap: anywhere; }
 #state tr.changed { background: var(--path); }
 .notes { padding-left: 18px; margin: 6px 0; } .pruned { color: var(--warn); } .kept { color: var(--good); }
 .chips { display: flex; flex-wrap: wrap; gap: 4px; }

@@ -78,7 +78,7 @@ function artefactOf(
     text:
       ` The program does compare this number ${inLine(other.place)}, but on another copy of it (${locationName(other.register)}) than the one that ` +
       "is used: the compiler's instructions hide from the verifier that both are the same.",
-    code: `asm volatile("" : "+r"(${name}));  /* before the comparison: one copy for both */\nif (${name} >= ${count})\n    ${giveUp(one)}`,
+    code: `asm volatile("" : "+r"(${name}));   /* before the comparison ${inLine(other.place)}: one copy for both */`,
     where: other.place,
     artefact: `the comparison ${inLine(other.place)} is on another register than the access`,
   };
