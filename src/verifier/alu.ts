@@ -216,7 +216,9 @@ function adjust(
   const is32Wide = fits(dst.scalar, 32);
   if (!isComputable(operation, is64, value)) markUnknown(dst);
   else dst.scalar = alu(operation, is64, dst.scalar, value);
-  linkAfterAddition(dst, operation, is64, value, is32Wide);
+  // Twice itself is at no fixed distance from what it was.
+  if (fromRegister && srcno === dstno) clearLink(dst);
+  else linkAfterAddition(dst, operation, is64, value, is32Wide);
 }
 
 /** Divisions, and shifts by what is no constant in range, give an unknown number: all marks of the register go too. */
