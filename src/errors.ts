@@ -45,6 +45,8 @@ export interface ErrorLocation {
   readonly source?: string;
   readonly line?: number;
   readonly column?: number;
+  /** Index in a batch of elements. */
+  readonly element?: number;
 }
 
 /** What else an error can carry. */

@@ -18,16 +18,16 @@ export {
 } from "./program.ts";
 export { PreparedCall, PreparedPacket } from "./prepared.ts";
 export { Debugger, type DebugSnapshot, type StackFrame } from "./debug.ts";
-export {
-  BpfMap,
-  type Codec,
-  type MapDefinition,
-  type MapField,
-  type MapObject,
-  type ObjectHandle,
-  type ProgramHandle,
-  type UpdateFlag,
-} from "./map.ts";
+export { BpfMap } from "./map.ts";
+export type {
+  Codec,
+  MapDefinition,
+  MapField,
+  MapObject,
+  ObjectHandle,
+  ProgramHandle,
+  UpdateFlag,
+} from "./maps/definition.ts";
 export type { BatchResult, KeptPacket, Packets, Redirect } from "./runner.ts";
 export type { Batch, BatchOptions } from "./maps/batch.ts";
 export { type MapTypeInfo, listMapTypes, mapTypesMarkdown } from "./maps/list.ts";

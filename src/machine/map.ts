@@ -1,102 +1,26 @@
 import { BpfError } from "../errors.ts";
-import type { CoreExports } from "../core/index.ts";
 import { MAP_COUNT, MAP_CPU_STRIDE, MAP_STRIDE, MAP_VALUES, RING_AT } from "../core/layout.ts";
 import { type MapType, errnoName, mapRules, programMayWrite } from "../uapi/index.ts";
-import { type Batch, type BatchOptions, readBuckets, readKeys } from "./maps/batch.ts";
-import { type PerfEvent, createPerfBuffer, perfWakeups, takePerfEvent } from "./maps/perf.ts";
-import { putRecord, ringWakeups, takeRecord } from "./maps/ring.ts";
+import { type Batch, type BatchOptions, inBatch, lookupBuckets, readKeys } from "./maps/batch.ts";
+import {
+  ARRAYS,
+  type Codec,
+  FAST_KEYS,
+  HASHES,
+  MAPS_OF_MAPS,
+  MAPS_OF_OBJECTS,
+  type MapDefinition,
+  type MapField,
+  type MapHost,
+  type MapObject,
+  type ProgramHandle,
+  type UpdateFlag,
+  bitsOf,
+} from "./maps/definition.ts";
+import { eventsOf, takePerfEvents, takeRecords } from "./maps/events.ts";
+import { type PerfEvent, createPerfBuffer } from "./maps/perf.ts";
+import { putRecord } from "./maps/ring.ts";
 import { socketRefused } from "./maps/sockets.ts";
-import type { LinearMemory } from "./memory.ts";
-import type { Socket } from "./world/sockets.ts";
-import type { Cgroup } from "./world/tasks.ts";
-
-/** Values of a type as JavaScript sees them: numbers, bigints, strings, arrays and objects by member name. */
-export interface Codec {
-  /** The C name: "struct flow_key". */
-  readonly typeName: string;
-  /** What another thread makes the same codec of. */
-  readonly shared?: { readonly btf: Uint8Array; readonly type: number };
-  decode(bytes: Uint8Array): unknown;
-  /** Throws BpfError if the value does not fit the type. */
-  encode(value: unknown): Uint8Array;
-}
-
-export interface MapDefinition {
-  readonly name: string;
-  readonly type: MapType;
-  readonly keySize: number;
-  readonly valueSize: number;
-  readonly maxEntries: number;
-  /** BPF_F_ flags of uapi/linux/bpf.h. */
-  readonly flags: number;
-  /** map_extra: hash functions of a bloom filter. Default 0. */
-  readonly extra?: number;
-  /** Of maps of maps: a map like those that it will hold. */
-  readonly inner?: BpfMap;
-  /** Fields of a value that are the kernel's (`specialFields` of skep/btf finds them in a type). */
-  readonly fields?: readonly MapField[];
-  readonly key?: Codec;
-  readonly value?: Codec;
-}
-
-/** A field of a value that copies leave alone and readers outside see as zeros. */
-export interface MapField {
-  readonly kind: string;
-  readonly offset: number;
-  readonly size: number;
-}
-
-/** Flags of an update (uapi/linux/bpf.h): create or replace, create only, replace only, under the value's bpf_spin_lock. */
-const UPDATE_FLAGS = { any: 0n, noexist: 1n, exist: 2n, lock: 4n } as const;
-
-/** "any" creates or replaces, "noexist" only creates, "exist" only replaces, "lock" takes the value's lock; or bits. */
-export type UpdateFlag = keyof typeof UPDATE_FLAGS | number;
-
-const bitsOf = (flag: UpdateFlag): bigint => (typeof flag === "number" ? BigInt(flag) : UPDATE_FLAGS[flag]);
-
-/** What a program array needs of a program. */
-export interface ProgramHandle {
-  readonly name: string;
-  /** Address of its descriptor in the machine's memory. */
-  readonly descriptor: number;
-}
-
-/** What a map needs of its machine. */
-export interface MapHost {
-  readonly memory: LinearMemory;
-  readonly core: CoreExports;
-  readonly cpus: number;
-  /** The program of this machine whose descriptor lies at an address. */
-  programAt(descriptor: number): ProgramHandle | undefined;
-  /** The map of this machine whose descriptor lies at an address. */
-  mapAt(address: number): BpfMap | undefined;
-  /** The address by which programs know an object. */
-  objectOf(value: MapObject): number;
-  /** Resolves when a word of the memory is not what it was, or a little later. */
-  change(address: number, seen: number): Promise<void>;
-}
-
-/** Something that maps hold and that programs know by an address in the memory. */
-export interface ObjectHandle {
-  readonly address: number;
-}
-
-/** What maps of objects hold: a socket or a control group of the world, or whatever lies at an address. */
-export type MapObject = ObjectHandle | Socket | Cgroup;
-
-const ARRAYS: readonly MapType[] = ["array", "percpu_array"];
-const MAPS_OF_MAPS: readonly MapType[] = ["array_of_maps", "hash_of_maps"];
-/** Their values are objects of the world. */
-const MAPS_OF_OBJECTS: readonly MapType[] = [
-  "cgroup_array",
-  "sockmap",
-  "sockhash",
-  "xskmap",
-  "reuseport_sockarray",
-];
-const HASHES: readonly MapType[] = ["hash", "percpu_hash", "lru_hash", "lru_percpu_hash"];
-/** Bytes of keys for which the core has a lookup of its own. */
-const FAST_KEYS: readonly number[] = [4, 8, 16];
 
 /**
  * A live map. Its storage is in the machine's memory, where programs use it; this object only points there.
@@ -338,22 +262,29 @@ export class BpfMap {
     return this.#readBuckets(options, true);
   }
 
-  /** BPF_MAP_UPDATE_BATCH: elements up to the first that fails, whose error it throws; how many were written. */
+  /**
+   * BPF_MAP_UPDATE_BATCH: writes elements up to the first that fails; how many were written.
+   *
+   * @throws BpfError code "map": EINVAL for other flags than "lock"; what the first element that fails says, with its index, which
+   * is the number of those that were written, in `where.element`.
+   */
   updateBatch(keys: readonly Uint8Array[], values: readonly Uint8Array[], flag: UpdateFlag = "any"): number {
     this.#needBatch();
-    keys.forEach((key, index) => this.update(key, values[index] as Uint8Array, flag));
-    return keys.length;
+    if ((bitsOf(flag) & ~bitsOf("lock")) !== 0n) throw this.#error("batches take no such flag", -22);
+    return inBatch(keys, (key, index) => this.update(key, values[index] as Uint8Array, flag));
   }
 
-  /** BPF_MAP_DELETE_BATCH: stops at the first key that is not there (ENOENT), as the kernel does; how many are gone. */
+  /**
+   * BPF_MAP_DELETE_BATCH: how many are gone.
+   *
+   * @throws BpfError code "map": ENOENT for the first key that is not there, with its index, which is the number of those that are
+   * gone, in `where.element`.
+   */
   deleteBatch(keys: readonly Uint8Array[]): number {
     this.#needBatch();
-    let done = 0;
-    for (const key of keys) {
-      if (!this.delete(key)) throw this.#error(`key ${done} of the batch is not there`, -2);
-      done++;
-    }
-    return done;
+    return inBatch(keys, (key, index) => {
+      if (!this.delete(key)) throw this.#error(`key ${index} of the batch is not there`, -2);
+    });
   }
 
   #needBatch(): void {
@@ -361,27 +292,7 @@ export class BpfMap {
   }
 
   #readBuckets(options: BatchOptions, drop: boolean): Batch {
-    const { core, memory } = this.#host;
-    const room = Math.min(options.count, this.maxEntries);
-    const keys = memory.alloc(room * this.keySize, `map '${this.name}': batch`);
-    const values = memory.alloc(room * this.#copySize, `map '${this.name}': batch`);
-    const list = (from: number, size: number, count: number): Uint8Array[] =>
-      Array.from({ length: count }, (_, index) => memory.read(from + index * size, size));
-    try {
-      const read = (
-        bucket: number,
-        left: number,
-      ): { keys: Uint8Array[]; values: Uint8Array[] } | undefined => {
-        const most = Math.min(left, room);
-        const count = core.hash_batch(this.address, bucket, keys, values, most, 0n, drop ? 1 : 0);
-        if (count < 0) return undefined;
-        return { keys: list(keys, this.keySize, count), values: list(values, this.#copySize, count) };
-      };
-      return readBuckets(this, { buckets: core.hash_buckets(this.address), read }, options);
-    } finally {
-      memory.free(keys);
-      memory.free(values);
-    }
+    return lookupBuckets(this, this.#host, this.#copySize, options, drop);
   }
 
   /**
@@ -421,11 +332,7 @@ export class BpfMap {
    */
   *records(): Generator<Uint8Array> {
     if (this.type !== "ringbuf") throw this.#error("it is no ring buffer");
-    for (;;) {
-      const record = takeRecord(this.#host.memory, this.#ring);
-      if (record === undefined) return;
-      yield record;
-    }
+    yield* takeRecords(this.#host.memory, this.#ring);
   }
 
   /** Puts a record into a user ring buffer, for bpf_user_ringbuf_drain; false if there is no room. */
@@ -464,13 +371,7 @@ export class BpfMap {
 
   /** Takes out what programs have put into the perf buffers: CPU after CPU, in the order of each; what was lost is told. */
   *perfEvents(): Generator<PerfEvent> {
-    for (const buffer of this.#buffers) {
-      for (;;) {
-        const event = takePerfEvent(this.#host.memory, buffer);
-        if (event === undefined) break;
-        yield event;
-      }
-    }
+    yield* takePerfEvents(this.#host.memory, this.#buffers);
   }
 
   /**
@@ -481,16 +382,9 @@ export class BpfMap {
    * for await (const record of maps.events) console.log(record);
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array | PerfEvent> {
-    const { memory, change } = this.#host;
-    const perf = this.type === "perf_event_array";
-    if (perf) this.open();
+    if (this.type === "perf_event_array") this.open();
     else if (this.type !== "ringbuf") throw this.#error("it has no events");
-    const words = perf ? this.#buffers.map(perfWakeups) : [ringWakeups(this.#ring)];
-    for (;;) {
-      const seen = words.map((word) => memory.u32(word));
-      yield* perf ? this.perfEvents() : this.records();
-      await Promise.race(words.map((word, index) => change(word, seen[index] as number)));
-    }
+    yield* eventsOf(this.#host, this.type === "ringbuf" ? this.#ring : this.#buffers);
   }
 
   #copyOut(key: Uint8Array, flag: UpdateFlag = "any"): boolean {

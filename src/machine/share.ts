@@ -7,7 +7,8 @@ import type { MapType } from "../uapi/index.ts";
 import { codecOf } from "./codec.ts";
 import type { InstalledProgram } from "./code.ts";
 import type { Engine } from "./engine.ts";
-import type { BpfMap, Codec, MapDefinition, MapField } from "./map.ts";
+import type { BpfMap } from "./map.ts";
+import type { Codec, MapDefinition, MapField } from "./maps/definition.ts";
 
 /** BTF of a key or a value: the bytes and the type's id. */
 export interface SharedCodec {

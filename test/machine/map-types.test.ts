@@ -1,6 +1,7 @@
 /** The host's side of the map types: events, objects, maps in maps, batches, freezing, hostile sizes. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { BpfError } from "../../src/errors.ts";
 import { describe, expect, test } from "vitest";
 import { assemble } from "../../src/asm/index.ts";
 import { type BpfMap, ENGINES, Machine, type MapDefinition } from "../../src/machine/index.ts";
@@ -225,6 +226,38 @@ describe("host operations", () => {
     const rest = array.lookupBatch({ count: 3, cursor: first.cursor });
     expect([first.keys.length, rest.keys.length, rest.cursor]).toEqual([3, 2, undefined]);
     expect(() => array.lookupAndDeleteBatch({ count: 1 })).toThrow(/ENOTSUPP/);
+    // After as many as were asked for there may be more: the kernel says that there are none when it is asked again.
+    const all = array.lookupBatch({ count: 5 });
+    expect([all.keys.length, all.cursor]).toEqual([5, key4(4)]);
+    expect(array.lookupBatch({ count: 5, cursor: all.cursor })).toMatchObject({
+      keys: [],
+      cursor: undefined,
+    });
+    expect(array.lookupBatch({ count: 0 }).keys).toEqual([]);
+  });
+
+  test("a batch stops at the first element that fails, and says which: the others are done", async () => {
+    const map = await create("hash", { maxEntries: 3 });
+    const four = [1, 2, 3, 4].map(key4);
+    const failure = (run: () => unknown): unknown => {
+      try {
+        return run();
+      } catch (error) {
+        const { errno, where } = error as BpfError;
+        return [errno, where.element, where.map];
+      }
+    };
+    expect(failure(() => map.updateBatch(four, four))).toEqual(["E2BIG", 3, map.name]);
+    expect(map.size).toBe(3);
+    expect(failure(() => map.updateBatch(four.slice(0, 3), four, "noexist"))).toEqual([
+      "EINVAL",
+      undefined,
+      map.name,
+    ]);
+    expect(failure(() => map.deleteBatch([key4(1), key4(9), key4(2)]))).toEqual(["ENOENT", 1, map.name]);
+    expect(map.size).toBe(2);
+    map.freeze();
+    expect(failure(() => map.updateBatch(four, four))).toEqual(["EPERM", 0, map.name]);
   });
 
   test("the kernel's fields of a value stay out of sight", async () => {

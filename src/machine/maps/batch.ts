@@ -4,6 +4,7 @@
  */
 import { BpfError } from "../../errors.ts";
 import type { BpfMap } from "../map.ts";
+import type { MapHost } from "./definition.ts";
 
 /** What BPF_MAP_LOOKUP_BATCH gives: elements, and where to go on; no cursor after the last. */
 export interface Batch {
@@ -21,13 +22,13 @@ export interface BatchOptions {
 }
 
 /** What a bucket gives at most is asked for by the map itself: `read` copies one bucket or says that it needs more room. */
-export interface BucketReader {
+interface BucketReader {
   readonly buckets: number;
   /** Elements of the bucket, or undefined if there are more than `room`. */
   read(bucket: number, room: number): { keys: Uint8Array[]; values: Uint8Array[] } | undefined;
 }
 
-export function readBuckets(map: BpfMap, reader: BucketReader, { cursor, count }: BatchOptions): Batch {
+function readBuckets(map: BpfMap, reader: BucketReader, { cursor, count }: BatchOptions): Batch {
   const keys: Uint8Array[] = [];
   const values: Uint8Array[] = [];
   let bucket = cursor === undefined ? 0 : new DataView(cursor.buffer, cursor.byteOffset).getUint32(0, true);
@@ -48,6 +49,7 @@ export function readBuckets(map: BpfMap, reader: BucketReader, { cursor, count }
   return { keys, values, cursor: next };
 }
 
+/** Elements from the cursor on, with a cursor as long as it is not certain that there are no more, as the kernel does it. */
 export function readKeys(
   map: BpfMap,
   read: (key: Uint8Array) => Uint8Array | undefined,
@@ -55,16 +57,61 @@ export function readKeys(
 ): Batch {
   const keys: Uint8Array[] = [];
   const values: Uint8Array[] = [];
-  let key = map.nextKey(cursor);
   let last = cursor;
-  while (key !== undefined && keys.length < count) {
-    const value = read(key);
-    if (value !== undefined) {
-      keys.push(key);
-      values.push(value);
-    }
+  while (keys.length < count) {
+    const key = map.nextKey(last);
+    if (key === undefined) return { keys, values, cursor: undefined };
     last = key;
-    key = map.nextKey(key);
+    const value = read(key);
+    if (value === undefined) continue;
+    keys.push(key);
+    values.push(value);
   }
-  return { keys, values, cursor: key === undefined ? undefined : last };
+  return { keys, values, cursor: last };
+}
+
+/** Whole buckets of a hash; `drop` takes them out. */
+export function lookupBuckets(
+  map: BpfMap,
+  { core, memory }: Pick<MapHost, "core" | "memory">,
+  copySize: number,
+  options: BatchOptions,
+  drop: boolean,
+): Batch {
+  const what = `map '${map.name}': batch`;
+  const room = Math.min(options.count, map.maxEntries);
+  const keys = memory.alloc(Math.max(1, room * map.keySize), what);
+  const values = memory.alloc(Math.max(1, room * copySize), what);
+  const list = (from: number, size: number, count: number): Uint8Array[] =>
+    Array.from({ length: count }, (_, index) => memory.read(from + index * size, size));
+  try {
+    const read: BucketReader["read"] = (bucket, left) => {
+      const most = Math.min(left, room);
+      const count = core.hash_batch(map.address, bucket, keys, values, most, 0n, drop ? 1 : 0);
+      if (count < 0) return undefined;
+      return { keys: list(keys, map.keySize, count), values: list(values, copySize, count) };
+    };
+    return readBuckets(map, { buckets: core.hash_buckets(map.address), read }, options);
+  } finally {
+    memory.free(keys);
+    memory.free(values);
+  }
+}
+
+/** One element after the other; the error of the first that fails says which it is, so how many were done. */
+export function inBatch(keys: readonly Uint8Array[], run: (key: Uint8Array, index: number) => void): number {
+  keys.forEach((key, index) => {
+    try {
+      run(key, index);
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+      const { code, message, errno, where } = error;
+      throw new BpfError(code, message, {
+        where: { ...where, element: index },
+        cause: error,
+        ...(errno === undefined ? {} : { errno }),
+      });
+    }
+  });
+  return keys.length;
 }

@@ -11,7 +11,8 @@ import {
   programMayWrite,
 } from "../../uapi/index.ts";
 import { codecOf } from "../codec.ts";
-import type { BpfMap, Codec, MapDefinition, MapField } from "../map.ts";
+import type { BpfMap } from "../map.ts";
+import type { Codec, MapDefinition, MapField } from "./definition.ts";
 import type { LinearMemory } from "../memory.ts";
 
 /** Everything but the inner map of a map of maps. */
