@@ -4,11 +4,13 @@ import { checkSanity } from "./bounds.ts";
 import { ALU_OPERATORS } from "./disassemble.ts";
 import type { Environment } from "./environment.ts";
 import { adjustPointer } from "./pointers.ts";
+import { pushPath } from "./paths.ts";
 import { markChainPrecision } from "./precision.ts";
 import { PTR_TO_ARENA, SCALAR_VALUE } from "./register-types.ts";
 import { checkRegister, clearLink, markKnown, markUnknown } from "./registers.ts";
 import {
   alu,
+  branchTaken,
   byteSwap,
   constant,
   constantNumber,
@@ -18,6 +20,7 @@ import {
   isConstant32,
   lowBits,
   move32,
+  refine,
   signExtend,
   signExtendTo32,
   width,
@@ -35,6 +38,8 @@ import {
 const ADD = 0x00;
 const SUB = 0x10;
 const DIV = 0x30;
+const OR = 0x40;
+const AND = 0x50;
 const LSH = 0x60;
 const RSH = 0x70;
 const NEG = 0x80;
@@ -42,6 +47,10 @@ const MOD = 0x90;
 const MOV = 0xb0;
 const ARSH = 0xc0;
 const END = 0xd0;
+
+const JEQ = 0x10;
+const JSGE = 0x70;
+const JSLE = 0xd0;
 
 /** `offset` of a move between address spaces. */
 const ADDR_SPACE_CAST = 1;
@@ -213,12 +222,40 @@ function adjust(
       return adjustPointer(env, instruction, dst, immediate);
     }
   }
+  if ((operation === AND || operation === OR) && isConstant(value)) forkAtMask(env, dst, dstno);
   const is32Wide = fits(dst.scalar, 32);
   if (!isComputable(operation, is64, value)) markUnknown(dst);
   else dst.scalar = alu(operation, is64, dst.scalar, value);
   // Twice itself is at no fixed distance from what it was.
   if (fromRegister && srcno === dstno) clearLink(dst);
   else linkAfterAddition(dst, operation, is64, value, is32Wide);
+}
+
+/**
+ * What `s>>= 31` left, 0 or -1, is masked by a constant: two paths, one for each, since the range of both says nothing
+ * (maybe_fork_scalars). Compilers make `x < 0 ? -141 : 0` of it.
+ */
+function forkAtMask(env: Environment, dst: RegisterState, dstno: number): void {
+  const narrow = !isSignMask(dst.scalar, false);
+  if (narrow && !isSignMask(dst.scalar, true)) return;
+  const { frames } = pushPath(env, env.index, env.index, "ENOMEM");
+  const other = frames[frames.length - 1]?.registers[dstno] as RegisterState;
+  if (narrow) {
+    other.scalar = refine(JEQ, true, false, dst.scalar, constant(0));
+    dst.scalar = refine(JEQ, true, false, dst.scalar, constant(-1));
+  } else {
+    markKnown(other, constant(0));
+    markKnown(dst, constant(-1));
+  }
+}
+
+/** Whether it is 0 or -1, and not known which. */
+function isSignMask(scalar: number, narrow: boolean): boolean {
+  if (narrow ? isConstant32(scalar) : isConstant(scalar)) return false;
+  return (
+    branchTaken(JSGE, narrow, scalar, constant(-1)) === 1 &&
+    branchTaken(JSLE, narrow, scalar, constant(0)) === 1
+  );
 }
 
 /** Divisions, and shifts by what is no constant in range, give an unknown number: all marks of the register go too. */
