@@ -48,7 +48,7 @@ describe.skipIf(!clang)(needs("fixtures are built from their sources", clang, "c
       .filter((line) => line.includes(": ") && !line.includes("another clang"));
     expect(stale).toEqual([]);
     expect(done.stdout).toMatch(/\d+ objects, \d+ stale, 0 failed/);
-  });
+  }, 300_000);
 
   test("a wrong option is named", () => {
     const done = spawnSync(process.execPath, [script, "--chekc"], { encoding: "utf8" });

@@ -17,7 +17,7 @@ import {
   historyEntry,
 } from "./history.ts";
 import { callsCallbackAtOnce } from "./kfuncs.ts";
-import { isKfuncCall, isPseudoCall } from "./kinds.ts";
+import { HELPER, isHelperCall, isKfuncCall, isPseudoCall } from "./kinds.ts";
 import { LEVEL2 } from "./log.ts";
 import { stateText } from "./print.ts";
 import { SCALAR_VALUE } from "./register-types.ts";
@@ -309,6 +309,8 @@ function backtrackJump(
     if ((bt.mask & ARGUMENTS) !== 0) {
       throw env.bug(`backtracking call unexpected regs ${bt.mask.toString(16)}`);
     }
+    // A tail call that is followed by the caller's next instruction was the end of its function.
+    if (isHelperCall(instruction) && imm === HELPER.tail_call && following - index !== 1) enterFrame(env);
     return undefined;
   }
   if (operation === 0x90) {
@@ -321,8 +323,7 @@ function backtrackJump(
     const call = env.instructions[following - 1];
     const wanted = call !== undefined && isPseudoCall(call) && bt.hasRegister(frame, 0);
     bt.clearRegister(frame, 0);
-    if (frame === MAX_CALL_FRAMES - 1) throw env.bug(`subprog enter from frame ${frame}`);
-    bt.frame++;
+    enterFrame(env);
     if (wanted) bt.setRegister(bt.frame, 0);
     return true;
   }
@@ -333,6 +334,12 @@ function backtrackJump(
     if ((flags & DST_IS_STACK) === 0) bt.setRegister(frame, dst);
   }
   return undefined;
+}
+
+function enterFrame(env: Environment): void {
+  const { backtrack } = env;
+  if (backtrack.frame === MAX_CALL_FRAMES - 1) throw env.bug(`subprog enter from frame ${backtrack.frame}`);
+  backtrack.frame++;
 }
 
 function leaveFrame(env: Environment): void {
