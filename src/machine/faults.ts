@@ -81,7 +81,10 @@ function describeCode(code: number, memory: LinearMemory, exec: number, nearest:
   const register = right >> 8;
   const argument = register === 0 ? "" : `argument r${register}: `;
   if (code === FAULT_ARGUMENT && register === 0)
-    return "this helper is not for sandboxed programs of this type";
+    return (
+      "this function can't be called from the sandbox by programs of this type; a machine that is given the kernel's " +
+      "types (btf) has the program verified instead"
+    );
   if (code === FAULT_ARGUMENT) {
     return `${argument}0x${address.toString(16)} is not what is wanted here (a map, context or object that the program holds)`;
   }

@@ -68,7 +68,8 @@ export async function planLoad(
       where: { file: spec.name },
     });
   }
-  const target = options.btf ?? world.btf ?? spec.btf;
+  const kernelBtf = options.btf ?? world.btf;
+  const target = kernelBtf ?? spec.btf;
   const images: ProgramImage[] = [];
   const safety = new Map<string, Safety>();
   const notes: string[] = [];
@@ -85,7 +86,9 @@ export async function planLoad(
     images.push(image);
     safety.set(
       name,
-      verify ? await prove(fitted, choice, world.cpus, options.maps, notes) : safetyOf(false, choice),
+      verify
+        ? await prove(fitted, choice, world.cpus, options.maps, notes, kernelBtf)
+        : safetyOf(false, choice),
     );
     for (const reference of image.references.values()) {
       if (reference.kind === "extern") continue;

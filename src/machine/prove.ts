@@ -1,10 +1,13 @@
 /** Whether a program may run unchecked: the verifier is asked. */
+import type { Btf } from "../btf/index.ts";
 import type { LinkedProgram } from "../object/index.ts";
+import { essentialName } from "./image.ts";
 import type { LoadOptions } from "./options.ts";
 import { type Safety, type Unverified, safetyOf } from "./safety.ts";
 
 /**
- * Asks the verifier, and decides how the program runs. What cannot be judged is noted.
+ * Asks the verifier, and decides how the program runs. What cannot be judged is noted. The kernel's types let it judge
+ * kernel functions and structures; where a function is the host's own, no kernel can.
  *
  * @throws VerifierError for a program that Linux would refuse.
  */
@@ -14,6 +17,7 @@ export async function prove(
   cpus: number,
   given: LoadOptions["maps"],
   notes: string[],
+  kernelBtf: Btf | undefined,
 ): Promise<Safety> {
   const other = standIn(linked, given);
   if (other !== undefined) {
@@ -22,11 +26,23 @@ export async function prove(
   }
   // The verifier is a quarter of all modules: who does not ask it does not load it.
   const { rejectionOf, verifyLinked } = await import("../verifier/index.ts");
-  const verdict = verifyLinked(linked, { cpus });
+  const verdict = verifyLinked(linked, {
+    cpus,
+    kernelBtf: kernelBtf !== undefined && hasFunctions(kernelBtf, linked) ? kernelBtf : undefined,
+  });
   if (verdict.verdict === "rejected") throw rejectionOf(verdict);
   if (verdict.verdict === "accepted") return safetyOf(true, choice);
   notes.push(`program '${linked.name}': not verified: ${verdict.reason}`);
   return safetyOf(false, choice);
+}
+
+function hasFunctions(kernelBtf: Btf, { references }: LinkedProgram): boolean {
+  return [...references.values()].every(
+    (reference) =>
+      reference.kind !== "extern" ||
+      reference.extern.kind !== "kfunc" ||
+      kernelBtf.find(essentialName(reference.extern.name), "func").length > 0,
+  );
 }
 
 /** A live map that stands in for one of the object but differs from it, so that a proof would not hold; its name. */
