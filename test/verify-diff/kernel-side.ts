@@ -37,7 +37,9 @@ export class KernelSide {
   #kernel: Kernel | undefined;
 
   async answer(subject: Subject): Promise<KernelAnswer> {
-    const key = createHash("sha256").update(`${FORMAT} ${release()} ${subject.key}`).digest("hex");
+    // The linker can change what an object's program is.
+    const program = JSON.stringify(subject.linked.instructions);
+    const key = createHash("sha256").update(`${FORMAT} ${release()} ${subject.key} ${program}`).digest("hex");
     const path = join(CACHE, key.slice(0, 2), `${key.slice(2)}.gz`);
     if (existsSync(path)) {
       const kept = judged(JSON.parse(gunzipSync(readFileSync(path)).toString()) as KernelAnswer);
