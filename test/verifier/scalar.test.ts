@@ -1,6 +1,7 @@
 /**
  * Scalars are sound: what an operation or a comparison makes of abstract values holds every concrete result. Exhaustive over
- * all tracked numbers of three bits, and random over 64 bits.
+ * all pairs of tracked numbers of three bits at four places, over all tracked numbers and all ranges of eight bits, each with
+ * every value of some others, and random over 64 bits. SKEP_SCALAR_PARTNERS=50 gives the eight bits more partners.
  */
 import { beforeEach, describe, expect, test } from "vitest";
 import {
@@ -176,6 +177,95 @@ describe("all tracked numbers of three bits", () => {
               }
             }
           }
+        }
+      }
+    }
+  });
+});
+
+interface Small {
+  readonly id: number;
+  readonly members: readonly number[];
+}
+
+const BYTES: readonly number[] = Array.from({ length: 256 }, (_, value) => value);
+
+/** All numbers of eight bits of which some bits are known, and all their ranges. */
+function eightBits(): { tracked: Small[]; ranges: Small[] } {
+  const byte = alu(0x50, true, UNKNOWN, constant(255));
+  const tracked: Small[] = [];
+  const ranges: Small[] = [];
+  for (const mask of BYTES) {
+    const unknown = alu(0x50, true, byte, constant(mask));
+    for (const value of BYTES) {
+      if ((value & mask) !== 0) continue;
+      const members = BYTES.filter((each) => (each & ~mask) === value);
+      tracked.push({ id: alu(0x40, true, unknown, constant(value)), members });
+    }
+  }
+  for (const low of BYTES) {
+    const above = refine(0x30, false, false, byte, constant(low));
+    for (const high of BYTES.slice(low)) {
+      const id = refine(0xb0, false, false, above, constant(high));
+      ranges.push({ id, members: BYTES.slice(low, high + 1) });
+    }
+  }
+  return { tracked, ranges };
+}
+
+const PARTNERS = Number(process.env["SKEP_SCALAR_PARTNERS"] ?? 1);
+
+/** Every tracked number and every range with some partners of both kinds; in a short run of few members. */
+function* pairs(): Generator<readonly [Small, Small]> {
+  const { tracked, ranges } = eightBits();
+  const all = [...tracked, ...ranges.filter((_, index) => index % 40 === 0 || PARTNERS > 1)];
+  for (const a of all) {
+    for (let count = 0; count < PARTNERS; ) {
+      const pool = random() % 2 === 0 ? tracked : ranges;
+      const b = pool[random() % pool.length] as Small;
+      if (a.members.length * b.members.length > (PARTNERS > 1 ? 4096 : 512)) continue;
+      count++;
+      yield random() % 2 === 0 ? [a, b] : [b, a];
+    }
+  }
+}
+
+describe("all tracked numbers and ranges of eight bits", () => {
+  test.each(OPERATIONS)("$name", (operation) => {
+    for (const [a, b] of pairs()) {
+      for (const is64 of [true, false]) {
+        // The verifier knows shifts by a constant alone.
+        const by = (b.members[0] as number) % (is64 ? 64 : 32);
+        const second = operation.shift === true ? { id: constant(by), members: [by] } : b;
+        const id = alu(operation.op, is64, a.id, second.id);
+        const results = new Set<bigint>();
+        for (const x of a.members)
+          for (const y of second.members) results.add(evaluate(operation, is64, BigInt(x), BigInt(y)));
+        for (const result of results)
+          if (!holds(id, result)) expect.fail(`${a.members} ${operation.name} ${second.members}: ${result}`);
+      }
+    }
+  });
+
+  test.each(JUMPS)("if a $name b", (jump) => {
+    for (const [a, b] of pairs()) {
+      for (const is32 of [false, true]) {
+        const taken = branchTaken(jump.op, is32, a.id, b.id);
+        for (const outcome of [false, true]) {
+          const first = refine(jump.op, is32, !outcome, a.id, b.id);
+          const second = refinedOther();
+          const kept = [new Set<number>(), new Set<number>()] as const;
+          for (const x of a.members) {
+            for (const y of b.members) {
+              if (condition(jump, is32, BigInt(x), BigInt(y)) !== outcome) continue;
+              kept[0].add(x);
+              kept[1].add(y);
+            }
+          }
+          const possible = kept[0].size === 0 || taken < 0 || (taken === 1) === outcome;
+          const sound = [...kept[0]].every((x) => holds(first, BigInt(x)));
+          const other = [...kept[1]].every((y) => holds(second, BigInt(y)));
+          if (!possible || !sound || !other) expect.fail(`${a.members} ${jump.name} ${b.members}`);
         }
       }
     }
