@@ -112,17 +112,22 @@ describe.skipIf(!hasCorpus)(needs("externs", hasCorpus, "corpus"), () => {
     ],
     ["ksym-el", "missing_typed_ksym_test", /the kernel variable 'missing_typed_ksym'/],
     [
-      "kfunc-el",
+      "kfunc-kmod-el",
       "call_kfunc",
-      /the kernel function 'bpf_skb_ct_lookup', which is not there: .*machine\.registerKfunc/,
+      /the kernel function 'bpf_testmod_test_mod_kfunc', which is not there: .*machine\.registerKfunc/,
     ],
-    ["kfunc-kmod-el", "call_kfunc", /the kernel function 'bpf_testmod_test_mod_kfunc'/],
     ["invalid-kfunc-el", "call_kfunc", /the kernel function 'bpf_kfunc_call_test_mem_len_pass1'/],
   ])("%s %s is an error", async (name, program, message) => {
     const machine = await Machine.create();
     const failure = machine.load(open(name), { programs: [program] });
     await expect(failure).rejects.toThrow(message);
     await expect(failure).rejects.toBeInstanceOf(BpfError);
+  });
+
+  it("a kernel function that is there is linked", async () => {
+    const machine = await Machine.create();
+    const { programs } = await machine.load(open("kfunc-el"), { programs: ["call_kfunc"] });
+    expect(Object.keys(programs)).toEqual(["call_kfunc"]);
   });
 
   it.each(["weak_kfunc_missing", "call_weak_kfunc"])("kfunc: %s asks before it calls", (program) => {

@@ -221,7 +221,8 @@ describe.skipIf(!canLoad)(
           }
           for (const row of distancesOf(linked)) ours.add(row);
           const appended = said.appended.get(program.name);
-          if (appended === undefined) continue;
+          // libbpf appends callbacks of exceptions since 1.3, without a word.
+          if (appended === undefined || linked.exceptionCallback !== undefined) continue;
           expect([basename(path), ...linked.functions.map(({ name }) => name)]).toEqual([
             basename(path),
             program.name,
