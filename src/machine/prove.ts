@@ -28,6 +28,7 @@ export async function prove(
   const { rejectionOf, verifyLinked } = await import("../verifier/index.ts");
   const verdict = verifyLinked(linked, {
     cpus,
+    sound: true,
     kernelBtf: kernelBtf !== undefined && hasFunctions(kernelBtf, linked) ? kernelBtf : undefined,
   });
   if (verdict.verdict === "rejected") throw rejectionOf(verdict);

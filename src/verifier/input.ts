@@ -68,6 +68,8 @@ export interface VerifierOptions {
   readonly testStateFrequency?: boolean;
   /** BPF_F_TEST_REG_INVARIANTS: contradictory bounds are an error. */
   readonly testRegisterInvariants?: boolean;
+  /** Refuse what Linux 6.18 is known to accept wrongly (docs/verifier.md has the list), as loading does. Default: Linux's verdict. */
+  readonly sound?: boolean;
   /** How many CPUs the machine can have: what bpf_get_smp_processor_id returns is below. Default: the most that any can. */
   readonly cpus?: number;
   /** Keep what was known before each instruction, at every visit: {@link VerifierResult.states}. Default false. */

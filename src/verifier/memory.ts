@@ -28,8 +28,8 @@ import {
   mayBeNull,
   typeName,
 } from "./register-types.ts";
-import { markUnknown } from "./registers.ts";
-import { signExtend, truncate } from "./scalar/index.ts";
+import { clearLink, markUnknown } from "./registers.ts";
+import { fits, signExtend, truncate } from "./scalar/index.ts";
 import { checkStackAccess } from "./stack.ts";
 import { REG_SIZE, type RegisterState } from "./state.ts";
 
@@ -83,6 +83,8 @@ export function checkMemoryAccess(
   if (write || valueRegno < 0 || size >= REG_SIZE) return;
   const value = registers[valueRegno] as RegisterState;
   if (value.type !== SCALAR_VALUE) return;
+  // Linux 6.18 keeps the link between a spilled number and a fill that extends its sign, though the two can differ.
+  if (env.options.sound === true && signExtends && !fits(value.scalar, 8 * size - 1)) clearLink(value);
   value.scalar = signExtends ? signExtend(value.scalar, size) : truncate(value.scalar, size);
 }
 

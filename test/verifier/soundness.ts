@@ -49,7 +49,13 @@ export class SoundnessBench {
         maps: new Map([...generated.maps].map(([slot, map]) => [slot, MAPS[map] as VerifierMap])),
         license: "GPL",
       },
-      { logLevel: 0, recordStates: true, cpus: 1, cancelled: () => performance.now() - begin > LIMIT },
+      {
+        logLevel: 0,
+        recordStates: true,
+        cpus: 1,
+        sound: true,
+        cancelled: () => performance.now() - begin > LIMIT,
+      },
     );
     if (errno === "EOPNOTSUPP" || (cancelled && !accepted)) return { kind: "unknown" };
     if (!accepted) return { kind: "rejected" };
