@@ -3,7 +3,7 @@ import { createServer } from "vite";
 
 const server = await createServer({
   configFile: false,
-  server: { middlewareMode: true, hmr: false },
+  server: { middlewareMode: true, hmr: false, ws: false },
   appType: "custom",
   logLevel: "error",
   // Node.js 20 has no `using`.
