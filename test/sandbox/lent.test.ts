@@ -197,7 +197,7 @@ describe.each(ENGINES)("sandboxed programs in the %s", (engine) => {
       "bpf_cpumask_setall",
       `r1 = ${machine.memory.alloc(64, "secret")}\ncall 1\nr0 = 0\nexit`,
     );
-    expect(() => forged.call()).toThrow(/may not|refuse|not for|argument/);
+    expect(() => forged.call()).toThrow(/can.t be called from the sandbox/);
     const text = kfunc(
       machine,
       "bpf_strlen",
