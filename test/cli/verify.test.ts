@@ -1,4 +1,5 @@
 /** `skep verify`: explanations, kernels, JSON. */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ROOT } from "../helpers.ts";
@@ -22,6 +23,14 @@ describe("skep verify explains", () => {
     expect(stdout).toContain("docs/verifier/packet-bounds.md");
     // Colour only on a terminal.
     expect(stdout).not.toContain("\x1b");
+  });
+
+  it("on a page, but not over the object", async () => {
+    const object = rejected("null-check");
+    const before = readFileSync(object);
+    const { status, stderr } = await skep("verify", object, "--html", object);
+    expect([status, stderr]).toEqual([2, `skep: ${object}: the report would overwrite the object\n`]);
+    expect(readFileSync(object).equals(before)).toBe(true);
   });
 
   it("as JSON", async () => {

@@ -1,4 +1,4 @@
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import type { Btf } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
@@ -21,8 +21,8 @@ export const verifyCommand: Command = {
   usage: "OBJECT [-p PROGRAM] [-v | -vv] [--log SHAPE] [--html FILE] [--kernel [VERSION]] [--kernels all]",
   description:
     "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
-    "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge yet (kernel functions, dynptrs,\n" +
-    "locks, ...) is said to be unknown, never accepted. With --kernel the running kernel's verifier says what it thinks too,\n" +
+    "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge (freplace,\n" +
+    "most of struct_ops, kernel functions without --btf) is said to be unknown, never accepted. With --kernel the running kernel's verifier says what it thinks too,\n" +
     "and nothing stays loaded. Exit status 1 if a program is rejected or unknown.",
   options: {
     program: { type: "string", short: "p", value: "NAME", help: "only this program" },
@@ -109,6 +109,10 @@ interface Row {
 async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "verify", "an object file");
+  const html = text(values, "html");
+  if (html !== undefined && resolve(html) === resolve(path)) {
+    throw new BpfError("usage", `${path}: the report would overwrite the object`);
+  }
   const { btf, kconfig } = await targetOf(values);
   const spec = resolveExterns(await readObject(path, values), kconfig === undefined ? {} : { kconfig });
   const name = text(values, "program");
@@ -156,7 +160,6 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     kernel?.close();
   }
-  const html = text(values, "html");
   if (html !== undefined) await writeReport(html, path, spec, rows, btf);
   if (json) {
     const verified = rows.every(({ verdict }) => verdict.verdict === "accepted");
