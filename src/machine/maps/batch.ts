@@ -3,8 +3,8 @@
  * key, and the cursor is the last key (kernel/bpf/hashtab.c, kernel/bpf/syscall.c).
  */
 import { BpfError } from "../../errors.ts";
-import type { BpfMap } from "../map.ts";
 import type { MapHost } from "./definition.ts";
+import type { RawMap } from "./raw.ts";
 
 /** What BPF_MAP_LOOKUP_BATCH gives: elements, and where to go on; no cursor after the last. */
 export interface Batch {
@@ -28,7 +28,7 @@ interface BucketReader {
   read(bucket: number, room: number): { keys: Uint8Array[]; values: Uint8Array[] } | undefined;
 }
 
-function readBuckets(map: BpfMap, reader: BucketReader, { cursor, count }: BatchOptions): Batch {
+function readBuckets(map: RawMap, reader: BucketReader, { cursor, count }: BatchOptions): Batch {
   const keys: Uint8Array[] = [];
   const values: Uint8Array[] = [];
   let bucket = cursor === undefined ? 0 : new DataView(cursor.buffer, cursor.byteOffset).getUint32(0, true);
@@ -51,7 +51,7 @@ function readBuckets(map: BpfMap, reader: BucketReader, { cursor, count }: Batch
 
 /** Elements from the cursor on, with a cursor as long as it is not certain that there are no more, as the kernel does it. */
 export function readKeys(
-  map: BpfMap,
+  map: RawMap,
   read: (key: Uint8Array) => Uint8Array | undefined,
   { cursor, count }: BatchOptions,
 ): Batch {
@@ -72,7 +72,7 @@ export function readKeys(
 
 /** Whole buckets of a hash; `drop` takes them out. */
 export function lookupBuckets(
-  map: BpfMap,
+  map: RawMap,
   { core, memory }: Pick<MapHost, "core" | "memory">,
   copySize: number,
   options: BatchOptions,
