@@ -32,11 +32,13 @@ export async function main(args: readonly string[]): Promise<number> {
       seed: { type: "string", default: "0" },
     },
   });
+  const limit = Number(values.limit) * 1000;
   if (values.random !== undefined || values.objects !== undefined) {
     const { programs, accepted, unknown, differences } =
       values.objects === undefined
-        ? await compareRandom(Number(values.random), Number(values.seed), possibleCpus())
-        : await compareKernelObjects(Number(values.objects), Number(values.seed));
+        ? await compareRandom(Number(values.random), Number(values.seed), possibleCpus(), limit)
+        : await compareKernelObjects(Number(values.objects), Number(values.seed), limit);
+    for (const { seed, ours } of unknown) console.log(`seed ${seed} unknown: ${ours}`);
     for (const { seed, ours, kernel: theirs, falseAccept } of differences) {
       console.log(
         `seed ${seed}${falseAccept ? " FALSE ACCEPT" : ""}\n  ours:   ${ours}\n  kernel: ${theirs}`,
@@ -44,7 +46,7 @@ export async function main(args: readonly string[]): Promise<number> {
     }
     const verdicts = differences.filter((row) => (row.ours === "accepted") !== (row.kernel === "accepted"));
     console.log(
-      `${programs} programs, ${accepted} accepted by the kernel, ${unknown} unknown to us; ${verdicts.length} verdicts differ, ` +
+      `${programs} programs, ${accepted} accepted by the kernel, ${unknown.length} unknown to us; ${verdicts.length} verdicts differ, ` +
         `${verdicts.filter((row) => row.falseAccept).length} of them false accepts; ${differences.length - verdicts.length} messages differ`,
     );
     return verdicts.some((row) => row.falseAccept) ? 1 : 0;
@@ -74,7 +76,7 @@ export async function main(args: readonly string[]): Promise<number> {
           rows.push({ file, name, needs, unjudged: theirs.unasked });
           continue;
         }
-        const ours = ourAnswer(subject, theirs, Number(values.limit) * 1000);
+        const ours = ourAnswer(subject, theirs, limit);
         const difference: Difference = compareAnswers(ours, theirs);
         const row: Row = { file, name, section, type, needs, ours, theirs, difference };
         rows.push(row);

@@ -8,8 +8,8 @@ export interface RandomOutcome {
   readonly programs: number;
   /** By the kernel. */
   readonly accepted: number;
-  /** What we say is not implemented. */
-  readonly unknown: number;
+  /** Programs that we do not judge: not implemented, or not in the time given. */
+  readonly unknown: readonly { readonly seed: number; readonly ours: string }[];
   readonly differences: readonly RandomDifference[];
 }
 
@@ -21,23 +21,28 @@ export interface RandomDifference {
 }
 
 /** Milliseconds for one program: endless loops take a million instructions. */
-const LIMIT = 3000;
+export const RANDOM_LIMIT = 3000;
 
 const MAPS: readonly VerifierMap[] = GENERATED_MAPS.map((map) => ({ ...map, flags: 0 }));
 
-/** Judges `count` programs from a seed on. */
-export async function compareRandom(count: number, seed: number, cpus: number): Promise<RandomOutcome> {
+/** Judges `count` programs from a seed on, each in `limit` milliseconds. */
+export async function compareRandom(
+  count: number,
+  seed: number,
+  cpus: number,
+  limit = RANDOM_LIMIT,
+): Promise<RandomOutcome> {
   using kernel = await Kernel.open();
   const handles = GENERATED_MAPS.map((map) => createMap(kernel, map));
   const differences: RandomDifference[] = [];
   let accepted = 0;
-  let unknown = 0;
+  const unknown: { seed: number; ours: string }[] = [];
   for (let at = seed; at < seed + count; at++) {
     const program = generateForVerifier(at);
     const theirs = askKernel(kernel, program, handles);
     if (theirs === "accepted") accepted++;
-    const ours = askUs(program, cpus);
-    if (ours.startsWith("EOPNOTSUPP")) unknown++;
+    const ours = askUs(program, cpus, limit);
+    if (ours.startsWith("EOPNOTSUPP")) unknown.push({ seed: at, ours });
     else if (ours !== theirs) {
       const falseAccept = ours === "accepted";
       differences.push({ seed: at, ours, kernel: theirs, falseAccept });
@@ -57,7 +62,7 @@ function askKernel(kernel: Kernel, program: GeneratedProgram, maps: readonly Han
   return "accepted";
 }
 
-function askUs({ type, instructions, maps }: GeneratedProgram, cpus: number): string {
+function askUs({ type, instructions, maps }: GeneratedProgram, cpus: number, limit: number): string {
   const begin = performance.now();
   const { accepted, errno, log, cancelled } = verify(
     {
@@ -67,7 +72,7 @@ function askUs({ type, instructions, maps }: GeneratedProgram, cpus: number): st
       maps: new Map([...maps].map(([slot, map]) => [slot, MAPS[map] as VerifierMap])),
       license: "GPL",
     },
-    { logLevel: 1, cpus, cancelled: () => performance.now() - begin > LIMIT },
+    { logLevel: 1, cpus, cancelled: () => performance.now() - begin > limit },
   );
   if (cancelled) return "EOPNOTSUPP too slow";
   return accepted ? "accepted" : `${errno} ${reasonOf(log)}`;
