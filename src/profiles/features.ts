@@ -20,9 +20,15 @@ export type FeatureId =
   | "kernel_functions"
   | "sleepable"
   | "sleepable_uprobe"
+  | "sleepable_struct_ops"
+  | "sleepable_storage"
+  | "sleepable_allocated"
+  | "sleepable_lock"
+  | "perf_event_allocated"
   | "xdp_frags"
   | "argument_tags"
   | "trusted_arguments"
+  | "untrusted_arguments"
   | "arena_arguments"
   | "spin_lock"
   | "timer"
@@ -66,11 +72,35 @@ export const FEATURES: readonly FeatureRow[] = [
   { id: "callbacks", title: "functions passed as callbacks", since: "5.13", commit: "69c087ba6225" },
   { id: "kernel_functions", title: "calls of kernel functions", since: "5.13", commit: "e6ac2450d6de" },
   { id: "timer", title: "bpf_timer in map values", since: "5.15", commit: "b00628b1c7d5" },
+  {
+    id: "sleepable_storage",
+    title: "local storages in programs that may sleep",
+    since: "5.17",
+    commit: "0fe4b381a59e",
+  },
   { id: "xdp_frags", title: "XDP with packets in several buffers", since: "5.18", commit: "c2f2cdbeffda" },
   { id: "kptr", title: "kernel pointers (__kptr) in map values", since: "5.19", commit: "c0a5a21c25f3" },
   { id: "sleepable_uprobe", title: "uprobes that may sleep", since: "6.0", commit: "64ad7556c75e" },
+  {
+    id: "sleepable_allocated",
+    title: "hash maps that are not preallocated in programs that may sleep",
+    since: "6.1",
+    commit: "02cc5aa29e8c",
+  },
+  {
+    id: "perf_event_allocated",
+    title: "hash maps that are not preallocated in perf_event programs",
+    since: "6.1",
+    commit: "96da3f7d489d",
+  },
   { id: "list", title: "linked lists (bpf_list_head) in map values", since: "6.2", commit: "f0c5941ff5b2" },
   { id: "rbtree", title: "trees (bpf_rb_root) in map values", since: "6.3", commit: "9c395c1b99bd" },
+  {
+    id: "sleepable_struct_ops",
+    title: "struct_ops that may sleep",
+    since: "6.3",
+    commit: "1e12d3ef47d2",
+  },
   {
     id: "refcount",
     title: "objects with several owners (bpf_refcount)",
@@ -78,6 +108,12 @@ export const FEATURES: readonly FeatureRow[] = [
     commit: "7c50b1cb76ac",
   },
   { id: "struct_ops_link", title: "struct_ops attached by links", since: "6.4", commit: "68b04864ca42" },
+  {
+    id: "sleepable_lock",
+    title: "bpf_spin_lock in programs that may sleep",
+    since: "6.6",
+    commit: "5861d1e8dbc4",
+  },
   {
     id: "percpu_kptr",
     title: "per-CPU kernel pointers (__percpu_kptr)",
@@ -123,6 +159,12 @@ export const FEATURES: readonly FeatureRow[] = [
     commit: "97eb35f3ad42",
   },
   { id: "qdisc", title: "queueing disciplines (Qdisc_ops)", since: "6.16", commit: "c8240344956e" },
+  {
+    id: "untrusted_arguments",
+    title: "arguments of global functions that may be any address (__arg_untrusted)",
+    since: "6.17",
+    commit: "182f7df70419",
+  },
   {
     id: "task_work",
     title: "task work (bpf_task_work) in map values",

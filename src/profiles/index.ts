@@ -1,6 +1,8 @@
 /** Which kernel has what: versions of helpers, kernel functions, types, instructions and features; would a program load? */
 export { EXACT_KERNEL, KERNELS, type KernelVersion, hasSince, kernelsOf } from "./kernels.ts";
 export { FEATURES, type FeatureId, type FeatureRow } from "./features.ts";
+export { ABILITIES } from "./abilities.ts";
+export { HELPER_ACCESS_VERSIONS, KFUNC_ACCESS_VERSIONS, accessSince } from "./access.ts";
 export {
   type ExactVerdict,
   type KernelJudgement,

@@ -2,6 +2,7 @@
 import type { Btf } from "../btf/index.ts";
 import { type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
 import { objectProgram, verify } from "../verifier/index.ts";
+import { abilitiesNeeded } from "./abilities.ts";
 import { EXACT_KERNEL, type KernelVersion, hasSince } from "./kernels.ts";
 import { type Need, needsOf } from "./needs.ts";
 
@@ -54,7 +55,7 @@ export function profileOf(
   if (input === undefined) return undefined;
   const kept = linkProgram(spec, name, { externs: "keep" });
   const linked = btf === undefined ? kept : relocate(kept, { target: btf });
-  const { accepted, cancelled, errno, trace } = verify(input, { logLevel: 0, trace: {} });
+  const { accepted, cancelled, errno, trace, abilities } = verify(input, { logLevel: 0, trace: {} });
   const exact: ExactVerdict = accepted
     ? "accepted"
     : cancelled || errno === "EOPNOTSUPP"
@@ -62,18 +63,29 @@ export function profileOf(
       : "rejected";
   // A verification that stopped early has not seen all that the kernel would.
   const needs = needsOf(linked, input, accepted ? new Set(trace?.slots) : undefined);
+  const abler = accepted ? abilitiesNeeded(input, kernels, abilities) : new Map<KernelVersion, Need>();
+  const lacksExact = needs.some((need) => !hasNeed(EXACT_KERNEL, need));
   return {
     program: name,
-    needs,
-    since: latest(needs),
+    needs: [...needs, ...new Set(abler.values())],
+    since: latest([...needs, ...abler.values()]),
     judgements: kernels.map((kernel) => {
-      const lacks = needs.filter(({ since }) => !hasSince(kernel, since));
-      return {
-        kernel,
-        lacks,
-        verdict: lacks.length > 0 ? "rejected" : exact,
-        exact: kernel === EXACT_KERNEL,
-      };
+      const ability = abler.get(kernel);
+      const lacks = [
+        ...needs.filter((need) => !hasNeed(kernel, need)),
+        ...(ability === undefined ? [] : [ability]),
+      ];
+      return { kernel, lacks, verdict: verdictOf(lacks, exact, lacksExact), exact: kernel === EXACT_KERNEL };
     }),
   };
+}
+
+function hasNeed(kernel: KernelVersion, { since, until }: Need): boolean {
+  return hasSince(kernel, since) && (until === undefined || !hasSince(kernel, until));
+}
+
+/** 6.18 refuses what it no longer has; of a kernel that has it, that tells nothing. */
+function verdictOf(lacks: readonly Need[], exact: ExactVerdict, lacksExact: boolean): ExactVerdict {
+  if (lacks.length > 0) return "rejected";
+  return exact === "rejected" && lacksExact ? "unknown" : exact;
 }

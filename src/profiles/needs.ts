@@ -3,9 +3,11 @@ import type { Btf } from "../btf/index.ts";
 import { type Place, placeOf } from "../explain/index.ts";
 import { type Instruction, isWide, rowOf } from "../isa/index.ts";
 import type { LinkedProgram, MapSpec } from "../object/index.ts";
-import { MAP_FLAGS, type MapFlag, helperName } from "../uapi/index.ts";
+import { MAP_FLAGS, type MapFlag, type ProgramType, helperName } from "../uapi/index.ts";
 import type { VerifierProgram } from "../verifier/index.ts";
+import { accessSince } from "./access.ts";
 import { FEATURES, type FeatureId } from "./features.ts";
+import { hasSince } from "./kernels.ts";
 import {
   ATTACH_TYPE_VERSIONS,
   HELPER_VERSIONS,
@@ -24,7 +26,8 @@ export type NeedKind =
   | "helper"
   | "kernel function"
   | "instruction"
-  | "feature";
+  | "feature"
+  | "verifier";
 
 export interface Need {
   readonly kind: NeedKind;
@@ -33,6 +36,12 @@ export interface Need {
   readonly since: string;
   /** The commit in mainline; "" for instructions, whose table names the release alone. */
   readonly commit: string;
+  /** Of what the verifier must be able to do: what one that can't says. */
+  readonly complaint?: string;
+  /** A later release of a stable series that has it too: "5.15.163". */
+  readonly stable?: string;
+  /** The first release that no longer has it. */
+  readonly until?: string;
   /** The first place that needs it; undefined if it is the program as a whole. */
   readonly place: Place | undefined;
   /** The map that needs it. */
@@ -43,16 +52,18 @@ export interface Need {
 export interface Since {
   readonly since: string;
   readonly commit: string;
+  readonly until?: string;
 }
 
 function index(rows: readonly VersionRow[]): ReadonlyMap<string, Since> {
   const found = new Map<string, Since>();
-  for (const { since, commit, names } of rows)
-    for (const name of names.split(" ")) found.set(name, { since, commit });
+  for (const { names, ...since } of rows) for (const name of names.split(" ")) found.set(name, since);
   return found;
 }
 
-const SINCE: Readonly<Record<Exclude<NeedKind, "instruction" | "feature">, ReadonlyMap<string, Since>>> = {
+const SINCE: Readonly<
+  Record<Exclude<NeedKind, "instruction" | "feature" | "verifier">, ReadonlyMap<string, Since>>
+> = {
   "program type": index(PROGRAM_TYPE_VERSIONS),
   "attach type": index(ATTACH_TYPE_VERSIONS),
   "map type": index(MAP_TYPE_VERSIONS),
@@ -77,11 +88,22 @@ class Needs {
 
   add(kind: NeedKind, name: string, since: Since | undefined, place?: Place, map?: string): void {
     if (since === undefined || this.found.has(`${kind} ${name}`)) return;
-    this.found.set(`${kind} ${name}`, { kind, name, since: since.since, commit: since.commit, place, map });
+    this.found.set(`${kind} ${name}`, { kind, name, ...since, place, map });
   }
 
   named(kind: keyof typeof SINCE, name: string, place?: Place, map?: string): void {
     this.add(kind, name, sinceOf(kind, name), place, map);
+  }
+
+  /** A function that the program's type calls: some types may since later than others. */
+  call(kind: "helper" | "kernel function", name: string, type: ProgramType, place: Place): void {
+    const since = sinceOf(kind, name);
+    const access = accessSince(kind, type, name);
+    if (since === undefined || access === undefined || hasSince(since.since, access.since)) {
+      return this.named(kind, name, place);
+    }
+    const { since: later, commit } = access;
+    this.add(kind, `${name} in ${type} programs`, { ...since, since: later, commit }, place);
   }
 
   feature(id: FeatureId, place?: Place, map?: string): void {
@@ -110,7 +132,10 @@ export function needsOf(
   if (input.attachType !== undefined && input.attachType !== "xdp")
     needs.named("attach type", input.attachType);
   programNeeds(needs, linked, input);
-  for (const map of mapsOf(linked)) mapNeeds(needs, map, linked.btf);
+  for (const map of mapsOf(linked)) {
+    mapNeeds(needs, map, linked.btf);
+    ruleNeeds(needs, map, linked.btf, input);
+  }
   instructionNeeds(needs, linked, input, reached);
   return [...needs.found.values()];
 }
@@ -129,7 +154,7 @@ function programNeeds(
 ): void {
   const { sleepable = false, frags = false, type } = input;
   if (frags) needs.feature("xdp_frags");
-  if (sleepable && type !== "syscall") needs.feature(type === "kprobe" ? "sleepable_uprobe" : "sleepable");
+  if (sleepable && type !== "syscall") needs.feature(SLEEPERS[type] ?? "sleepable");
   if (instructions.length > 4096) needs.feature("million_instructions");
   if (functions.length > 1) needs.feature("bpf_to_bpf_calls", placeOf(input, functions[1]?.start ?? 0));
   const calls = functions.length > 1;
@@ -149,6 +174,11 @@ function programNeeds(
   if (type === "struct_ops" && program !== undefined) structOpsNeeds(needs, program.name, object, btf);
 }
 
+const SLEEPERS: Partial<Record<ProgramType, FeatureId>> = {
+  kprobe: "sleepable_uprobe",
+  struct_ops: "sleepable_struct_ops",
+};
+
 const TAIL_CALL = 12;
 
 const ARGUMENT_TAGS: Readonly<Record<string, FeatureId>> = {
@@ -156,7 +186,7 @@ const ARGUMENT_TAGS: Readonly<Record<string, FeatureId>> = {
   "arg:nonnull": "argument_tags",
   "arg:nullable": "trusted_arguments",
   "arg:trusted": "trusted_arguments",
-  "arg:untrusted": "trusted_arguments",
+  "arg:untrusted": "untrusted_arguments",
   "arg:arena": "arena_arguments",
 };
 
@@ -221,6 +251,27 @@ function mapNeeds(needs: Needs, map: MapSpec, btf: Btf | undefined): void {
   if (map.innerMap !== undefined) mapNeeds(needs, map.innerMap, btf);
 }
 
+const STORAGES: ReadonlySet<string> = new Set(["inode_storage", "sk_storage", "task_storage"]);
+const HASHES: ReadonlySet<string> = new Set(["hash", "percpu_hash", "lru_hash", "lru_percpu_hash"]);
+
+/** What a program's type could not do with a map before (check_map_prog_compatibility). */
+function ruleNeeds(
+  needs: Needs,
+  map: MapSpec,
+  btf: Btf | undefined,
+  { type, sleepable = type === "syscall" }: VerifierProgram,
+): void {
+  const allocated =
+    (HASHES.has(map.type) && (map.flags & MAP_FLAGS.no_prealloc) !== 0) ||
+    (map.innerMap !== undefined && (map.innerMap.flags & MAP_FLAGS.no_prealloc) !== 0);
+  if (type === "perf_event" && allocated) needs.feature("perf_event_allocated", undefined, map.name);
+  if (!sleepable) return;
+  if (allocated) needs.feature("sleepable_allocated", undefined, map.name);
+  if (STORAGES.has(map.type)) needs.feature("sleepable_storage", undefined, map.name);
+  if (btf === undefined || map.value === undefined || map.value === 0) return;
+  if (namesIn(btf, map.value).has("bpf_spin_lock")) needs.feature("sleepable_lock", undefined, map.name);
+}
+
 /** Names of structures that lie in a type, and of tags of pointers in it. */
 function namesIn(btf: Btf, id: number, names: Set<string> = new Set(), depth = 0): Set<string> {
   if (depth > 8) return names;
@@ -275,7 +326,7 @@ function instructionNeeds(
     if (target !== undefined && target <= slot) needs.feature("bounded_loops", place());
     if (opcode === CALL && src === 0 && (reached === undefined || reached.has(slot))) {
       const helper = helperName(imm);
-      if (helper !== undefined) needs.named("helper", helper, place());
+      if (helper !== undefined) needs.call("helper", helper, input.type, place());
     }
     const reference = references.get(slot);
     if (
@@ -285,7 +336,7 @@ function instructionNeeds(
       needs.feature("kernel_functions", place());
       // A weak one may be missing if the program asks for its address before it calls (bpf_ksym_exists).
       if (reference?.kind === "extern" && !(reference.extern.weak && asked.has(reference.extern.name))) {
-        needs.named("kernel function", reference.extern.name.replace(/___.*$/, ""), place());
+        needs.call("kernel function", reference.extern.name.replace(/___.*$/, ""), input.type, place());
       }
     }
     if (isWide(instruction)) {

@@ -11,6 +11,8 @@ export interface VersionRow {
   readonly since: string;
   /** The first twelve digits of the commit in mainline. */
   readonly commit: string;
+  /** "6.16": the first release that no longer has them. */
+  readonly until?: string;
   /** With spaces between. */
   readonly names: string;
 }
@@ -336,15 +338,17 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
     since: "5.13",
     commit: "e78aea8b2170",
     names:
-      "bbr_cwnd_event bbr_init bbr_main bbr_min_tso_segs bbr_set_state bbr_sndbuf_expand bbr_ssthresh bbr_undo_cwnd cubictcp_acked cubictcp_cong_avoid cubictcp_cwnd_event cubictcp_init cubictcp_recalc_ssthresh cubictcp_state tcp_cong_avoid_ai tcp_reno_cong_avoid tcp_reno_ssthresh tcp_reno_undo_cwnd tcp_slow_start",
+      "bbr_cwnd_event bbr_init bbr_main bbr_min_tso_segs bbr_set_state bbr_sndbuf_expand bbr_ssthresh bbr_undo_cwnd cubictcp_acked cubictcp_cong_avoid cubictcp_cwnd_event cubictcp_init cubictcp_recalc_ssthresh cubictcp_state dctcp_cwnd_event dctcp_cwnd_undo dctcp_init dctcp_ssthresh dctcp_state dctcp_update_alpha tcp_cong_avoid_ai tcp_reno_cong_avoid tcp_reno_ssthresh tcp_reno_undo_cwnd tcp_slow_start",
   },
   { since: "5.18", commit: "b4c2b9593a1c", names: "bpf_ct_release bpf_skb_ct_lookup bpf_xdp_ct_lookup" },
-  { since: "5.19", commit: "13bbbfbea759", names: "bpf_dynptr_is_rdonly" },
   { since: "6.0", commit: "ef69aa3a986e", names: "bpf_ct_change_status bpf_ct_set_status" },
   { since: "6.0", commit: "0b3892364431", names: "bpf_ct_change_timeout bpf_ct_set_timeout" },
   { since: "6.0", commit: "d7e79c97c00c", names: "bpf_ct_insert_entry bpf_skb_ct_alloc bpf_xdp_ct_alloc" },
   { since: "6.1", commit: "0fabd2aa199f", names: "bpf_ct_set_nat_info" },
   { since: "6.1", commit: "f3cf4134c5c6", names: "bpf_key_put bpf_lookup_system_key bpf_lookup_user_key" },
+  { since: "6.1", commit: "865b0566d8f1", names: "bpf_verify_pkcs7_signature" },
+  { since: "6.1", commit: "a319185be9f5", until: "6.16", names: "cgroup_rstat_flush cgroup_rstat_updated" },
+  { since: "6.1", commit: "133790596406", names: "crash_kexec" },
   { since: "6.2", commit: "fd264ca02094", names: "bpf_cast_to_kern_ctx" },
   { since: "6.2", commit: "fda01efc6160", names: "bpf_cgroup_acquire bpf_cgroup_release" },
   { since: "6.2", commit: "5ca786707829", names: "bpf_cgroup_ancestor" },
@@ -353,6 +357,7 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   { since: "6.2", commit: "958cf2e273f0", names: "bpf_obj_new_impl" },
   { since: "6.2", commit: "9bb00b2895cb", names: "bpf_rcu_read_lock bpf_rcu_read_unlock" },
   { since: "6.2", commit: "a35b9af4ec2c", names: "bpf_rdonly_cast" },
+  { since: "6.2", commit: "94151f5aa966", names: "bpf_skb_get_xfrm_info bpf_skb_set_xfrm_info" },
   { since: "6.2", commit: "3f00c5239344", names: "bpf_task_acquire bpf_task_release" },
   { since: "6.2", commit: "3f0e6f2b41d3", names: "bpf_task_from_pid" },
   {
@@ -363,6 +368,13 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   },
   { since: "6.3", commit: "bd1279ae8a69", names: "bpf_rbtree_first bpf_rbtree_remove" },
   { since: "6.3", commit: "3d76a4d3d4e5", names: "bpf_xdp_metadata_rx_hash bpf_xdp_metadata_rx_timestamp" },
+  {
+    since: "6.3",
+    commit: "91a7f802d185",
+    names: "hid_bpf_allocate_context hid_bpf_hw_request hid_bpf_release_context",
+  },
+  { since: "6.3", commit: "f5c27da4e3c8", until: "6.11", names: "hid_bpf_attach_prog" },
+  { since: "6.3", commit: "f5c27da4e3c8", names: "hid_bpf_get_data" },
   { since: "6.4", commit: "332ea1f697be", names: "bpf_cgroup_from_id" },
   {
     since: "6.4",
@@ -377,6 +389,7 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
     names: "bpf_list_push_back_impl bpf_list_push_front_impl bpf_rbtree_add_impl",
   },
   { since: "6.4", commit: "7c50b1cb76ac", names: "bpf_refcount_acquire_impl" },
+  { since: "6.4", commit: "c50e96099edb", names: "bpf_skb_get_fou_encap bpf_skb_set_fou_encap" },
   {
     since: "6.5",
     commit: "f983be917332",
@@ -385,7 +398,7 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   { since: "6.5", commit: "5ba3a7a851e3", names: "bpf_cpumask_first_and" },
   { since: "6.5", commit: "987d0242d189", names: "bpf_dynptr_adjust" },
   { since: "6.5", commit: "361f129f3cc1", names: "bpf_dynptr_clone" },
-  { since: "6.5", commit: "540ccf96ddbc", names: "bpf_dynptr_is_null" },
+  { since: "6.5", commit: "540ccf96ddbc", names: "bpf_dynptr_is_null bpf_dynptr_is_rdonly" },
   { since: "6.5", commit: "26662d7347a0", names: "bpf_dynptr_size" },
   { since: "6.5", commit: "4ddbcb886268", names: "bpf_sock_destroy" },
   { since: "6.5", commit: "b5ad4cdc46c7", names: "bpf_task_under_cgroup" },
@@ -411,6 +424,7 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   { since: "6.7", commit: "fd5d27b70188", names: "bpf_throw" },
   { since: "6.8", commit: "a6de18f310a5", names: "bpf_cpumask_weight" },
   { since: "6.8", commit: "ac9c05e0e453", names: "bpf_get_file_xattr" },
+  { since: "6.8", commit: "67814c00de31", names: "bpf_get_fsverity_digest" },
   { since: "6.8", commit: "fe977716b40c", names: "bpf_task_get_cgroup1" },
   { since: "6.8", commit: "8f0ec8c68175", names: "bpf_xdp_get_xfrm_state bpf_xdp_xfrm_state_release" },
   { since: "6.8", commit: "e6795330f88b", names: "bpf_xdp_metadata_rx_vlan_tag" },
@@ -427,15 +441,48 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   { since: "6.10", commit: "eb48f6cd41a0", names: "bpf_wq_init" },
   { since: "6.10", commit: "81f1d7a583fa", names: "bpf_wq_set_callback_impl" },
   { since: "6.10", commit: "8e83da9732d9", names: "bpf_wq_start" },
+  { since: "6.10", commit: "5599f8019661", names: "hid_bpf_hw_output_report" },
+  { since: "6.10", commit: "9be50ac30a83", names: "hid_bpf_input_report" },
   {
     since: "6.11",
     commit: "4665415975b0",
     names: "bpf_iter_bits_destroy bpf_iter_bits_new bpf_iter_bits_next",
   },
   { since: "6.11", commit: "e472f88891ab", names: "bpf_sk_assign_tcp_reqsk" },
+  { since: "6.11", commit: "391bb6594fd3", names: "bpf_xdp_flow_lookup" },
+  { since: "6.11", commit: "9acbb7ba4589", names: "hid_bpf_try_input_report" },
   { since: "6.12", commit: "65ab5ac4df01", names: "bpf_copy_from_user_str" },
   { since: "6.12", commit: "ac13a4261afe", names: "bpf_get_dentry_xattr" },
   { since: "6.12", commit: "d08e2045ebf0", names: "bpf_get_task_exe_file bpf_path_d_path bpf_put_file" },
+  {
+    since: "6.12",
+    commit: "650ba21b131e",
+    names: "bpf_iter_scx_dsq_destroy bpf_iter_scx_dsq_new bpf_iter_scx_dsq_next",
+  },
+  { since: "6.12", commit: "f0e1a0643a59", until: "6.17", names: "scx_bpf_consume scx_bpf_dispatch" },
+  { since: "6.12", commit: "6203ef73fa5c", names: "scx_bpf_cpu_rq" },
+  {
+    since: "6.12",
+    commit: "d86adb4fc065",
+    names: "scx_bpf_cpuperf_cap scx_bpf_cpuperf_cur scx_bpf_cpuperf_set",
+  },
+  {
+    since: "6.12",
+    commit: "f0e1a0643a59",
+    names:
+      "scx_bpf_create_dsq scx_bpf_destroy_dsq scx_bpf_dispatch_cancel scx_bpf_dispatch_nr_slots scx_bpf_dsq_nr_queued scx_bpf_error_bstr scx_bpf_exit_bstr scx_bpf_get_idle_cpumask scx_bpf_get_idle_smtmask scx_bpf_get_online_cpumask scx_bpf_get_possible_cpumask scx_bpf_kick_cpu scx_bpf_nr_cpu_ids scx_bpf_pick_any_cpu scx_bpf_pick_idle_cpu scx_bpf_put_cpumask scx_bpf_put_idle_cpumask scx_bpf_select_cpu_dfl scx_bpf_task_cpu scx_bpf_task_running scx_bpf_test_and_clear_cpu_idle",
+  },
+  {
+    since: "6.12",
+    commit: "4c30f5ce4f7a",
+    until: "6.17",
+    names:
+      "scx_bpf_dispatch_from_dsq scx_bpf_dispatch_from_dsq_set_slice scx_bpf_dispatch_from_dsq_set_vtime scx_bpf_dispatch_vtime_from_dsq",
+  },
+  { since: "6.12", commit: "06e51be3d5e7", until: "6.17", names: "scx_bpf_dispatch_vtime" },
+  { since: "6.12", commit: "07814a9439a3", names: "scx_bpf_dump_bstr" },
+  { since: "6.12", commit: "245254f7081d", names: "scx_bpf_reenqueue_local" },
+  { since: "6.12", commit: "819513666966", names: "scx_bpf_task_cgroup" },
   { since: "6.13", commit: "a992d7a39791", names: "bpf_get_kmem_cache" },
   {
     since: "6.13",
@@ -444,7 +491,15 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
   },
   { since: "6.13", commit: "6280cf718db0", names: "bpf_send_signal_task" },
   { since: "6.13", commit: "675c3596ff32", names: "bpf_task_from_vpid" },
+  { since: "6.13", commit: "cc26abb1a19a", names: "scx_bpf_dsq_insert scx_bpf_dsq_insert_vtime" },
+  {
+    since: "6.13",
+    commit: "5cbb302880f5",
+    names: "scx_bpf_dsq_move scx_bpf_dsq_move_set_slice scx_bpf_dsq_move_set_vtime scx_bpf_dsq_move_vtime",
+  },
+  { since: "6.13", commit: "5209c03c8ed2", names: "scx_bpf_dsq_move_to_local" },
   { since: "6.14", commit: "c8e2ee1f3df0", names: "bpf_local_irq_restore bpf_local_irq_save" },
+  { since: "6.14", commit: "3a9910b5904d", names: "scx_bpf_now" },
   { since: "6.15", commit: "f0f8a5b58f78", names: "bpf_copy_from_user_task_str" },
   { since: "6.15", commit: "950ad93df2fc", names: "bpf_cpumask_populate" },
   { since: "6.15", commit: "daec295a7094", names: "bpf_dynptr_copy" },
@@ -455,6 +510,14 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
     names: "bpf_res_spin_lock bpf_res_spin_lock_irqsave bpf_res_spin_unlock bpf_res_spin_unlock_irqrestore",
   },
   { since: "6.15", commit: "59422464266f", names: "bpf_sock_ops_enable_tx_tstamp" },
+  {
+    since: "6.15",
+    commit: "01059219b0cf",
+    names:
+      "scx_bpf_cpu_node scx_bpf_get_idle_cpumask_node scx_bpf_get_idle_smtmask_node scx_bpf_pick_any_cpu_node scx_bpf_pick_idle_cpu_node",
+  },
+  { since: "6.15", commit: "17103b8504de", names: "scx_bpf_events" },
+  { since: "6.15", commit: "0e9b4c10e833", names: "scx_bpf_nr_node_ids" },
   { since: "6.16", commit: "f95695f2c465", names: "__bpf_trap" },
   {
     since: "6.16",
@@ -467,9 +530,17 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
     commit: "6eab7ac7c5ee",
     names: "bpf_iter_dmabuf_destroy bpf_iter_dmabuf_new bpf_iter_dmabuf_next",
   },
+  { since: "6.16", commit: "870c28588afa", names: "bpf_kfree_skb bpf_qdisc_skb_drop bpf_skb_get_hash" },
   { since: "6.16", commit: "fb5b480205ba", names: "bpf_list_back bpf_list_front" },
+  { since: "6.16", commit: "544e0a1f1e56", names: "bpf_qdisc_bstats_update" },
+  {
+    since: "6.16",
+    commit: "7a2dafda950b",
+    names: "bpf_qdisc_init_prologue bpf_qdisc_reset_destroy_epilogue bpf_qdisc_watchdog_schedule",
+  },
   { since: "6.16", commit: "9e3e66c553f7", names: "bpf_rbtree_left bpf_rbtree_right bpf_rbtree_root" },
-  { since: "6.16", commit: "a319185be9f5", names: "css_rstat_flush css_rstat_updated" },
+  { since: "6.16", commit: "a97915559f5c", names: "css_rstat_flush css_rstat_updated" },
+  { since: "6.16", commit: "683d2d0faba1", names: "scx_bpf_select_cpu_and" },
   { since: "6.17", commit: "8fc3d2d8b501", names: "bpf_arena_reserve_pages" },
   { since: "6.17", commit: "b95ee9049c93", names: "bpf_cgroup_read_xattr" },
   { since: "6.17", commit: "5fc5d8fded57", names: "bpf_dynptr_memset" },
@@ -488,6 +559,8 @@ export const KFUNC_VERSIONS: readonly VersionRow[] = [
     names: "bpf_task_work_schedule_resume_impl bpf_task_work_schedule_signal_impl",
   },
   { since: "6.18", commit: "4dce1a0d7cf3", names: "bpf_xdp_pull_data" },
+  { since: "6.18", commit: "20b158094a1a", names: "scx_bpf_cpu_curr" },
+  { since: "6.18", commit: "e0ca169638be", names: "scx_bpf_locked_rq" },
 ];
 
 /** Flags of map creation. */

@@ -5,6 +5,7 @@
  */
 import { matchPacketPointers, packetBranchTaken } from "./access/packet.ts";
 import { CLASSES, type Instruction } from "../isa/index.ts";
+import { can, isNumberPair } from "./abilities.ts";
 import { checkSanity } from "./bounds.ts";
 import type { Environment, InstructionAux } from "./environment.ts";
 import { frameIndex } from "./equal.ts";
@@ -74,12 +75,18 @@ function isConstantRegister(reg: RegisterState, is32: boolean): boolean {
   return reg.type === SCALAR_VALUE && (is32 ? isConstant32(reg.scalar) : isConstant(reg.scalar));
 }
 
+/** Equality has always narrowed both. */
+function pairNarrows(env: Environment, op: number, is32: boolean): boolean {
+  return (!is32 && (op === JEQ || op === JNE)) || can(env, "number_pairs");
+}
+
 /** 1 taken, 0 not, -1 unknown (is_branch_taken). */
-function decide(dst: RegisterState, src: RegisterState, op: number, is32: boolean): number {
+function decide(env: Environment, dst: RegisterState, src: RegisterState, op: number, is32: boolean): number {
   if (isAnyPacketPointer(dst.type) && isAnyPacketPointer(src.type) && !is32) {
     return packetBranchTaken(dst, src, op);
   }
   if (dst.type === SCALAR_VALUE && src.type === SCALAR_VALUE) {
+    if (isNumberPair(dst, src, is32) && !can(env, "number_pairs")) return -1;
     return branchTaken(op, is32, dst.scalar, src.scalar);
   }
   let pointer = dst;
@@ -123,7 +130,7 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
   }
   if (dst.type === PTR_TO_STACK) flags |= DST_IS_STACK;
   if (flags !== 0) pushHistory(env, flags);
-  const decided = decide(dst, src, op, is32);
+  const decided = decide(env, dst, src, op, is32);
   if (decided >= 0) {
     // A pointer that is compared with zero needs no precision; numbers do. Root's pointers are never "leaking" here, so
     // only the type tells.
@@ -144,7 +151,9 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
   if (dst.type === SCALAR_VALUE && src.type === SCALAR_VALUE) {
     const left = dst.scalar;
     const right = src.scalar;
-    if (src === dst) {
+    if (isNumberPair(dst, src, is32) && !pairNarrows(env, op, is32)) {
+      // Neither is narrowed.
+    } else if (src === dst) {
       dst.scalar = refineSame(op, is32, true, left);
       otherDst.scalar = refineSame(op, is32, false, left);
     } else {

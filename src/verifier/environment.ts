@@ -2,6 +2,7 @@
 import type { Btf } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
+import type { VerifierAbility } from "./abilities.ts";
 import type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 import { Log } from "./log.ts";
 import type { LoopVisit } from "./loops.ts";
@@ -186,6 +187,9 @@ export class Environment {
   maxTracepointAccess = 0;
   maxReadOnlyAccess = 0;
   maxReadWriteAccess = 0;
+
+  /** Abilities that older verifiers lack, and that decided something. */
+  readonly abilities: Set<VerifierAbility> = new Set();
 
   readonly liveness: StackLiveness;
   readonly backtrack: Backtrack = new Backtrack();

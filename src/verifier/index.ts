@@ -11,6 +11,7 @@ export type {
   WalkTrace,
 } from "./trace.ts";
 export type { ScalarParts } from "./scalar/index.ts";
+export type { VerifierAbility } from "./abilities.ts";
 export { type VerifierResult, type VerifierStatistics, verify } from "./verify.ts";
 export { type ProgramTraits, verifierProgram } from "./from-object.ts";
 export {

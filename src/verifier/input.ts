@@ -2,6 +2,7 @@
 import type { Btf, FunctionInfo, LineInfo } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import type { AttachType, MapType, ProgramType } from "../uapi/index.ts";
+import type { VerifierAbility } from "./abilities.ts";
 import type { TraceOptions } from "./trace.ts";
 
 /** A map as the verifier sees it. Registers point to these objects: two maps are the same if they are the same object. */
@@ -70,6 +71,8 @@ export interface VerifierOptions {
   readonly testRegisterInvariants?: boolean;
   /** Refuse what Linux 6.18 is known to accept wrongly (docs/verifier.md has the list), as loading does. Default: Linux's verdict. */
   readonly sound?: boolean;
+  /** Judge as a verifier that lacks these, as older kernels do. Default: none is lacking. */
+  readonly without?: ReadonlySet<VerifierAbility>;
   /** How many CPUs the machine can have: what bpf_get_smp_processor_id returns is below. Default: the most that any can. */
   readonly cpus?: number;
   /** Keep what was known before each instruction, at every visit: {@link VerifierResult.states}. Default false. */

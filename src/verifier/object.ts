@@ -1,4 +1,5 @@
 /** Verifying one program of an object: linked, fitted to a kernel's types, with its maps. */
+import type { VerifierAbility } from "./abilities.ts";
 import type { Btf, LineInfo } from "../btf/index.ts";
 import { VerifierError } from "../errors.ts";
 import { type LinkedProgram, type ObjectSpec, linkProgram, relocate } from "../object/index.ts";
@@ -112,6 +113,7 @@ const UNJUDGED = {
   rejectedAt: undefined,
   source: undefined,
   cancelled: false,
+  abilities: new Set<VerifierAbility>(),
   states: new Map(),
   trace: undefined,
   verdict: "unknown",

@@ -5,6 +5,7 @@
  */
 import { checkFastcallStack } from "./fastcall.ts";
 import { CLASSES, type Instruction } from "../isa/index.ts";
+import { can } from "./abilities.ts";
 import type { Environment, Subprogram } from "./environment.ts";
 import { pushHistory, stackAccessFlags } from "./history.ts";
 import { lineBefore } from "./lines.ts";
@@ -372,7 +373,8 @@ function checkReadable(
   _spillAllowed: boolean,
 ): void {
   const type = slotType(slot, byte);
-  if (type === STACK_MISC || type === STACK_ZERO || type === STACK_INVALID) return;
+  if (type === STACK_MISC || type === STACK_ZERO) return;
+  if (type === STACK_INVALID && can(env, "uninit_stack")) return;
   throw env.reject("EACCES", `invalid read from stack off ${off}+${at} size ${size}`);
 }
 
@@ -422,7 +424,7 @@ export function checkStackRange(
     const slot = frame.stack[number];
     if (slot === undefined) throw env.reject("EFAULT", "allocated_stack too small");
     const type = slotType(slot, byte);
-    if (type === STACK_ZERO || type === STACK_INVALID) {
+    if (type === STACK_ZERO || (type === STACK_INVALID && can(env, "uninit_stack"))) {
       if (write) setSlotType(slot, byte, STACK_MISC);
     } else if (type !== STACK_MISC) {
       if (!isSpilled(slot)) {

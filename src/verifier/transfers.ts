@@ -1,5 +1,6 @@
 /** Load, store and atomic instructions (check_load_mem, check_store_reg, check_atomic). */
 import type { Instruction } from "../isa/index.ts";
+import { checkConstantToContext } from "./abilities.ts";
 import { checkSanity } from "./bounds.ts";
 import type { Environment, InstructionAux } from "./environment.ts";
 import { checkMemoryAccess } from "./memory.ts";
@@ -92,6 +93,7 @@ export function checkStoreOfConstant(env: Environment, { opcode, dst, src, offse
   if ((opcode & 0xe0) !== 0x60 || src !== 0) throw env.reject("EINVAL", "BPF_ST uses reserved fields");
   checkRegister(env, dst, "source");
   const { type } = env.registers[dst] as RegisterState;
+  checkConstantToContext(env, dst, type);
   checkMemoryAccess(env, env.index, dst, offset, sizeOf(opcode), true, -1, false, false);
   savePointerType(env, type, false);
 }

@@ -2,6 +2,7 @@
 import { checkCfg, computePostorder, computeSuccessors } from "./cfg.ts";
 import { computeComponents } from "./components.ts";
 import { resolveConstants } from "./constants.ts";
+import type { VerifierAbility } from "./abilities.ts";
 import { Environment } from "./environment.ts";
 import { markFastcallPatterns, removeFastcallSpills } from "./fastcall.ts";
 import { checkAllFunctions } from "./functions.ts";
@@ -49,6 +50,8 @@ export interface VerifierResult {
    * much to keep. Every run of an accepted program is in one of the visits whenever it comes to an instruction.
    */
   readonly states: ReadonlyMap<number, InstructionView>;
+  /** Abilities that older kernels lack, and that the walk used. */
+  readonly abilities: ReadonlySet<VerifierAbility>;
   /** Which way the walk took; undefined unless {@link VerifierOptions.trace} asked for it. */
   readonly trace: WalkTrace | undefined;
 }
@@ -152,6 +155,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
       milliseconds,
     },
     cancelled,
+    abilities: env.abilities,
     states: recording?.result() ?? new Map(),
     trace: tracer?.result(walking, env.index),
   };

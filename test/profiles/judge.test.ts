@@ -27,6 +27,54 @@ test.each([
   if (lacks.length > 0) expect(oldest?.verdict).toBe("rejected");
 });
 
+/** Program, the first release, what 5.15 lacks, and 6.6. */
+test.each([
+  ["padded_key", "6.3", ["verifier reading bytes of the stack that were never written"], []],
+  [
+    "constant_key",
+    "6.14",
+    ["verifier looking up a constant key of an array without a test for NULL"],
+    ["verifier looking up a constant key of an array without a test for NULL"],
+  ],
+  [
+    "number_pair",
+    "6.8",
+    ["verifier narrowing both numbers of a comparison"],
+    ["verifier narrowing both numbers of a comparison"],
+  ],
+  ["constant_to_context", "6.4", ["verifier storing a constant into the context in one instruction"], []],
+  ["allocated_map", "6.1", ["feature hash maps that are not preallocated in perf_event programs"], []],
+  ["whose_packet", "6.4", ["helper get_current_cgroup_id in xdp programs"], []],
+  [
+    "twice",
+    "6.8",
+    ["verifier narrowing both numbers of a comparison"],
+    ["verifier narrowing both numbers of a comparison"],
+  ],
+] as const)("old-verifiers %s: since %s", (program, since, in515, in66) => {
+  const spec = load("old-verifiers");
+  const profile = profileOf(spec, program, KERNELS);
+  const lacks = (kernel: string) =>
+    profile?.judgements
+      .find((one) => one.kernel === kernel)
+      ?.lacks.map(({ kind, name }) => `${kind} ${name}`);
+  expect(profile?.since).toBe(since);
+  expect(lacks("5.15")).toEqual(in515);
+  expect(lacks("6.6")).toEqual(in66);
+  expect(profile?.judgements.at(-1)?.verdict).toBe("accepted");
+});
+
+test("a verifier that lacks something says what the kernel's said, at its place", () => {
+  const lacks = profileOf(load("old-verifiers"), "padded_key", ["6.1"])?.judgements[0]?.lacks;
+  expect(lacks?.map(({ complaint, stable, place }) => [complaint, stable, place?.text?.trim()])).toEqual([
+    [
+      "invalid read from stack R2 off -8+6 size 8",
+      "5.15.163",
+      "return bpf_map_lookup_elem(&flows, &key) ? XDP_DROP : XDP_PASS;",
+    ],
+  ]);
+});
+
 test("a place names the line that needs it", () => {
   const profile = profileOf(load("callbacks"), "loop", ["5.15"]);
   const place = profile?.judgements[0]?.lacks[0]?.place;

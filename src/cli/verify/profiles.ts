@@ -63,11 +63,20 @@ function cell({ verdict, lacks }: KernelJudgement): string {
   return lacks.length > 0 ? "no" : verdict === "rejected" ? "no *" : CELLS[verdict];
 }
 
-/** "helper bpf_loop (since 5.17, line 12)". */
-function needText({ kind, name, since, commit, place, map }: Need): string {
-  const what = kind === "feature" ? name : `${kind} ${kind === "helper" ? `bpf_${name}` : name}`;
+/** "helper bpf_loop: since 5.17 (e6f2dd0f8067), f.bpf.c:12". */
+function needText({ kind, name, since, until, commit, stable, complaint, place, map }: Need): string {
+  const what =
+    kind === "feature"
+      ? name
+      : `${kind}${kind === "verifier" ? ":" : ""} ${kind === "helper" ? `bpf_${name}` : name}`;
   const where = map !== undefined ? `, map '${map}'` : place === undefined ? "" : `, ${placeText(place)}`;
-  return `${what}: since ${since}${commit === "" ? "" : ` (${commit})`}${where}`;
+  const versions = [
+    `since ${since}${commit === "" ? "" : ` (${commit})`}`,
+    ...(until === undefined ? [] : [`gone in ${until}`]),
+    ...(stable === undefined ? [] : [`in ${stable} too`]),
+  ];
+  const said = complaint === undefined || complaint === "" ? "" : ` ("${complaint.split("\n")[0]}")`;
+  return `${what}: ${versions.join(", ")}${where}${said}`;
 }
 
 export function showProfiles(

@@ -11,6 +11,7 @@ import {
   helperTakesMap,
   programMayWrite,
 } from "../../uapi/index.ts";
+import { can } from "../abilities.ts";
 import type { Environment } from "../environment.ts";
 import { inRcuSection, inSleepable } from "../kernel-types/access.ts";
 import { mapHolds } from "../kernel-types/record.ts";
@@ -367,7 +368,11 @@ function setReturn(
   else if (returns === "ptr_to_map_value") {
     if (map === undefined) throw env.reject("EINVAL", "kernel subsystem misconfigured verifier");
     markKnownZero(result);
-    const exists = name === "map_lookup_elem" && meta.constantKey >= 0 && meta.constantKey < map.maxEntries;
+    const exists =
+      name === "map_lookup_elem" &&
+      meta.constantKey >= 0 &&
+      meta.constantKey < map.maxEntries &&
+      can(env, "constant_keys");
     const flags = exists ? returnFlags & ~PTR_MAYBE_NULL : returnFlags;
     result.map = map;
     result.mapUid = meta.mapUid;
