@@ -164,6 +164,12 @@ export interface CoreExports {
   ringbuf_reserve(map: number, size: bigint, flags: bigint): number;
   ringbuf_submit(sample: number, flags: bigint): number;
   ringbuf_discard(sample: number, flags: bigint): number;
+  /** Frames of XDP: bytes that may lie in fragments, and a pointer to a range that lies in one piece, or 0. */
+  xdp_get_buff_len(context: number): bigint;
+  xdp_load_bytes(context: number, offset: number, to: number, size: number): number;
+  xdp_store_bytes(context: number, offset: number, from: number, size: number): number;
+  xdp_pull_data(context: number, size: number): number;
+  xdp_pointer(context: number, offset: number, size: number): number;
   perf_event_output(context: number, map: number, flags: bigint, data: number, size: bigint): number;
   get_smp_processor_id(): number;
   csum_diff(from: number, fromSize: number, to: number, toSize: number, seed: number): bigint;

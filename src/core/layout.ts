@@ -328,6 +328,9 @@ export const SKB_MAC_LEN_SHIFT = 16;
 // bytes before the data, lower half the transport header from the start of the buffer, 0xffff if it is not set.
 export const CTX_SKB_HEAD = -40;
 export const SKB_NO_TRANSPORT = 0xffff;
+// Of an XDP frame that does not fit in its page: first byte and number of those that lie in fragments, pages behind the first one.
+export const CTX_FRAGS = -44;
+export const CTX_FRAGS_SIZE = -48;
 // linux/skbuff.h NET_SKB_PAD on x86-64.
 export const SKB_PAD = 64;
 
@@ -366,8 +369,9 @@ export const SKB_SIZE = 192;
 
 // linux/bpf.h XDP_PACKET_HEADROOM.
 export const XDP_HEADROOM = 256;
-// From the start of the buffer to the end that bpf_xdp_adjust_tail can reach: a page of 4096 bytes less struct
-// skb_shared_info, as in the kernel's test run. Packets that do not fit get all of the buffer.
+// The page that a frame's buffer is, and how much of it can hold a packet: the rest is struct skb_shared_info, as in the kernel's
+// test run. What does not fit goes into fragments, each a page.
+export const XDP_PAGE = 4096;
 export const XDP_FRAME_END = 3776;
 // linux/if_ether.h.
 export const ETH_HEADER = 14;
@@ -400,7 +404,11 @@ export const RUN_OUT_END = 56;
 export const RUN_KEEP = 60;
 // Instructions or back edges and calls that each run may take (u64).
 export const RUN_FUEL = 64;
-export const RUN_SIZE = 72;
+// Of frames: bytes of metadata that each record's bytes begin with; how many bytes, with those, may lie outside of fragments (0: as
+// many as fit).
+export const RUN_META = 72;
+export const RUN_LINEAR = 76;
+export const RUN_SIZE = 80;
 
 export const ENGINE_INTERPRETER = 0;
 export const ENGINE_JIT = 1;
@@ -442,8 +450,8 @@ export const EMBED_OUT = 48;
 export const EMBED_SIZE = 56;
 
 // An order (RUN_), and how many bytes at the end of the packet buffer hold no packet data.
-export const EMBED_PROGRAM_RESERVE = 72;
-export const EMBED_PROGRAM_SIZE = 80;
+export const EMBED_PROGRAM_RESERVE = 80;
+export const EMBED_PROGRAM_SIZE = 88;
 
 // Statuses of `run_batch` and `interpret`.
 export const STATUS_DONE = 0;

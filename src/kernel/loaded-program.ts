@@ -7,7 +7,7 @@ import {
   hookOf,
   returnName,
 } from "../hooks/index.ts";
-import type { RunInput, RunResult } from "../machine/index.ts";
+import { type RunInput, type RunResult, frameArea, withMetadata } from "../machine/index.ts";
 import type { LinkedProgram } from "../object/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
 import type { KernelProgram, TestRunResult } from "./program.ts";
@@ -59,23 +59,25 @@ export class LoadedProgram {
    * @example
    * const { returnName, packet } = programs.firewall.run({ packet: frame });
    */
-  run({ packet, context, repeat, ...event }: KernelRunInput = {}): KernelRunResult {
+  run({ packet: given, context, repeat, metadata, linear, ...event }: KernelRunInput = {}): KernelRunResult {
     this.#refuse(event);
     const hook = hookOf(this.type);
-    const bytes = this.#context(hook, context, packet);
+    const area = frameArea(this.name, hook, metadata, linear);
+    const packet = metadata === undefined || given === undefined ? given : withMetadata(metadata, given);
+    const bytes = this.#context(hook, context, packet, area);
     const result = this.raw.testRun({
       ...(packet === undefined ? {} : { data: packet }),
       ...(bytes === undefined ? {} : { context: bytes }),
       ...(repeat === undefined ? {} : { repeat }),
     });
     const value = hook?.signed === true ? result.returnValue | 0 : result.returnValue;
-    const metadata = this.type === "xdp" ? metadataLength(result) : 0;
+    const before = this.type === "xdp" ? metadataLength(result) : 0;
     return {
       returnValue: value,
       r0: BigInt(result.returnValue),
       returnName: hook === undefined ? String(value) : returnName(hook, value),
-      packet: this.#restore(packet, result.data.subarray(metadata)),
-      metadata: result.data.subarray(0, metadata),
+      packet: this.#restore(packet, result.data.subarray(before)),
+      metadata: result.data.subarray(0, before),
       context:
         hook === undefined || result.context.length < hook.context.size
           ? {}
@@ -112,6 +114,7 @@ export class LoadedProgram {
     hook: Hook | undefined,
     given: KernelRunInput["context"],
     packet: Uint8Array | undefined,
+    { meta = 0, linear }: ReturnType<typeof frameArea>,
   ): Uint8Array | undefined {
     if (given instanceof Uint8Array) return given;
     if (hook === undefined) {
@@ -130,7 +133,11 @@ export class LoadedProgram {
       const field = hook.context.fields.find((row) => row.name === name);
       if (field !== undefined && given?.[name] === undefined) view.setUint32(field.offset, 0, LITTLE_ENDIAN);
     }
-    if (this.type === "xdp") view.setUint32(XDP_MD.dataEnd, packet?.length ?? 0, LITTLE_ENDIAN);
+    if (this.type === "xdp") {
+      const length = packet?.length ?? 0;
+      view.setUint32(XDP_MD.data, meta, LITTLE_ENDIAN);
+      view.setUint32(XDP_MD.dataEnd, Math.min(length, linear ?? length), LITTLE_ENDIAN);
+    }
     return bytes;
   }
 

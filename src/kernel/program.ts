@@ -182,6 +182,9 @@ export interface TestRunResult {
   readonly durationNs: number;
 }
 
+/** Types whose test run takes no room for a context: of syscall programs it is written back to where it came from. */
+const CONTEXT_IN_PLACE: readonly ProgramType[] = ["syscall", "raw_tracepoint"];
+
 /** Room for what a program may add to its packet: no type can grow one by more (17 pages of an xdp_buff). */
 const GROWTH = 17 * 4096;
 
@@ -231,7 +234,9 @@ export class KernelProgram extends Handle {
    * the type does not take, EINTR if a signal ended a repeated run.
    */
   testRun({ data, context, contextSize, repeat, flags = 0, cpu }: TestRun = {}): TestRunResult {
-    const wanted = context?.length ?? contextSize ?? 0;
+    const inPlace = CONTEXT_IN_PLACE.includes(this.type);
+    const contextIn = inPlace ? context?.slice() : context;
+    const wanted = inPlace ? 0 : (context?.length ?? contextSize ?? 0);
     const contextOut = new Uint8Array(wanted);
     if (data !== undefined && this.#out.length < data.length + GROWTH) {
       this.#out = new Uint8Array(data.length + GROWTH);
@@ -243,9 +248,9 @@ export class KernelProgram extends Handle {
         data_size_in: data?.length,
         data_out: data && this.#out,
         data_size_out: data && this.#out.length,
-        ctx_in: context,
-        ctx_size_in: context?.length,
-        ctx_out: contextOut,
+        ctx_in: contextIn,
+        ctx_size_in: contextIn?.length,
+        ctx_out: inPlace ? undefined : contextOut,
         ctx_size_out: wanted,
         repeat,
         flags: flags | (cpu === undefined ? 0 : TEST_RUN_FLAGS.run_on_cpu),
@@ -265,7 +270,7 @@ export class KernelProgram extends Handle {
       return {
         returnValue: reply.read("retval"),
         data: data === undefined ? new Uint8Array(0) : this.#out.slice(0, size),
-        context: contextOut.subarray(0, reply.read("ctx_size_out")),
+        context: inPlace ? (contextIn ?? contextOut) : contextOut.subarray(0, reply.read("ctx_size_out")),
         durationNs: reply.read("duration"),
       };
     }

@@ -1,4 +1,5 @@
 /** A live address space: memory, maps, programs, engines, helpers, clocks. */
+export { frameArea, withMetadata } from "./packet-context.ts";
 export { Machine } from "./machine.ts";
 export type {
   JoinOptions,

@@ -1,5 +1,6 @@
 /** What BPF_PROG_TEST_RUN puts into the context of a packet beside what it is given (net/bpf/test_run.c). */
 import { KIND_SKB_NETWORK } from "../core/layout.ts";
+import { BpfError } from "../errors.ts";
 import type { ContextValues, Hook } from "../hooks/index.ts";
 
 const ETHERNET_HEADER = 14;
@@ -58,4 +59,40 @@ function withEnds(
     default:
       return values;
   }
+}
+
+// linux/skbuff.h struct skb_shared_info has 8 bits for the length of metadata, a multiple of 4.
+const MAX_METADATA = 252;
+
+/**
+ * How the bytes of a frame are laid out: metadata before the packet, fragments behind its page.
+ *
+ * @throws BpfError code "context" for other types than xdp, and for lengths that no frame has.
+ */
+export function frameArea(
+  program: string,
+  { type }: Hook,
+  metadata: Uint8Array | undefined,
+  linear: number | undefined,
+): { readonly meta?: number; readonly linear?: number } {
+  if (metadata === undefined && linear === undefined) return {};
+  const fail = (why: string): BpfError => new BpfError("context", `program '${program}': ${why}`);
+  if (type !== "xdp") throw fail(`metadata and linear are for xdp programs, not for ${type}`);
+  const meta = metadata?.length ?? 0;
+  if (meta > MAX_METADATA || meta % 4 !== 0) {
+    throw fail(`metadata is a multiple of 4 bytes, ${MAX_METADATA} at most, not ${meta}`);
+  }
+  if (linear === undefined) return { meta };
+  if (!Number.isInteger(linear) || linear < 1) {
+    throw fail(`linear is the number of bytes in the frame's own page, 1 at least, not ${linear}`);
+  }
+  return { meta, linear: linear + meta };
+}
+
+/** A frame's bytes: metadata, then the packet. */
+export function withMetadata(metadata: Uint8Array, packet: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(metadata.length + packet.length);
+  bytes.set(metadata);
+  bytes.set(packet, metadata.length);
+  return bytes;
 }

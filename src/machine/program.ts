@@ -20,7 +20,7 @@ import type { EventRun, EventRunner } from "./run/runner.ts";
 import type { Subject } from "./run/types.ts";
 import type { Socket } from "./world/sockets.ts";
 import { Debugger, type DebugWorld } from "./debug.ts";
-import { packetContext } from "./packet-context.ts";
+import { frameArea, packetContext, withMetadata } from "./packet-context.ts";
 
 /**
  * What a run is given: a packet, for the types that packets go through; for the others the parts of {@link EventInput} that
@@ -37,6 +37,13 @@ export interface RunInput extends EventInput {
   readonly cpu?: number;
   readonly engine?: Engine;
   readonly layer?: Layer;
+  /** Of XDP: what an earlier program has left in the area before the packet, a multiple of 4 bytes, 252 at most. */
+  readonly metadata?: Uint8Array;
+  /**
+   * Of XDP: how many bytes of the packet lie in the frame's own page; the others come in fragments, which the program reaches by
+   * helpers only. Default: as many as fit, 3520.
+   */
+  readonly linear?: number;
 }
 
 /**
@@ -183,7 +190,16 @@ export class Program {
    * const { returnName, packet } = programs.firewall.run({ packet: frame, context: { ingress_ifindex: 2 } });
    */
   run(input: RunInput = {}): RunResult {
-    const { packet, repeat = 1, cpu = this.#host.cpu, engine = this.#host.engine, layer, ...event } = input;
+    const {
+      packet,
+      repeat = 1,
+      cpu = this.#host.cpu,
+      engine = this.#host.engine,
+      layer,
+      metadata,
+      linear,
+      ...event
+    } = input;
     const { hook } = this;
     if (!Number.isInteger(repeat) || repeat < 1 || repeat > 0xffffffff) {
       throw new BpfError(
@@ -191,6 +207,7 @@ export class Program {
         `program '${this.name}': repeat must be a whole number from 1 on, not ${repeat}`,
       );
     }
+    const area = frameArea(this.name, hook, metadata, linear);
     if (!takesPackets(hook)) {
       this.#checkCpu(cpu);
       if (engine === "jit") this.compile();
@@ -202,11 +219,13 @@ export class Program {
     }
     let kept: PacketLeft | undefined;
     const bytes = this.#packetOf(hook, packet, event);
-    const batch = { data: bytes, offset: [0], capturedLength: [bytes.length], count: 1 };
+    const data = metadata === undefined ? bytes : withMetadata(metadata, bytes);
+    const batch = { data, offset: [0], capturedLength: [data.length], count: 1 };
     const { results, durationNs } = this.#runner(batch, engine, cpu, {
       ...this.#packetOptions(hook, layer, event.context, bytes, (left) => {
         kept = left;
       }),
+      ...area,
       repeat,
     });
     return this.#packetResult(hook, results[0] as number, kept, durationNs / repeat);
@@ -223,8 +242,9 @@ export class Program {
    * debug.finish().returnName;
    */
   debug(input: RunInput = {}): Debugger {
-    const { packet, cpu = 0, layer, repeat: _repeat, engine: _engine, ...event } = input;
+    const { packet, cpu = 0, layer, metadata, linear, repeat: _repeat, engine: _engine, ...event } = input;
     const { hook } = this;
+    const area = frameArea(this.name, hook, metadata, linear);
     this.#checkCpu(cpu);
     const world = this.#host.debug(cpu);
     if (!takesPackets(hook)) {
@@ -239,10 +259,12 @@ export class Program {
     }
     let kept: PacketLeft | undefined;
     const bytes = this.#packetOf(hook, packet, event);
-    const finish = this.#host.runner.open(this, bytes, {
+    const data = metadata === undefined ? bytes : withMetadata(metadata, bytes);
+    const finish = this.#host.runner.open(this, data, {
       ...this.#packetOptions(hook, layer, event.context, bytes, (left) => {
         kept = left;
       }),
+      ...area,
       engine: "interpreter",
       cpu,
       fuel: this.#host.fuel,

@@ -29,6 +29,8 @@ import {
   RUN_HEADROOM,
   RUN_KEEP,
   RUN_KIND,
+  RUN_LINEAR,
+  RUN_META,
   RUN_NEXT,
   RUN_OUT,
   RUN_OUT_END,
@@ -39,6 +41,7 @@ import {
   RUN_TEMPLATE,
   STATUS_DONE,
   STATUS_PAUSED,
+  XDP_FRAME_END,
 } from "../core/layout.ts";
 import { type PacketHook, contextRights } from "../hooks/index.ts";
 import type { Engine } from "./engine.ts";
@@ -78,6 +81,9 @@ export interface BatchOptions {
   /** KIND_ constant: what the context looks like. */
   readonly kind: number;
   readonly repeat?: number;
+  /** Of XDP: bytes of metadata that each packet's bytes begin with, and how many with them lie outside of fragments. */
+  readonly meta?: number;
+  readonly linear?: number;
   /** Bytes that the context starts from (hooks/context.ts). */
   readonly template: Uint8Array;
   /** Which packets are given to `onPacket`: bit min(result, 31). */
@@ -214,13 +220,19 @@ export class Runner<P extends Runnable> {
     set(RUN_RECORDS, this.#records);
     set(RUN_REPEAT, options.repeat ?? 1);
     set(RUN_KEEP, options.keep ?? 0);
+    set(RUN_META, options.meta ?? 0);
+    set(RUN_LINEAR, options.linear ?? 0);
     memory.setU64(run + RUN_FUEL, options.fuel);
     return base;
   }
 
   /** Records of the packets from `first` on that fit the same size of frame; how many. */
   #lay({ packetHook: hook }: P, batch: Packets, options: BatchOptions, base: number, first: number): number {
-    const { count, frame } = this.#group(batch, first, hook);
+    const group = this.#group(batch, first, hook);
+    const { count } = group;
+    // What a frame's own page does not take because it is told not to needs other ones.
+    const more = options.linear === undefined ? 0 : Math.ceil(XDP_FRAME_END / PAGE) * PAGE;
+    const frame = group.frame + more;
     this.#buffer = this.#room(this.#buffer, frame, "packet buffer");
     if (options.keep) this.#out = this.#room(this.#out, Math.max(OUT_SIZE, frame), "kept packets");
     const set = (field: number, value: number): void => this.#world.memory.setU32(this.#run + field, value);

@@ -91,8 +91,10 @@ export {
   xdp_adjust_tail,
   xdp_get_buff_len,
   xdp_load_bytes,
+  xdp_pull_data,
   xdp_store_bytes,
 } from "./helpers/xdp";
+export { xdp_pointer } from "./helpers/xdp-frags";
 export { check_access, may_access, may_read, window_room } from "./sandbox/access";
 export { grant } from "./sandbox/grants";
 export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";

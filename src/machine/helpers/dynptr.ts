@@ -10,8 +10,6 @@ import {
   SKB_DATA,
   SKB_DATA_META,
   SKB_LEN,
-  XDP_DATA,
-  XDP_DATA_END,
 } from "../../core/layout.ts";
 import { ERRNO, PROGRAM_TYPES } from "../../uapi/index.ts";
 import type { HostKfunc } from "../kfuncs/types.ts";
@@ -28,6 +26,8 @@ export const MAX_SIZE = 0xffffff;
 const KIND_SHIFT = 28;
 export const KIND = { local: 1, ringbuf: 2, skb: 3, xdp: 4, meta: 5 } as const;
 const READ_ONLY = 0x80000000;
+/** Of a range in a frame: larger numbers are faults (bpf_xdp_pointer). */
+const MAX_FRAME = 0xffff;
 
 /** Program types whose packets may be written. */
 const WRITERS: readonly string[] = ["sched_cls", "sched_act", "lwt_xmit", "sk_skb", "netfilter"];
@@ -62,9 +62,12 @@ export function writeDynptr({ memory }: HelperWorld, address: number, dynptr: Dy
   memory.setU32(address + OFFSET, offset);
 }
 
-/** Where the bytes of a range lie; an errno, negated, if it is not within the dynptr or, since the packet has changed, the packet. */
+/**
+ * Where the bytes of a range lie; an errno, negated, if it is not within the dynptr or, since the packet has changed, the packet;
+ * 0 if they lie in several pieces.
+ */
 export function locateDynptr(
-  { memory }: HelperWorld,
+  { memory, core }: HelperWorld,
   dynptr: Dynptr,
   offset: number,
   length: number,
@@ -77,9 +80,9 @@ export function locateDynptr(
   }
   if (dynptr.kind === KIND.meta) return memory.u32(dynptr.data + SKB_DATA_META) + at;
   if (dynptr.kind === KIND.xdp) {
-    const start = memory.u32(dynptr.data + XDP_DATA);
-    if (at + length > memory.u32(dynptr.data + XDP_DATA_END) - start) return -ERRNO.EINVAL;
-    return start + at;
+    if (at > MAX_FRAME || length > MAX_FRAME) return -ERRNO.EFAULT;
+    if (at + length > Number(core.xdp_get_buff_len(dynptr.data))) return -ERRNO.EINVAL;
+    return core.xdp_pointer(dynptr.data, at, length) >>> 0;
   }
   return dynptr.data + at;
 }
@@ -94,11 +97,14 @@ function copyOut(world: HelperWorld, args: HelperArguments): number {
     if (dynptr.kind === KIND.skb && address === -ERRNO.EFAULT) world.memory.u8.fill(0, to, to + length);
     return address;
   }
+  if (address === 0) return world.core.xdp_load_bytes(dynptr.data, dynptr.offset + offset, to, length);
   world.memory.u8.copyWithin(to, address, address + length);
   return 0;
 }
 
 const STORE_FLAGS = 3n;
+/** Bytes of the buffer on the stack of bpf_dynptr_copy. */
+const COPY_STEP = 256;
 
 function copyIn(world: HelperWorld, args: HelperArguments): number {
   const [to, offset, from, length] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
@@ -109,8 +115,41 @@ function copyIn(world: HelperWorld, args: HelperArguments): number {
   if (address === -ERRNO.E2BIG) return address;
   if ((flags & ~(dynptr.kind === KIND.skb ? STORE_FLAGS : 0n)) !== 0n) return -ERRNO.EINVAL;
   if (address < 0) return address;
+  if (address === 0) return world.core.xdp_store_bytes(dynptr.data, dynptr.offset + offset, from, length);
   world.memory.u8.copyWithin(address, from, from + length);
   return 0;
+}
+
+/** The bytes of a range, and how they are put back, whether they lie in one piece or not. */
+function bytesOf(
+  { memory, core }: HelperWorld,
+  dynptr: Dynptr,
+  offset: number,
+  length: number,
+  address: number,
+): { readonly bytes: Uint8Array; put(bytes: Uint8Array): void } {
+  if (address !== 0) {
+    return { bytes: memory.read(address, length), put: (bytes) => memory.write(address, bytes) };
+  }
+  const at = dynptr.offset + offset;
+  const through = (run: (buffer: number) => void): Uint8Array => {
+    const buffer = memory.alloc(Math.max(1, length), "part of a frame", 8);
+    try {
+      run(buffer);
+      return memory.read(buffer, length);
+    } finally {
+      memory.free(buffer);
+    }
+  };
+  return {
+    bytes: through((buffer) => void core.xdp_load_bytes(dynptr.data, at, buffer, length)),
+    put(bytes) {
+      through((buffer) => {
+        memory.write(buffer, bytes);
+        core.xdp_store_bytes(dynptr.data, at, buffer, length);
+      });
+    },
+  };
 }
 
 function writesPackets({ memory }: HelperWorld, { exec }: HelperArguments): boolean {
@@ -125,9 +164,7 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
     writeDynptr(world, to, undefined);
     return -ERRNO.EINVAL;
   }
-  const size = xdp
-    ? memory.u32(context + XDP_DATA_END) - memory.u32(context + XDP_DATA)
-    : memory.u32(context + SKB_LEN);
+  const size = xdp ? Number(world.core.xdp_get_buff_len(context)) : memory.u32(context + SKB_LEN);
   writeDynptr(world, to, {
     data: context,
     kind: xdp ? KIND.xdp : KIND.skb,
@@ -138,12 +175,15 @@ function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): n
   return 0;
 }
 
-/** Packets here lie in one piece, so a slice is always the bytes themselves. */
+/** The bytes themselves; of a frame, where they lie in several pieces, a copy in the caller's buffer if it has given one. */
 function slice(world: HelperWorld, args: HelperArguments, writes: boolean): bigint {
   const dynptr = readDynptr(world, args.u32(1));
   if (dynptr === undefined || (writes && dynptr.readOnly)) return 0n;
   const address = locateDynptr(world, dynptr, args.u32(2), args.u32(4));
-  return address < 0 ? 0n : BigInt(address);
+  if (address !== 0) return address < 0 ? 0n : BigInt(address);
+  const [offset, buffer, length] = [args.u32(2), args.u32(3), args.u32(4)];
+  if (buffer !== 0) world.core.xdp_load_bytes(dynptr.data, dynptr.offset + offset, buffer, length);
+  return BigInt(buffer);
 }
 
 export const DYNPTRS: readonly HostHelper[] = [
@@ -244,7 +284,13 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
       const readFrom = locateDynptr(world, source, fromOffset, length);
       if (writeTo < 0) return writeTo;
       if (readFrom < 0) return readFrom;
-      world.memory.u8.copyWithin(writeTo, readFrom, readFrom + length);
+      // Where both lie in several pieces, the kernel copies so much at a time: what overlaps shows it.
+      const step = writeTo === 0 && readFrom === 0 ? COPY_STEP : length;
+      for (let at = 0; at < length; at += step) {
+        const size = Math.min(step, length - at);
+        const { bytes } = bytesOf(world, source, fromOffset + at, size, readFrom);
+        bytesOf(world, target, toOffset + at, size, writeTo).put(bytes);
+      }
       return 0;
     },
   },
@@ -256,7 +302,7 @@ export const DYNPTR_KFUNCS: readonly HostKfunc[] = [
       if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
       const address = locateDynptr(world, dynptr, offset, length);
       if (address < 0) return address;
-      world.memory.u8.fill(args.u32(4) & 255, address, address + length);
+      bytesOf(world, dynptr, offset, length, address).put(new Uint8Array(length).fill(args.u32(4)));
       return 0;
     },
   },

@@ -30,7 +30,12 @@ type CoreFunction =
   | "skb_push_outer"
   | "skb_pop_outer"
   | "skb_net_push"
-  | "skb_net_pop";
+  | "skb_net_pop"
+  | "xdp_get_buff_len"
+  | "xdp_load_bytes"
+  | "xdp_store_bytes"
+  | "xdp_pull_data"
+  | "xdp_pointer";
 
 /** What a helper written in TypeScript can reach. */
 export interface HelperWorld {

@@ -75,7 +75,7 @@ function create(world: HelperWorld, args: HelperArguments): bigint {
 function bytesOf(world: HelperWorld, dynptr: Dynptr | undefined): { at: number; size: number } | undefined {
   if (dynptr === undefined) return undefined;
   const at = locateDynptr(world, dynptr, 0, dynptr.size);
-  return at < 0 ? undefined : { at, size: dynptr.size };
+  return at <= 0 ? undefined : { at, size: dynptr.size };
 }
 
 const crypt =

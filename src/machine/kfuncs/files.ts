@@ -40,7 +40,7 @@ function get(kfunc: string, prefixes: readonly string[]): HostKfunc {
       const dynptr = readDynptr(world, args.u32(3));
       if (dynptr === undefined || dynptr.readOnly) return -ERRNO.EINVAL;
       const to = locateDynptr(world, dynptr, 0, dynptr.size);
-      if (to < 0) return -ERRNO.EINVAL;
+      if (to <= 0) return -ERRNO.EINVAL;
       if (!prefixes.some((prefix) => name.startsWith(prefix))) return -ERRNO.EPERM;
       const value = attributesOf(kfunc, world, args.u32(1)).get(name);
       if (value === undefined) return -ERRNO.ENODATA;
@@ -56,7 +56,7 @@ function setAttribute(world: HelperWorld, args: HelperArguments): number {
   const [name, flags] = [nameAt(world, args.u32(2)), args.u32(4)];
   const dynptr = readDynptr(world, args.u32(3));
   const from = dynptr === undefined ? -1 : locateDynptr(world, dynptr, 0, dynptr.size);
-  if (dynptr === undefined || from < 0) return -ERRNO.EINVAL;
+  if (dynptr === undefined || from <= 0) return -ERRNO.EINVAL;
   if (!name.startsWith(BPF)) return -ERRNO.EPERM;
   const attributes = attributesOf("set_dentry_xattr", world, args.u32(1));
   if ((flags & ~(CREATE | REPLACE)) !== 0) return -ERRNO.EINVAL;

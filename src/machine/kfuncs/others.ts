@@ -159,12 +159,11 @@ export const OTHERS: readonly HostKfunc[] = [
   { name: "bpf_task_work_schedule_signal_impl", call: schedule },
   { name: "bpf_task_work_schedule_resume_impl", call: schedule },
   {
-    // Frames lie in one piece here, so all of one can be had already.
     name: "bpf_xdp_pull_data",
-    call({ memory }, args) {
+    call({ core, memory }, args) {
       const context = args.u32(1);
-      const size = memory.u32(context + XDP_DATA_END) - memory.u32(context + XDP_DATA);
-      return memory.u32(context + CTX_KIND) === KIND_XDP && args.u32(2) <= size ? 0 : -ERRNO.EINVAL;
+      if (memory.u32(context + CTX_KIND) !== KIND_XDP) return -ERRNO.EINVAL;
+      return core.xdp_pull_data(context, args.u32(2));
     },
   },
   {

@@ -13,7 +13,7 @@ function target(world: HelperWorld, args: HelperArguments): number {
   if (dynptr === undefined) return -ERRNO.E2BIG;
   const at = locateDynptr(world, dynptr, args.u32(2), args.u32(3));
   if (at === -ERRNO.E2BIG) return at;
-  return dynptr.readOnly || at < 0 ? -ERRNO.EINVAL : at;
+  return dynptr.readOnly || at <= 0 ? -ERRNO.EINVAL : at;
 }
 
 /** All processes' memory lies in the machine's, so the one that is named need only exist. */

@@ -1,6 +1,8 @@
 /** Puts a record's packet into the buffer and describes it in the context, as the kernel's test run does. */
 import {
   CTX_END,
+  CTX_FRAGS,
+  CTX_FRAGS_SIZE,
   CTX_HEAD,
   CTX_HEADER,
   CTX_KIND,
@@ -22,6 +24,8 @@ import {
   RUN_CTX_SIZE,
   RUN_HEADROOM,
   RUN_KIND,
+  RUN_LINEAR,
+  RUN_META,
   RUN_TEMPLATE,
   SKB_DATA,
   SKB_DATA_END,
@@ -38,6 +42,7 @@ import {
   XDP_DATA_META,
   XDP_FRAME_END,
   XDP_INGRESS_IFINDEX,
+  XDP_PAGE,
 } from "../../layout";
 import { copyBytes, zeroBytes } from "../bytes";
 import { releaseMoved } from "../helpers/skb-buffer";
@@ -61,36 +66,64 @@ export function preparePacket(run: u32, record: u32): bool {
   const data = buffer + load<u32>(run, RUN_HEADROOM);
   const length = load<u32>(record, RECORD_LENGTH);
   const kind = load<i32>(run, RUN_KIND);
+  if (kind == KIND_XDP) return prepareFrame(run, record, buffer, size, data);
   if (u64(load<u32>(run, RUN_HEADROOM)) + length > u64(size)) return false;
 
   // What an earlier run left in the headroom must not be seen through adjust_head.
   const low = load<u32>(header, CTX_HEADER + CTX_LOW);
   if (low >= buffer && low < data) zeroBytes(low, data - low);
   copyBytes(data, load<u32>(record, RECORD_ORIGIN), length);
-  copyBytes(context, load<u32>(run, RUN_TEMPLATE), load<u32>(run, RUN_CTX_SIZE));
-
-  const dataEnd = data + length;
-  const frameEnd = buffer + XDP_FRAME_END;
-  const end = kind == KIND_XDP && size > u32(XDP_FRAME_END) && dataEnd <= frameEnd ? frameEnd : buffer + size;
-  store<i32>(header, kind, CTX_HEADER + CTX_KIND);
-  store<u32>(header, buffer, CTX_HEADER + CTX_HEAD);
-  store<u32>(header, end, CTX_HEADER + CTX_END);
-  store<u32>(header, data, CTX_HEADER + CTX_MAC);
-  store<u32>(header, data + min<u32>(length, ETH_HEADER), CTX_HEADER + CTX_NET);
-  store<u32>(header, data, CTX_HEADER + CTX_LOW);
-  store<u32>(header, load<u32>(run, RUN_CTX_SIZE), CTX_HEADER + CTX_SIZE);
-  store<u32>(header, 0, CTX_HEADER + CTX_SKB);
+  describeBuffer(run, kind, buffer, buffer + size, data, length, data);
   const skipped = kind == KIND_SKB_NETWORK ? min<u32>(length, ETH_HEADER) : 0;
   store<u32>(header, ((SKB_PAD + skipped) << 16) | SKB_NO_TRANSPORT, CTX_HEADER + CTX_SKB_HEAD);
-  if (kind == KIND_XDP) describeXdp(context, record, data, dataEnd);
-  else describeSkb(context, record, data, dataEnd, kind == KIND_SKB_NETWORK);
+  describeSkb(context, record, data, data + length, kind == KIND_SKB_NETWORK);
   return true;
 }
 
-function describeXdp(context: u32, record: u32, data: u32, dataEnd: u32): void {
+/** The context as it starts, and its header: buffer, packet, lowest byte that a program could have written. */
+function describeBuffer(run: u32, kind: i32, head: u32, end: u32, data: u32, length: u32, low: u32): void {
+  const context = load<u32>(run, RUN_CTX);
+  const header = context - CTX_HEADER;
+  copyBytes(context, load<u32>(run, RUN_TEMPLATE), load<u32>(run, RUN_CTX_SIZE));
+  store<i32>(header, kind, CTX_HEADER + CTX_KIND);
+  store<u32>(header, head, CTX_HEADER + CTX_HEAD);
+  store<u32>(header, end, CTX_HEADER + CTX_END);
+  store<u32>(header, data, CTX_HEADER + CTX_MAC);
+  store<u32>(header, data + min<u32>(length, ETH_HEADER), CTX_HEADER + CTX_NET);
+  store<u32>(header, low, CTX_HEADER + CTX_LOW);
+  store<u32>(header, load<u32>(run, RUN_CTX_SIZE), CTX_HEADER + CTX_SIZE);
+  store<u32>(header, 0, CTX_HEADER + CTX_SKB);
+}
+
+/** Metadata and packet in the frame's page, what does not fit there in pages behind it (bpf_prog_test_run_xdp). */
+function prepareFrame(run: u32, record: u32, buffer: u32, size: u32, data: u32): bool {
+  const context = load<u32>(run, RUN_CTX);
+  const header = context - CTX_HEADER;
+  const length = load<u32>(record, RECORD_LENGTH);
+  const origin = load<u32>(record, RECORD_ORIGIN);
+  const meta = load<u32>(run, RUN_META);
+  const wanted = load<u32>(run, RUN_LINEAR);
+  const start = data - meta;
+  const room = buffer + XDP_FRAME_END - start;
+  const linear = min(min(length, room), wanted == 0 ? length : wanted);
+  const rest = length - linear;
+  if (meta > linear || u64(rest) > u64(size - XDP_FRAME_END)) return false;
+
+  const low = load<u32>(header, CTX_HEADER + CTX_LOW);
+  if (low >= buffer && low < start) zeroBytes(low, start - low);
+  copyBytes(start, origin, linear);
+  if (rest != 0) memory.copy(buffer + XDP_PAGE, origin + linear, rest);
+  describeBuffer(run, KIND_XDP, buffer, buffer + XDP_FRAME_END, data, linear - meta, start);
+  store<u32>(header, buffer + XDP_PAGE, CTX_HEADER + CTX_FRAGS);
+  store<u32>(header, rest, CTX_HEADER + CTX_FRAGS_SIZE);
+  describeXdp(context, record, start, data, start + linear);
+  return true;
+}
+
+function describeXdp(context: u32, record: u32, meta: u32, data: u32, dataEnd: u32): void {
   store<u32>(context, data, XDP_DATA);
   store<u32>(context, dataEnd, XDP_DATA_END);
-  store<u32>(context, data, XDP_DATA_META);
+  store<u32>(context, meta, XDP_DATA_META);
   const ifindex = load<u32>(record, RECORD_IFINDEX);
   if (ifindex != 0) store<u32>(context, ifindex, XDP_INGRESS_IFINDEX);
 }

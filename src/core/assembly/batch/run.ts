@@ -1,5 +1,7 @@
 /** Runs a program over many packets without leaving WebAssembly. */
 import {
+  CTX_FRAGS,
+  CTX_FRAGS_SIZE,
   CTX_HEADER,
   CTX_MAC,
   ENGINE_JIT,
@@ -124,8 +126,13 @@ function keepPacket(run: u32, record: u32): void {
   const meta = xdp ? load<u32>(context, XDP_DATA_META) : data;
   const out = load<u32>(run, RUN_OUT);
   memory.copy(out, meta, end - meta);
+  let rest: u32 = 0;
+  if (xdp) {
+    rest = load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_FRAGS_SIZE);
+    memory.copy(out + (end - meta), load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_FRAGS), rest);
+  }
   store<u32>(record, out + (data - meta), RECORD_OUT);
-  store<u32>(record, end - data, RECORD_OUT_LENGTH);
+  store<u32>(record, end - data + rest, RECORD_OUT_LENGTH);
   store<u32>(record, data - meta, RECORD_META);
-  store<u32>(run, out + (end - meta), RUN_OUT);
+  store<u32>(run, out + (end - meta) + rest, RUN_OUT);
 }

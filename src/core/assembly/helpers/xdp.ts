@@ -1,7 +1,7 @@
 /** Moving the ends of a packet. The context's hidden header says how far its buffer reaches. */
 import { CTX_END, CTX_HEAD, CTX_HEADER, CTX_LOW, XDP_DATA, XDP_DATA_END, XDP_DATA_META } from "../../layout";
-import { copyBytes } from "../bytes";
 import { EACCES, EFAULT, EINVAL } from "../uapi";
+import { copyFrame, fragmentsSize, growFragments, shrinkFragments, takeFragments } from "./xdp-frags";
 
 // A packet keeps at least an Ethernet header.
 const ETH_HLEN: i64 = 14;
@@ -36,6 +36,12 @@ export function xdp_adjust_head(context: u32, delta: i32): i32 {
 
 /** Moves the end; bytes that are gained are zero. */
 export function xdp_adjust_tail(context: u32, delta: i32): i32 {
+  if (fragmentsSize(context) != 0) {
+    if (delta >= 0) return growFragments(context, delta);
+    if (-i64(delta) > i64(xdp_get_buff_len(context)) - ETH_HLEN) return -EINVAL;
+    shrinkFragments(context, -delta);
+    return 0;
+  }
   const end = load<u32>(context, XDP_DATA_END);
   const moved = i64(end) + delta;
   if (moved > i64(load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_END))) return -EINVAL;
@@ -58,7 +64,30 @@ export function xdp_adjust_meta(context: u32, delta: i32): i32 {
 }
 
 export function xdp_get_buff_len(context: u32): u64 {
-  return load<u32>(context, XDP_DATA_END) - load<u32>(context, XDP_DATA);
+  return load<u32>(context, XDP_DATA_END) - load<u32>(context, XDP_DATA) + fragmentsSize(context);
+}
+
+/** The first `size` bytes come out of fragments into the frame's own page; where its end is too near, all of it moves. */
+export function xdp_pull_data(context: u32, size: u32): i32 {
+  const end = load<u32>(context, XDP_DATA_END);
+  const linear = end - load<u32>(context, XDP_DATA);
+  if (size <= linear) return 0;
+  if (size > u32(xdp_get_buff_len(context))) return -EINVAL;
+  const start = load<u32>(context, XDP_DATA_META);
+  const headroom = i64(start) - headroomStart(context);
+  const tailroom = i64(load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_END)) - end;
+  const delta = size - linear;
+  if (i64(delta) > headroom + tailroom) return -EINVAL;
+  if (i64(delta) > tailroom) {
+    const shift = delta - u32(tailroom);
+    memory.copy(start - shift, start, end - start);
+    store<u32>(context, start - shift, XDP_DATA_META);
+    store<u32>(context, load<u32>(context, XDP_DATA) - shift, XDP_DATA);
+    store<u32>(context, end - shift, XDP_DATA_END);
+    exposes(context, start - shift);
+  }
+  takeFragments(context, delta);
+  return 0;
 }
 
 /** net/core/filter.c bpf_xdp_pointer: 0 if the range lies in the packet. */
@@ -69,12 +98,12 @@ function checkRange(context: u32, offset: u32, size: u32): i32 {
 
 export function xdp_load_bytes(context: u32, offset: u32, to: u32, size: u32): i32 {
   const bad = checkRange(context, offset, size);
-  if (bad == 0) copyBytes(to, load<u32>(context, XDP_DATA) + offset, size);
+  if (bad == 0) copyFrame(context, offset, to, size, false);
   return bad;
 }
 
 export function xdp_store_bytes(context: u32, offset: u32, from: u32, size: u32): i32 {
   const bad = checkRange(context, offset, size);
-  if (bad == 0) copyBytes(load<u32>(context, XDP_DATA) + offset, from, size);
+  if (bad == 0) copyFrame(context, offset, from, size, true);
   return bad;
 }

@@ -4,6 +4,7 @@
  * that fits is preceded by a record that says how many.
  */
 import {
+  CTX_FRAGS,
   CTX_HEADER,
   CTX_KIND,
   FIRST_ADDRESS,
@@ -24,6 +25,7 @@ import {
   XDP_DATA,
   XDP_DATA_END,
 } from "../../layout";
+import { xdp_get_buff_len } from "../helpers/xdp";
 import { addTo, lock, unlock } from "../lock";
 import { exec_cpu } from "../state";
 import { E2BIG, EFAULT, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP } from "../uapi";
@@ -52,17 +54,14 @@ export function perf_event_output(context: u32, map: u32, flags: u64, data: u32,
   const buffer = slotObject(map, index);
   if (buffer == 0) return -ENOENT;
   if (load<u32>(buffer, PERF_CPU) != cpu) return -EOPNOTSUPP;
-  const packet = extra == 0 ? 0 : load<u32>(context + (kind == KIND_XDP ? XDP_DATA : SKB_DATA));
-  return writeSample(buffer, packet, data, size, extra);
+  return writeSample(buffer, context, kind, data, size, extra);
 }
 
 function packetLength(context: u32, kind: i32): u32 {
-  return kind == KIND_XDP
-    ? load<u32>(context, XDP_DATA_END) - load<u32>(context, XDP_DATA)
-    : load<u32>(context, SKB_LEN);
+  return kind == KIND_XDP ? u32(xdp_get_buff_len(context)) : load<u32>(context, SKB_LEN);
 }
 
-function writeSample(buffer: u32, packet: u32, data: u32, size: u64, extra: u32): i32 {
+function writeSample(buffer: u32, context: u32, kind: i32, data: u32, size: u64, extra: u32): i32 {
   const raw = (size + extra + 4 + 7) & ~7;
   const length = raw + 8;
   if (length > MAX_RECORD) return -E2BIG;
@@ -91,7 +90,7 @@ function writeSample(buffer: u32, packet: u32, data: u32, size: u64, extra: u32)
   putWord(buffer, head + 4, u32(length) << 16);
   putWord(buffer, head + 8, u32(raw) - 4);
   putBytes(buffer, head + 12, data, u32(size));
-  if (extra != 0) putBytes(buffer, head + 12 + size, packet, extra);
+  if (extra != 0) putPacket(buffer, head + 12 + size, context, kind, extra);
   for (let at = 12 + size + extra; at < length; at++) {
     store<u8>(buffer + PERF_DATA + (u32(head + at) & (load<u32>(buffer, PERF_SIZE) - 1)), 0);
   }
@@ -106,6 +105,19 @@ function writeSample(buffer: u32, packet: u32, data: u32, size: u64, extra: u32)
 /** Positions are multiples of 4, so a word never runs over the end. */
 function putWord(buffer: u32, at: u64, value: u32): void {
   store<u32>(buffer + PERF_DATA + (u32(at) & (load<u32>(buffer, PERF_SIZE) - 1)), value);
+}
+
+/** The first bytes of a context's packet; a frame's may go on in fragments. */
+function putPacket(buffer: u32, at: u64, context: u32, kind: i32, size: u32): void {
+  if (kind != KIND_XDP) {
+    putBytes(buffer, at, load<u32>(context, SKB_DATA), size);
+    return;
+  }
+  const data = load<u32>(context, XDP_DATA);
+  const linear = min(size, load<u32>(context, XDP_DATA_END) - data);
+  putBytes(buffer, at, data, linear);
+  const rest = size - linear;
+  if (rest != 0) putBytes(buffer, at + linear, load<u32>(context - CTX_HEADER, CTX_HEADER + CTX_FRAGS), rest);
 }
 
 function putBytes(buffer: u32, at: u64, from: u32, size: u32): void {

@@ -4,12 +4,14 @@
  */
 import {
   CTX_HEADER,
+  CTX_KIND,
   CTX_RIGHTS,
   CTX_SIZE,
   EXEC_CTX,
   EXEC_PROG,
   EXEC_STACK,
   FRAME_SIZE,
+  KIND_XDP,
   REGION_BASE,
   REGION_CONTEXT,
   REGION_COPIES,
@@ -25,8 +27,10 @@ import {
   RIGHT_READ,
   RIGHT_WRITE,
   STACK_SIZE,
+  XDP_PAGE,
 } from "../../layout";
 import { packetEnd, packetStart } from "../batch/bounds";
+import { fragmentsOf, fragmentsSize, pageEnd } from "../helpers/xdp-frags";
 import { isGranted } from "./grants";
 import { isRecord, lockRegions, regionAt, unlockRegions } from "./regions";
 
@@ -159,6 +163,13 @@ function findContext(state: u32, context: u32, address: u32, right: i32): bool {
 function findPacket(context: u32, address: u32): bool {
   const start = packetStart(context);
   const end = packetEnd(context);
-  if (end <= start || address - start >= end - start) return false;
-  return set(start, end - start, RIGHT_READ | RIGHT_WRITE);
+  if (end > start && address - start < end - start) return set(start, end - start, RIGHT_READ | RIGHT_WRITE);
+  if (load<i32>(context - CTX_HEADER, CTX_HEADER + CTX_KIND) != KIND_XDP) return false;
+  // What a slice of a frame that has fragments may lead to: one page of them.
+  const first = fragmentsOf(context);
+  const size = fragmentsSize(context);
+  if (address - first >= size) return false;
+  const last = min(pageEnd(context, address), first + size);
+  const from = max(first, pageEnd(context, address) - XDP_PAGE);
+  return set(from, last - from, RIGHT_READ | RIGHT_WRITE);
 }
