@@ -104,7 +104,7 @@ const SOCK_ADDR_FIELDS: readonly ContextField[] = [
   { name: "user_family", offset: 0, size: 4, input: true, read: WHOLE },
   addressField("user_ip4", 4, INET4),
   addressField("user_ip6", 8, INET6, 4),
-  { name: "user_port", offset: 24, size: 4, input: true, read: NARROW, write: WHOLE },
+  { name: "user_port", offset: 24, size: 4, bits: 16, kept: 2, input: true, read: NARROW, write: WHOLE },
   { name: "family", offset: 28, size: 4, input: true, read: WHOLE },
   { name: "type", offset: 32, size: 4, input: true, read: WHOLE },
   { name: "protocol", offset: 36, size: 4, input: true, read: WHOLE },

@@ -39,6 +39,11 @@ export interface ContextField {
   readonly count?: number;
   /** The kernel keeps so many bits of it only: what is stored above them is gone when it is read again. */
   readonly bits?: 16;
+  /**
+   * Bytes of the kernel's own field where it has fewer: a load of at least so many that is narrower than the field gives all of it,
+   * wherever in the field it is.
+   */
+  readonly kept?: 1 | 2;
   /** Read as a signed number. */
   readonly signed?: true;
   /** A run's input may set it (the others are computed from the packet, the socket, ...). */

@@ -11,6 +11,7 @@ import {
   withMapSizes,
 } from "../object/index.ts";
 import { type ProgramImage, essentialName, linkedImage } from "./image.ts";
+import { convertContextAccesses } from "./convert.ts";
 import type { LoadOptions } from "./options.ts";
 import { prove } from "./prove.ts";
 import { type Safety, type SafetyChoice, chooseSafety, safetyOf } from "./safety.ts";
@@ -83,13 +84,11 @@ export async function planLoad(
     const fitted = target === undefined ? linked : relocate(linked, { target });
     const image = linkedImage(fitted, spec, target);
     world.check(image);
-    images.push(image);
-    safety.set(
-      name,
-      verify
-        ? await prove(fitted, choice, world.cpus, options.maps, notes, kernelBtf)
-        : safetyOf(false, choice),
-    );
+    const proof = verify
+      ? await prove(fitted, choice, world.cpus, options.maps, notes, kernelBtf)
+      : { safety: safetyOf(false, choice), contextAccesses: [] };
+    safety.set(name, proof.safety);
+    images.push(convertContextAccesses(image, proof.contextAccesses));
     for (const reference of image.references.values()) {
       if (reference.kind === "extern") continue;
       used.add(reference.map);

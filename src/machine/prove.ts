@@ -5,6 +5,12 @@ import { essentialName } from "./image.ts";
 import type { LoadOptions } from "./options.ts";
 import { type Safety, type Unverified, safetyOf } from "./safety.ts";
 
+/** What came of asking: how the program runs, and which of its loads and stores are of the context, as far as that is proved. */
+export interface Proof {
+  readonly safety: Safety;
+  readonly contextAccesses: readonly number[];
+}
+
 /**
  * Asks the verifier, and decides how the program runs. What cannot be judged is noted. The kernel's types let it judge
  * kernel functions and structures; where a function is the host's own, no kernel can.
@@ -18,11 +24,11 @@ export async function prove(
   given: LoadOptions["maps"],
   notes: string[],
   kernelBtf: Btf | undefined,
-): Promise<Safety> {
+): Promise<Proof> {
   const other = standIn(linked, given);
   if (other !== undefined) {
     notes.push(`program '${linked.name}': not verified: map '${other}' is not as the object declares it`);
-    return safetyOf(false, choice);
+    return { safety: safetyOf(false, choice), contextAccesses: [] };
   }
   // The verifier is a quarter of all modules: who does not ask it does not load it.
   const { rejectionOf, verifyLinked } = await import("../verifier/index.ts");
@@ -32,9 +38,10 @@ export async function prove(
     kernelBtf: kernelBtf !== undefined && hasFunctions(kernelBtf, linked) ? kernelBtf : undefined,
   });
   if (verdict.verdict === "rejected") throw rejectionOf(verdict);
-  if (verdict.verdict === "accepted") return safetyOf(true, choice);
+  const { contextAccesses } = verdict;
+  if (verdict.verdict === "accepted") return { safety: safetyOf(true, choice), contextAccesses };
   notes.push(`program '${linked.name}': not verified: ${verdict.reason}`);
-  return safetyOf(false, choice);
+  return { safety: safetyOf(false, choice), contextAccesses: [] };
 }
 
 function hasFunctions(kernelBtf: Btf, { references }: LinkedProgram): boolean {

@@ -116,6 +116,7 @@ const UNJUDGED = {
   abilities: new Set<VerifierAbility>(),
   states: new Map(),
   trace: undefined,
+  contextAccesses: [],
   verdict: "unknown",
   statistics: {
     processedInstructions: 0,

@@ -12,6 +12,7 @@ import { computeLiveRegisters } from "./live-registers.ts";
 import { LEVEL1, LEVEL2, LEVEL_STATS } from "./log.ts";
 import { PathLog } from "./path-log.ts";
 import { checkProgramInfo } from "./program-info.ts";
+import { PTR_TO_CTX } from "./register-types.ts";
 import { INSTRUCTION_LIMIT } from "./run.ts";
 import { checkStackDepth } from "./stack-depth.ts";
 import { addSubprograms, checkSubprograms } from "./subprograms.ts";
@@ -54,6 +55,8 @@ export interface VerifierResult {
   readonly abilities: ReadonlySet<VerifierAbility>;
   /** Which way the walk took; undefined unless {@link VerifierOptions.trace} asked for it. */
   readonly trace: WalkTrace | undefined;
+  /** Slots of the loads and stores of the context: the kernel makes others of them, since what it keeps is not laid out so. */
+  readonly contextAccesses: readonly number[];
 }
 
 /**
@@ -158,7 +161,16 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
     abilities: env.abilities,
     states: recording?.result() ?? new Map(),
     trace: tracer?.result(walking, env.index),
+    contextAccesses: contextAccesses(env),
   };
+}
+
+function contextAccesses({ aux }: Environment): number[] {
+  const slots: number[] = [];
+  aux.forEach(({ pointerType }, slot) => {
+    if (pointerType === PTR_TO_CTX) slots.push(slot);
+  });
+  return slots;
 }
 
 /** license_is_gpl_compatible of include/linux/license.h. */

@@ -192,6 +192,9 @@ export const SOCK_OPS: Arranger = {
   },
 };
 
+// Offsets of struct bpf_sk_lookup; an address of IPv6 follows each of IPv4.
+const LOOKUP = { family: 8, protocol: 12, remoteIp4: 16, localIp4: 40 } as const;
+
 export const SK_LOOKUP: Arranger = {
   takes: ["protocol", "local", "remote"],
   arrange(subject, input): Arrangement {
@@ -211,9 +214,20 @@ export const SK_LOOKUP: Arranger = {
         : { remote_port: networkPort(parseEndpoint(remote, `${what}: remote`).port) }),
       ...input.context,
     });
+    keepOneFamily(context);
     return { context };
   },
 };
+
+/** Of family and protocol the kernel keeps 16 bits, of the addresses those of the family (struct bpf_sk_lookup_kern). */
+function keepOneFamily(context: Uint8Array): void {
+  const view = new DataView(context.buffer);
+  for (const offset of [LOOKUP.family, LOOKUP.protocol]) view.setUint16(offset + 2, 0, true);
+  const six = view.getUint32(LOOKUP.family, true) === AF_INET6;
+  for (const offset of [LOOKUP.remoteIp4, LOOKUP.localIp4]) {
+    context.fill(0, six ? offset : offset + 4, six ? offset + 4 : offset + 20);
+  }
+}
 
 // Offsets of struct sk_msg_md.
 const MSG_DATA = 0;

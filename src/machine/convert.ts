@@ -1,0 +1,62 @@
+/**
+ * Accesses to a context that the kernel makes others of, because its own fields are not laid out so (convert_ctx_accesses). Here contexts
+ * are what the uapi header says, and two things are left to do.
+ *
+ * A load that is narrower than a field but not than the kernel's own field gives all of it, wherever in the field it is: `*(u8 *)` at
+ * byte 3 of pkt_type is pkt_type. It becomes a load of the whole field; one that extends the sign, of the field's first bytes.
+ *
+ * Of tc_index and its kin the kernel keeps 16 bits, and what a program reads there afterwards is what was kept. A store becomes one of
+ * 16 bits: the upper half is always zero.
+ */
+import { type ContextField, hookOf } from "../hooks/index.ts";
+import type { Instruction } from "../isa/index.ts";
+import type { ProgramImage } from "./image.ts";
+
+// RFC 9669, sections 3 and 5.
+const CLASS = { LDX: 1, ST: 2 } as const;
+const CLASS_MASK = 7;
+const SIZE_MASK = 0x18;
+const MODE_MASK = 0xe0;
+const MEMSX = 0x80;
+const BYTES: Readonly<Record<number, number>> = { 0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8 };
+const SIZES: Readonly<Record<number, number>> = { 4: 0x00, 2: 0x08, 8: 0x18 };
+/** `goto +0`. */
+const NOTHING: Instruction = { opcode: 0x05, dst: 0, src: 0, offset: 0, imm: 0 };
+/** linux/netdevice.h: a queue that is none. The kernel does not store it. */
+const NO_QUEUE_MAPPING = 0xffff;
+
+/** The same program; `accesses` are the slots of its loads and stores through the context pointer. */
+export function convertContextAccesses(image: ProgramImage, accesses: readonly number[]): ProgramImage {
+  if (image.type === undefined || accesses.length === 0) return image;
+  const { fields } = hookOf(image.type).context;
+  let instructions: Instruction[] | undefined;
+  for (const slot of accesses) {
+    const instruction = image.instructions[slot] as Instruction;
+    const field = fields.find(({ offset, size, count = 1 }) => {
+      const at = instruction.offset - offset;
+      return at >= 0 && at < size * count;
+    });
+    if (field === undefined) continue;
+    const load = (instruction.opcode & CLASS_MASK) === CLASS.LDX;
+    const converted = load ? convertLoad(instruction, field) : convertStore(instruction, field);
+    if (converted === instruction) continue;
+    instructions ??= [...image.instructions];
+    instructions[slot] = converted;
+  }
+  return instructions === undefined ? image : { ...image, instructions };
+}
+
+function convertLoad(load: Instruction, { offset, size, kept }: ContextField): Instruction {
+  const bytes = BYTES[load.opcode & SIZE_MASK] as number;
+  if (kept === undefined || bytes >= size || bytes < kept) return load;
+  const opcode =
+    (load.opcode & MODE_MASK) === MEMSX ? load.opcode : (load.opcode & ~SIZE_MASK) | (SIZES[size] as number);
+  return { ...load, opcode, offset };
+}
+
+function convertStore(store: Instruction, { name, bits }: ContextField): Instruction {
+  if (bits !== 16) return store;
+  const constant = (store.opcode & CLASS_MASK) === CLASS.ST;
+  if (name === "queue_mapping" && constant && store.imm >>> 0 >= NO_QUEUE_MAPPING) return NOTHING;
+  return { ...store, opcode: (store.opcode & ~SIZE_MASK) | (SIZES[2] as number) };
+}

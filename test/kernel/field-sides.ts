@@ -1,0 +1,106 @@
+/** A program that goes through a context, in the kernel and here: verified by both, run by both engines. */
+import { expect } from "vitest";
+import { hookOf } from "../../src/hooks/index.ts";
+import {
+  type Kernel,
+  type TestRun,
+  type TestRunResult,
+  createMap,
+  loadProgram,
+} from "../../src/kernel/index.ts";
+import { ENGINES, Machine, type RunInput, type RunResult } from "../../src/machine/index.ts";
+import { bareImage } from "../../src/machine/image.ts";
+import { convertContextAccesses } from "../../src/machine/convert.ts";
+import type { AttachType, ProgramType } from "../../src/uapi/index.ts";
+import { verify } from "../../src/verifier/index.ts";
+import { type FieldProgram, SEED, SEED_BYTES, VALUE_SIZE, wordsOf } from "./field-program.ts";
+import type { Random } from "./random-input.ts";
+
+const MAP = { type: "array", keySize: 4, valueSize: VALUE_SIZE, maxEntries: 1 } as const;
+const KEY = new Uint8Array(4);
+
+export interface FieldTarget {
+  readonly type: ProgramType;
+  readonly attachType?: AttachType | undefined;
+  readonly flags?: number;
+}
+
+/** The map's value before a run. */
+export function seedValue(random: Random): Uint8Array {
+  const value = new Uint8Array(VALUE_SIZE);
+  value.set(random.bytes(SEED_BYTES), SEED);
+  return value;
+}
+
+export function inKernel(
+  kernel: Kernel,
+  program: FieldProgram,
+  { type, attachType, flags }: FieldTarget,
+): { run(seed: Uint8Array, input: TestRun): TestRunResult & { readonly words: Record<string, bigint> } } {
+  const map = createMap(kernel, MAP);
+  const loaded = loadProgram(kernel, {
+    type,
+    license: "GPL",
+    instructions: program.instructions.map((one, index) =>
+      index === program.slot ? { ...one, src: 1, imm: map.fd } : one,
+    ),
+    ...(attachType === undefined ? {} : { expectedAttachType: attachType }),
+    ...(flags === undefined ? {} : { flags }),
+  });
+  return {
+    run(seed, input) {
+      map.update(KEY, seed);
+      const result = loaded.testRun(input);
+      return { ...result, words: wordsOf(program, map.lookup(KEY)) };
+    },
+  };
+}
+
+/** Both engines. Our verifier must take the program, and say which of its stores go to the context. */
+export async function inMachines(
+  program: FieldProgram,
+  { type, attachType, flags }: FieldTarget,
+): Promise<
+  {
+    run(
+      seed: Uint8Array,
+      input: RunInput,
+    ): { readonly run: RunResult; readonly words: Record<string, bigint> };
+  }[]
+> {
+  const attach = attachType === undefined ? {} : { attachType };
+  const verdict = verify({
+    name: "fields",
+    type,
+    ...attach,
+    instructions: program.instructions.map((one, index) =>
+      index === program.slot ? { ...one, src: 1 } : one,
+    ),
+    maps: new Map([[program.slot, { ...MAP, name: "m", flags: 0 }]]),
+    license: "GPL",
+    sleepable: flags !== undefined,
+  });
+  expect(verdict.accepted ? "accepted" : verdict.log).toBe("accepted");
+  expect(hookOf(type).type).toBe(type);
+  const image = bareImage("fields", type, program.instructions, new Map());
+  const { instructions } = convertContextAccesses(image, verdict.contextAccesses);
+  return Promise.all(
+    ENGINES.map(async (engine) => {
+      const machine = await Machine.create({ engine });
+      const map = machine.createMap({ ...MAP, name: "m", flags: 0 });
+      const loaded = machine.loadInstructions(instructions, {
+        type,
+        ...attach,
+        maps: { m: map },
+        references: new Map([[program.slot, { kind: "map" as const, map: "m" }]]),
+      });
+      return {
+        run(seed, input) {
+          map.update(KEY, seed);
+          const run = loaded.run(input);
+          return { run, words: wordsOf(program, map.lookup(KEY)) };
+        },
+      };
+    }),
+  );
+}
