@@ -155,7 +155,10 @@ export const NETWORK_HOOKS: readonly Hook[] = [
   lightweight("lwt_in", "lightweight tunnel: packets that a route takes in", "read"),
   lightweight("lwt_out", "lightweight tunnel: packets that a route sends out", "read"),
   lightweight("lwt_xmit", "lightweight tunnel: packets before their link header is added", "write"),
-  lightweight("lwt_seg6local", "lightweight tunnel: packets at an SRv6 segment", "read"),
+  {
+    ...lightweight("lwt_seg6local", "lightweight tunnel: packets at an SRv6 segment", "read"),
+    testRun: false,
+  },
   {
     type: "flow_dissector",
     title: "flow dissector: finds addresses and ports in a packet",

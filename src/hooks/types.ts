@@ -138,7 +138,7 @@ export interface Hook {
   /** What the program may do with packet data through pointers (verifier: may_access_direct_pkt_data). */
   readonly packetAccess?: "read" | "write";
   /** BPF_PROG_TEST_RUN of Linux 6.18 takes the type. */
-  readonly testRun?: true;
+  readonly testRun?: boolean;
   /** Types that run over the packets of a capture. */
   readonly packet?: PacketRules;
 }

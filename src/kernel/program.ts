@@ -183,7 +183,7 @@ export interface TestRunResult {
 }
 
 /** Types whose test run takes no room for a context: of syscall programs it is written back to where it came from. */
-const CONTEXT_IN_PLACE: readonly ProgramType[] = ["syscall", "raw_tracepoint"];
+const CONTEXT_IN_PLACE: readonly ProgramType[] = ["syscall", "raw_tracepoint", "struct_ops"];
 
 /** Room for what a program may add to its packet: no type can grow one by more (17 pages of an xdp_buff). */
 const GROWTH = 17 * 4096;

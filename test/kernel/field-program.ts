@@ -17,6 +17,8 @@ export interface FieldProgram {
   readonly instructions: readonly Instruction[];
   /** Of the `lddw` that takes the map. */
   readonly slot: number;
+  /** 1: the `lddw` takes the map, for a helper that looks the value up; 2: it takes the value. */
+  readonly source: 1 | 2;
   /** What each word of the value is. */
   readonly words: readonly string[];
 }
@@ -33,6 +35,8 @@ export interface FieldOptions {
   readonly until?: number;
   /** Bits of r0 that may be set. Default 0xffffffff. */
   readonly mask?: number;
+  /** The type may not call bpf_map_lookup_elem. */
+  readonly direct?: boolean;
   /** Instructions before and after, with the context in r6, the map's value in r7; `save` keeps r1. */
   readonly more?: (save: (name: string, load: string) => void, line: (text: string) => void) => void;
 }
@@ -73,10 +77,13 @@ export function fieldProgram(
   attach: AttachType | undefined,
   options: FieldOptions = {},
 ): FieldProgram {
-  const lines = [
-    "r6 = r1\nw1 = 0\n*(u32 *)(r10 - 4) = w1\nr2 = r10\nr2 += -4\nr1 = 0 ll\ncall 1",
-    "if r0 == 0 goto done\nr7 = r0",
-  ];
+  const direct = options.direct === true;
+  const lines = direct
+    ? ["r6 = r1\nr7 = 0 ll"]
+    : [
+        "r6 = r1\nw1 = 0\n*(u32 *)(r10 - 4) = w1\nr2 = r10\nr2 += -4\nr1 = 0 ll\ncall 1",
+        "if r0 == 0 goto done\nr7 = r0",
+      ];
   const words: string[] = [];
   const save = (name: string, load: string): void => {
     lines.push(load, `*(u64 *)(r7 + ${8 * words.length}) = r1`);
@@ -123,10 +130,12 @@ export function fieldProgram(
   }
   options.more?.(save, (text) => lines.push(text));
   const mask = options.mask ?? 0xffffffff;
-  lines.push(`r0 = *(u64 *)(r7 + ${SEED})\nw0 &= ${mask | 0}\nexit\ndone:\nw0 = 0\nexit`);
+  lines.push(`r0 = *(u64 *)(r7 + ${SEED})\nw0 &= ${mask | 0}\nexit`);
+  if (!direct) lines.push("done:\nw0 = 0\nexit");
   const text = lines.join("\n");
   const { instructions } = assemble(text);
-  return { text, instructions, slot: instructions.findIndex(({ opcode }) => opcode === 0x18), words };
+  const slot = instructions.findIndex(({ opcode }) => opcode === 0x18);
+  return { text, instructions, slot, source: direct ? 2 : 1, words };
 }
 
 /** The words by their names. */

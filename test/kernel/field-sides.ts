@@ -12,7 +12,7 @@ import { ENGINES, Machine, type RunInput, type RunResult } from "../../src/machi
 import { bareImage } from "../../src/machine/image.ts";
 import { convertContextAccesses } from "../../src/machine/convert.ts";
 import type { AttachType, ProgramType } from "../../src/uapi/index.ts";
-import { verify } from "../../src/verifier/index.ts";
+import { type VerifierProgram, verify } from "../../src/verifier/index.ts";
 import { type FieldProgram, SEED, SEED_BYTES, VALUE_SIZE, wordsOf } from "./field-program.ts";
 import type { Random } from "./random-input.ts";
 
@@ -23,6 +23,11 @@ export interface FieldTarget {
   readonly type: ProgramType;
   readonly attachType?: AttachType | undefined;
   readonly flags?: number;
+  /** Of methods: the structure in the kernel's types, and which of its members. */
+  readonly attachBtfId?: number;
+  readonly member?: number;
+  /** What our verifier is to know beside the program. */
+  readonly verifier?: Partial<VerifierProgram>;
 }
 
 /** The map's value before a run. */
@@ -35,17 +40,19 @@ export function seedValue(random: Random): Uint8Array {
 export function inKernel(
   kernel: Kernel,
   program: FieldProgram,
-  { type, attachType, flags }: FieldTarget,
+  { type, attachType, flags, attachBtfId, member }: FieldTarget,
 ): { run(seed: Uint8Array, input: TestRun): TestRunResult & { readonly words: Record<string, bigint> } } {
   const map = createMap(kernel, MAP);
   const loaded = loadProgram(kernel, {
     type,
     license: "GPL",
     instructions: program.instructions.map((one, index) =>
-      index === program.slot ? { ...one, src: 1, imm: map.fd } : one,
+      index === program.slot ? { ...one, src: program.source, imm: map.fd } : one,
     ),
     ...(attachType === undefined ? {} : { expectedAttachType: attachType }),
     ...(flags === undefined ? {} : { flags }),
+    ...(attachBtfId === undefined ? {} : { attachBtfId }),
+    ...(member === undefined ? {} : { expectedAttachType: member }),
   });
   return {
     run(seed, input) {
@@ -59,9 +66,10 @@ export function inKernel(
 /** Both engines. Our verifier must take the program, and say which of its stores go to the context. */
 export async function inMachines(
   program: FieldProgram,
-  { type, attachType, flags }: FieldTarget,
+  { type, attachType, flags, verifier = {} }: FieldTarget,
 ): Promise<
   {
+    readonly machine: Machine;
     run(
       seed: Uint8Array,
       input: RunInput,
@@ -74,11 +82,12 @@ export async function inMachines(
     type,
     ...attach,
     instructions: program.instructions.map((one, index) =>
-      index === program.slot ? { ...one, src: 1 } : one,
+      index === program.slot ? { ...one, src: program.source } : one,
     ),
     maps: new Map([[program.slot, { ...MAP, name: "m", flags: 0 }]]),
     license: "GPL",
     sleepable: flags !== undefined,
+    ...verifier,
   });
   expect(verdict.accepted ? "accepted" : verdict.log).toBe("accepted");
   expect(hookOf(type).type).toBe(type);
@@ -86,15 +95,24 @@ export async function inMachines(
   const { instructions } = convertContextAccesses(image, verdict.contextAccesses);
   return Promise.all(
     ENGINES.map(async (engine) => {
-      const machine = await Machine.create({ engine });
+      const { kernelBtf: btf } = verifier;
+      const machine = await Machine.create({ engine, ...(btf === undefined ? {} : { btf }) });
       const map = machine.createMap({ ...MAP, name: "m", flags: 0 });
       const loaded = machine.loadInstructions(instructions, {
         type,
         ...attach,
         maps: { m: map },
-        references: new Map([[program.slot, { kind: "map" as const, map: "m" }]]),
+        references: new Map([
+          [
+            program.slot,
+            program.source === 1
+              ? { kind: "map" as const, map: "m" }
+              : { kind: "map_value" as const, map: "m", offset: 0 },
+          ],
+        ]),
       });
       return {
+        machine,
         run(seed, input) {
           map.update(KEY, seed);
           const run = loaded.run(input);

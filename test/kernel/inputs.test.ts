@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { BpfError } from "../../src/errors.ts";
 import { type ContextValues, type Hook, decodeContext, hookOf } from "../../src/hooks/index.ts";
 import { Kernel } from "../../src/kernel/index.ts";
-import { type RunInput, withMetadata } from "../../src/machine/index.ts";
+import { withMetadata } from "../../src/machine/index.ts";
 import type { ProgramType } from "../../src/uapi/index.ts";
 import { fieldProgram } from "./field-program.ts";
 import { inKernel, inMachines, seedValue } from "./field-sides.ts";
@@ -52,7 +52,7 @@ function contextBytes(
   { context }: Hook,
   values: ContextValues,
   packet: Uint8Array,
-  { metadata, linear }: Pick<RunInput, "metadata" | "linear">,
+  { metadata, linear }: { readonly metadata: Uint8Array | undefined; readonly linear: number | undefined },
 ): Uint8Array {
   const view = new DataView(new ArrayBuffer(context.size));
   for (const { name, offset, size } of context.fields) {

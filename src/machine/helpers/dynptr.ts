@@ -30,7 +30,7 @@ const READ_ONLY = 0x80000000;
 const MAX_FRAME = 0xffff;
 
 /** Program types whose packets may be written. */
-const WRITERS: readonly string[] = ["sched_cls", "sched_act", "lwt_xmit", "sk_skb", "netfilter"];
+const WRITERS: readonly string[] = ["sched_cls", "sched_act", "lwt_xmit", "sk_skb"];
 
 export interface Dynptr {
   readonly data: number;
@@ -157,9 +157,15 @@ function writesPackets({ memory }: HelperWorld, { exec }: HelperArguments): bool
   return WRITERS.includes(PROGRAM_TYPES.find((row) => row.id === id)?.name ?? "");
 }
 
+/** The struct __sk_buff of a packet that the program has as the kernel's own structure. */
+export function contextOf({ run }: HelperWorld, packet: number): number {
+  return run.packet?.skb === packet ? run.packet.context : packet;
+}
+
 function fromContext(world: HelperWorld, args: HelperArguments, xdp: boolean): number {
   const { memory } = world;
-  const [context, to] = [args.u32(1), args.u32(3)];
+  const [given, to] = [args.u32(1), args.u32(3)];
+  const context = contextOf(world, given);
   if (args.u64(2) !== 0n || (memory.u32(context + CTX_KIND) === KIND_XDP) !== xdp) {
     writeDynptr(world, to, undefined);
     return -ERRNO.EINVAL;

@@ -55,6 +55,8 @@ export interface RunState {
   applyBytes?: number | undefined;
   corkBytes?: number | undefined;
   message?: Message | undefined;
+  /** A packet that the context shows as struct sk_buff, and the struct __sk_buff that stands for it where helpers are given it. */
+  packet?: { readonly skb: number; readonly context: number } | undefined;
   /** Where bpf_sk_redirect_map and its kin have sent a message. */
   toSocket?: (ChosenSocket & { readonly ingress: boolean }) | undefined;
   /** What bpf_sk_select_reuseport has chosen. */

@@ -204,8 +204,9 @@ export const SK_LOOKUP: Arranger = {
       ...(local === undefined ? {} : { local }),
       ...(remote === undefined ? {} : { remote }),
     });
+    const six = input.context?.["remote_ip6"] ?? input.context?.["local_ip6"];
     const context = contextTemplate(subject.hook, {
-      family: AF_INET,
+      family: six === undefined ? AF_INET : AF_INET6,
       ...ends,
       protocol: protocolNumber(protocol, `${what}: protocol`),
       // Here the remote port has 16 bits.
