@@ -1,5 +1,6 @@
 /** What Linux 6.18 gets wrong: its verdict by default, the right one where a proof is wanted. */
 import { describe, expect, it } from "vitest";
+import { constructs } from "../verify-diff/constructs/generate.ts";
 import { assemble } from "../../src/asm/index.ts";
 import { verify } from "../../src/verifier/index.ts";
 
@@ -30,5 +31,34 @@ describe("a fill that extends the sign", () => {
 
   it("is another number where soundness is asked for", () => {
     expect(logOf(true)).toMatch(/s>>= 63 +; R8=0$/m);
+  });
+});
+
+describe("NULL for an argument that must not be", () => {
+  const { btf } = constructs();
+  const { instructions } = assemble("r1 = 0\ncall pc+2\nr0 = 0\nexit\nr0 = *(u32 *)(r1 + 8)\nexit");
+  const types = (["tc_main", "of_nonnull"] as const).map((name) => btf?.find(name, "func")[0]?.id ?? 0);
+  const judge = (sound: boolean): readonly [boolean, string] => {
+    const { accepted, log } = verify(
+      {
+        name: "null",
+        type: "sched_cls",
+        instructions,
+        maps: new Map(),
+        license: "GPL",
+        btf,
+        functionInfo: types.map((type, index) => ({ slot: index * 4, type })),
+      },
+      { sound },
+    );
+    return [accepted, log];
+  };
+
+  it("is let through by Linux where it is a constant", () => {
+    expect(judge(false)).toEqual([true, expect.anything()]);
+  });
+
+  it("is refused where soundness is asked for", () => {
+    expect(judge(true)).toEqual([false, expect.stringContaining("arg#0 is expected to be non-NULL")]);
   });
 });

@@ -11,6 +11,7 @@ import { needsOf } from "./needs.ts";
 import { ourAnswer } from "./our-side.ts";
 import { subjectsOf } from "./subject.ts";
 import { compareRandom } from "./random.ts";
+import { compareConstructs } from "./random-constructs.ts";
 import { compareKernelObjects } from "./random-kernel.ts";
 import { type Row, summary } from "./summary.ts";
 
@@ -29,22 +30,29 @@ export async function main(args: readonly string[]): Promise<number> {
       limit: { type: "string", default: "60" },
       random: { type: "string" },
       objects: { type: "string" },
+      constructs: { type: "string" },
       seed: { type: "string", default: "0" },
     },
   });
   const limit = Number(values.limit) * 1000;
-  if (values.random !== undefined || values.objects !== undefined) {
+  const { random, objects, constructs } = values;
+  if (random !== undefined || objects !== undefined || constructs !== undefined) {
+    const seed = Number(values.seed);
     const { programs, accepted, unknown, differences } =
-      values.objects === undefined
-        ? await compareRandom(Number(values.random), Number(values.seed), possibleCpus(), limit)
-        : await compareKernelObjects(Number(values.objects), Number(values.seed), limit);
+      random !== undefined
+        ? await compareRandom(Number(random), seed, possibleCpus(), limit)
+        : objects !== undefined
+          ? await compareKernelObjects(Number(objects), seed, limit)
+          : await compareConstructs(Number(constructs), seed, possibleCpus());
     for (const { seed, ours } of unknown) console.log(`seed ${seed} unknown: ${ours}`);
     for (const { seed, ours, kernel: theirs, falseAccept } of differences) {
       console.log(
         `seed ${seed}${falseAccept ? " FALSE ACCEPT" : ""}\n  ours:   ${ours}\n  kernel: ${theirs}`,
       );
     }
-    const verdicts = differences.filter((row) => (row.ours === "accepted") !== (row.kernel === "accepted"));
+    const verdicts = differences.filter(
+      (row) => row.ours.startsWith("accepted") !== row.kernel.startsWith("accepted"),
+    );
     console.log(
       `${programs} programs, ${accepted} accepted by the kernel, ${unknown.length} unknown to us; ${verdicts.length} verdicts differ, ` +
         `${verdicts.filter((row) => row.falseAccept).length} of them false accepts; ${differences.length - verdicts.length} messages differ`,
@@ -54,7 +62,7 @@ export async function main(args: readonly string[]): Promise<number> {
   if (positionals.length === 0) {
     console.error(
       "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]\n" +
-        "       npm run verify-diff -- --random COUNT | --objects COUNT [--seed SEED]",
+        "       npm run verify-diff -- --random COUNT | --objects COUNT | --constructs COUNT [--seed SEED]",
     );
     return 2;
   }

@@ -1,0 +1,31 @@
+/**
+ * Runs a tool of the tests, which is TypeScript and not built: bundled into one file first, since a module graph that is loaded piece by
+ * piece is a third slower: each use of an import is a call there.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { build } from "vite";
+
+/** Calls `main` of a module with arguments; its result is the exit status. */
+export async function runTool(entry, args) {
+  const out = mkdtempSync(join("node_modules", ".tool-"));
+  // Whatever ends the process: the folder holds nothing that is needed after loading.
+  const remove = () => rmSync(out, { recursive: true, force: true });
+  process.once("exit", remove);
+  await build({
+    configFile: false,
+    logLevel: "error",
+    ssr: { noExternal: true, external: ["koffi", "vite", "vitest"] },
+    build: {
+      ssr: entry,
+      outDir: out,
+      target: "node20",
+      minify: false,
+      rolldownOptions: { output: { format: "esm", entryFileNames: "tool.mjs", codeSplitting: false } },
+    },
+  });
+  const { main } = await import(pathToFileURL(join(out, "tool.mjs")).href);
+  remove();
+  process.exitCode = await main(args);
+}
