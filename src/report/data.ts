@@ -5,6 +5,7 @@ import {
   type StateSnapshot,
   type VerifierProgram,
   type VerifierStatistics,
+  type VerifierOptions,
   verify,
 } from "../verifier/index.ts";
 import { controlFlow } from "./graph.ts";
@@ -95,8 +96,9 @@ export function reportOf(
   verdict: ProgramVerdict,
   section: string,
   explanation: Explanation | undefined,
+  options: VerifierOptions = {},
 ): ProgramReport {
-  const first = verify(input, { logLevel: 0, trace: {} });
+  const first = verify(input, { ...options, logLevel: 0, trace: {} });
   const last = first.trace?.last ?? -1;
   const path: number[] = [];
   for (let visit = last; visit >= 0 && path.length < MOST_PATH; visit = first.trace?.parents[visit] ?? -1)
@@ -107,7 +109,11 @@ export function reportOf(
   // A walk of a million instructions is not walked again: its states say little.
   const second = long
     ? first
-    : verify(input, { logLevel: 0, trace: { wanted: (visit) => visit < MOST_VISITS || onPath.has(visit) } });
+    : verify(input, {
+        ...options,
+        logLevel: 0,
+        trace: { wanted: (visit) => visit < MOST_VISITS || onPath.has(visit) },
+      });
   const { trace } = second;
   const strings = new Strings();
   const visits: ReportVisit[] = [];

@@ -3,11 +3,12 @@ import { CLASSES, type Instruction } from "../isa/index.ts";
 import { checkSanity } from "./bounds.ts";
 import { ALU_OPERATORS } from "./disassemble.ts";
 import type { Environment } from "./environment.ts";
+import { isMasked, maskNumbers } from "./masking.ts";
 import { adjustPointer } from "./pointers.ts";
 import { pushPath } from "./paths.ts";
 import { markChainPrecision } from "./precision.ts";
 import { PTR_TO_ARENA, SCALAR_VALUE } from "./register-types.ts";
-import { checkRegister, clearLink, markKnown, markUnknown } from "./registers.ts";
+import { checkRegister, clearLink, isSecret, markKnown, markUnknown } from "./registers.ts";
 import {
   alu,
   branchTaken,
@@ -85,6 +86,7 @@ function checkUnary(
   }
   checkRegister(env, dst, "source");
   const reg = env.registers[dst] as RegisterState;
+  if (isSecret(env, reg)) throw env.reject("EACCES", `R${dst} pointer arithmetic prohibited`);
   if (reg.type !== SCALAR_VALUE) return checkRegister(env, dst, "destination");
   checkRegister(env, dst, "destination_no_mark");
   if (operation === END) {
@@ -146,6 +148,10 @@ function checkMove(env: Environment, { opcode, dst: dstno, src: srcno, offset, i
     return;
   }
   if (src.type !== SCALAR_VALUE) {
+    if (isSecret(env, src)) {
+      const what = is64 ? "sign-extension part of pointer" : "partial copy of pointer";
+      throw env.reject("EACCES", `R${srcno} ${what}`);
+    }
     markUnknown(dst);
     if (!is64) dst.scalar = move32(dst.scalar);
     return;
@@ -200,8 +206,8 @@ function adjust(
     const src = env.registers[srcno] as RegisterState;
     if (src.type !== SCALAR_VALUE) {
       if (dst.type !== SCALAR_VALUE) {
-        // Root may subtract pointers; the difference is some number.
-        if (operation === SUB) return markUnknown(dst);
+        // Those who may know addresses may subtract them; the difference is some number.
+        if (operation === SUB && env.hasPerfmon) return markUnknown(dst);
         throw env.reject("EACCES", `R${dstno} pointer ${ALU_OPERATORS[operation >> 4]} pointer prohibited`);
       }
       markChainPrecision(env, dstno);
@@ -223,11 +229,12 @@ function adjust(
     }
   }
   if ((operation === AND || operation === OR) && isConstant(value)) forkAtMask(env, dst, dstno);
+  if (isMasked(operation)) maskNumbers(env, instruction);
   const is32Wide = fits(dst.scalar, 32);
   if (!isComputable(operation, is64, value)) markUnknown(dst);
   else dst.scalar = alu(operation, is64, dst.scalar, value);
   // Twice itself is at no fixed distance from what it was.
-  if (fromRegister && srcno === dstno) clearLink(dst);
+  if ((fromRegister && srcno === dstno) || !env.hasBpf) clearLink(dst);
   else linkAfterAddition(dst, operation, is64, value, is32Wide);
 }
 

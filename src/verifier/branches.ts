@@ -27,7 +27,14 @@ import {
   isAnyPacketPointer,
   mayBeNull,
 } from "./register-types.ts";
-import { checkRegister, clearLink, isNotNull, markPointerNotNull, markUnknown } from "./registers.ts";
+import {
+  checkRegister,
+  clearLink,
+  isNotNull,
+  isSecret,
+  markPointerNotNull,
+  markUnknown,
+} from "./registers.ts";
 import {
   addDelta,
   branchTaken,
@@ -121,6 +128,8 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
     if (imm !== 0) throw env.reject("EINVAL", "BPF_JMP/JMP32 uses reserved fields");
     checkRegister(env, srcno, "source");
     src = registers[srcno] as RegisterState;
+    const packets = isAnyPacketPointer(dst.type) && isAnyPacketPointer(src.type);
+    if (!packets && isSecret(env, src)) throw env.reject("EACCES", `R${srcno} pointer comparison prohibited`);
     if (src.type === PTR_TO_STACK) flags |= SRC_IS_STACK;
   } else {
     if (srcno !== 0) throw env.reject("EINVAL", "BPF_JMP/JMP32 uses reserved fields");
@@ -136,6 +145,7 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
     // only the type tells.
     if (dst.type === SCALAR_VALUE) markChainPrecision(env, dstno);
     if (fromRegister && src.type === SCALAR_VALUE) markChainPrecision(env, srcno);
+    if (!env.hasPerfmon) followWrongGuess(env, instruction, decided === 1 ? 0 : offset);
     if (env.log.traces) printInstructionState(env);
     if (decided === 1) env.index += offset;
     return;
@@ -179,10 +189,22 @@ export function checkConditionalJump(env: Environment, instruction: Instruction)
   if (!is32 && !fromRegister && imm === 0 && (op === JEQ || op === JNE) && mayBeNull(dst.type)) {
     markPointerOrNull(env, state, dstno, op === JNE);
     markPointerOrNull(env, other, dstno, op === JEQ);
-  } else if (fromRegister && !is32) {
-    matchPacketPointers(env, instruction, dst, src, state, other);
+  } else {
+    const matched = fromRegister && !is32 && matchPacketPointers(env, instruction, dst, src, state, other);
+    if (!matched && isSecret(env, dst)) throw env.reject("EACCES", `R${dstno} pointer comparison prohibited`);
   }
   if (env.log.traces) printInstructionState(env);
+}
+
+/**
+ * A jump that is decided can be guessed wrong: then the other way is walked, with numbers in the compared registers of which nothing
+ * is known (sanitize_speculative_path). `offset`: of the way that is not taken.
+ */
+function followWrongGuess(env: Environment, { opcode, dst, src }: Instruction, offset: number): void {
+  const { frames } = pushPath(env, env.index + offset + 1, env.index, "EFAULT", true);
+  const { registers } = frames[frames.length - 1] as FunctionState;
+  markUnknown(registers[dst] as RegisterState);
+  if ((opcode & 8) !== 0) markUnknown(registers[src] as RegisterState);
 }
 
 /** may_goto: the way on waits, the jump is taken first; repeated visits widen what is not needed precisely. */

@@ -57,7 +57,12 @@ function push({ env, states, stack }: Walk, from: number, to: number, edge: numb
     stack.push(to);
     return true;
   }
-  if ((target & 0xf0) === DISCOVERED) return false;
+  if ((target & 0xf0) === DISCOVERED) {
+    if (env.hasBpf) return false;
+    lineBefore(env, from, `${from}: `);
+    lineBefore(env, to, `${to}: `);
+    throw env.reject("EINVAL", `back-edge from insn ${from} to ${to}`);
+  }
   states[from] = DISCOVERED | edge;
   return false;
 }

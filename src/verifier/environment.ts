@@ -3,7 +3,7 @@ import type { Btf } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import type { ProgramType } from "../uapi/index.ts";
 import type { VerifierAbility } from "./abilities.ts";
-import type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
+import type { Capability, VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 import { Log } from "./log.ts";
 import type { LoopVisit } from "./loops.ts";
 import { Backtrack } from "./backtrack.ts";
@@ -51,6 +51,13 @@ export class InstructionAux {
   callKey: number | "poison" | undefined = undefined;
   /** Bytes of a context field that is converted. */
   contextFieldSize = 0;
+  /** Nothing runs from here on speculatively (a barrier comes before the instruction). */
+  barrierBefore = false;
+  /** A barrier comes after the instruction: what it stored must not be read in an older form. */
+  barrierAfter = false;
+  /** How arithmetic on a pointer is masked; 0: not at all. And the largest offset. */
+  maskState = 0;
+  maskLimit = 0;
   /** bpf_loop: seen, its callback is always the same, and which. */
   loopInline: { fits: boolean; subprogram: number } | undefined = undefined;
 }
@@ -126,6 +133,12 @@ export class Environment {
   readonly aux: InstructionAux[];
   readonly gplCompatible: boolean;
   readonly strictAlignment: boolean;
+  /** CAP_BPF: loops, functions, and marks of precision. */
+  readonly hasBpf: boolean;
+  /** CAP_PERFMON: addresses may leak, stack that nobody wrote may be read, speculation is not followed. */
+  readonly hasPerfmon: boolean;
+  /** Numbers are compared exactly from now on: arithmetic on pointers is masked by what was seen (explore_alu_limits). */
+  exploreLimits = false;
   /** Functions by their place, and behind them one that begins where the program ends. */
   subprograms: Subprogram[] = [];
   subprogramCount = 0;
@@ -212,7 +225,13 @@ export class Environment {
     this.aux = Array.from(program.instructions, () => new InstructionAux());
     this.kept = new Array<KeptState[] | undefined>(program.instructions.length);
     this.gplCompatible = gplCompatible;
+    this.hasBpf = this.may("bpf");
+    this.hasPerfmon = this.may("perfmon");
     this.strictAlignment = (options.strictAlignment ?? false) && !(options.anyAlignment ?? false);
+  }
+
+  may(capability: Capability): boolean {
+    return this.options.capabilities?.includes(capability) ?? true;
   }
 
   verbose(text: string): void {
@@ -244,9 +263,10 @@ export class Environment {
     return kernelBtf.type(id).name;
   }
 
-  /** Arenas lie at a known address for user space. */
+  /** Arenas lie at a known address for user space; addresses of maps are nothing for those without CAP_PERFMON. */
   addressAt(index: number): bigint | undefined {
     const { map, mapOffset } = this.aux[index] as InstructionAux;
+    if (map !== undefined && !this.hasPerfmon) return 0n;
     return map?.type === "arena" ? (map.extra ?? 0n) + BigInt(mapOffset) : undefined;
   }
 

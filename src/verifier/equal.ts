@@ -92,6 +92,13 @@ function registerSafe(env: Environment, old: RegisterState, current: RegisterSta
   if (old.type !== current.type) return false;
   switch (baseType(old.type)) {
     case SCALAR_VALUE:
+      if (env.exploreLimits) {
+        return (
+          samePointee(old, current) &&
+          old.scalar === current.scalar &&
+          checkScalarIds(env, old.id, current.id)
+        );
+      }
       if (!old.precise && exact === NOT_EXACT && !env.keepsRanges) return true;
       if (old.id !== 0 && ((old.id ^ current.id) & BPF_ADD_CONST) !== 0) return false;
       if ((old.id & BPF_ADD_CONST) !== 0 && old.off !== current.off) return false;
@@ -129,7 +136,10 @@ UNBOUND.type = SCALAR_VALUE;
 
 const ALL_SPILL = allOf(STACK_SPILL);
 
-function isAllMisc({ types }: StackSlot): boolean {
+const ALL_MISC = allOf(STACK_MISC);
+
+function isAllMisc(env: Environment, { types }: StackSlot): boolean {
+  if (!env.hasPerfmon) return (types | 0) === (ALL_MISC | 0);
   for (let rest = types; rest !== 0; rest >>>= 4) {
     const type = rest & 15;
     if (type !== STACK_MISC && type !== STACK_INVALID) return false;
@@ -138,9 +148,9 @@ function isAllMisc({ types }: StackSlot): boolean {
 }
 
 /** A slot as one number of 64 bits, if it is one. */
-function asScalar(slot: StackSlot): RegisterState | undefined {
+function asScalar(env: Environment, slot: StackSlot): RegisterState | undefined {
   if ((slot.types | 0) === (ALL_SPILL | 0) && slot.spilled.type === SCALAR_VALUE) return slot.spilled;
-  return isAllMisc(slot) ? UNBOUND : undefined;
+  return isAllMisc(env, slot) ? UNBOUND : undefined;
 }
 
 function stackSafe(env: Environment, old: FunctionState, current: FunctionState, exact: number): boolean {
@@ -157,13 +167,15 @@ function stackSafe(env: Environment, old: FunctionState, current: FunctionState,
 function slotSafe(env: Environment, a: StackSlot, b: StackSlot | undefined, exact: number): boolean {
   for (let byte = 0; byte < REG_SIZE; byte++) {
     const type = slotType(a, byte);
-    if (type === STACK_INVALID || type === STACK_MISC) continue;
+    if (type === STACK_INVALID || (type === STACK_MISC && env.hasPerfmon)) continue;
     if (b === undefined) return false;
-    const oldScalar = asScalar(a);
-    const currentScalar = oldScalar === undefined ? undefined : asScalar(b);
+    const oldScalar = asScalar(env, a);
+    const currentScalar = oldScalar === undefined ? undefined : asScalar(env, b);
     if (oldScalar !== undefined && currentScalar !== undefined) {
       return registerSafe(env, oldScalar, currentScalar, exact);
     }
+    // Zeroes are data too; without CAP_PERFMON nothing else is.
+    if (type === STACK_MISC && slotType(b, byte) === STACK_ZERO) continue;
     if (type !== slotType(b, byte)) return false;
     if (byte !== REG_SIZE - 1) continue;
     return lastByteSafe(env, type, a.spilled, b.spilled, exact);
@@ -197,6 +209,7 @@ function lastByteSafe(
     case STACK_IRQ_FLAG:
       return checkIds(env, a.refObjId, b.refObjId) && a.irqKfuncClass === b.irqKfuncClass;
     case STACK_ZERO:
+    case STACK_MISC:
       return true;
     default:
       return false;
@@ -238,6 +251,8 @@ export function statesEqual(
 ): boolean {
   if (old.frames.length !== current.frames.length) return false;
   resetIds(env);
+  // A way that nobody really goes says nothing of one that somebody does: more was forgiven on it.
+  if (old.speculative && !current.speculative) return false;
   if (old.inSleepable !== current.inSleepable || !referencesSafe(env, old, current)) return false;
   for (let frameno = 0; frameno < old.frames.length; frameno++) {
     const a = old.frames[frameno] as FunctionState;

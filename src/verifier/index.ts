@@ -1,5 +1,5 @@
 /** The verifier: proves that a program is safe, as Linux 6.18 does. */
-export type { VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
+export type { Capability, VerifierMap, VerifierOptions, VerifierProgram } from "./input.ts";
 export type { FrameView, InstructionView, RegisterView } from "./recording.ts";
 export type {
   FrameSnapshot,

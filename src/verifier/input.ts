@@ -57,6 +57,9 @@ export interface VerifierProgram {
   readonly lines?: readonly LineInfo[];
 }
 
+/** Capabilities that decide what a program may do: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN. */
+export type Capability = "bpf" | "perfmon" | "net_admin";
+
 /** How to verify. */
 export interface VerifierOptions {
   /** 0: no log, 1: the path that fails, 2: every path; +4: statistics. Default 1. */
@@ -69,6 +72,11 @@ export interface VerifierOptions {
   readonly testStateFrequency?: boolean;
   /** BPF_F_TEST_REG_INVARIANTS: contradictory bounds are an error. */
   readonly testRegisterInvariants?: boolean;
+  /**
+   * What the loading process may; default: everything. None at all is an unprivileged user, where sysctl
+   * kernel.unprivileged_bpf_disabled is 0. Without "perfmon" addresses must not leak, and speculative execution is followed too.
+   */
+  readonly capabilities?: readonly Capability[];
   /** Refuse what Linux 6.18 is known to accept wrongly (docs/verifier.md has the list), as loading does. Default: Linux's verdict. */
   readonly sound?: boolean;
   /** Judge as a verifier that lacks these, as older kernels do. Default: none is lacking. */

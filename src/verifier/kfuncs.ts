@@ -7,7 +7,13 @@ import type { Btf, BtfPrototype } from "../btf/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import { KFUNCS, type KfuncFlag, type KfuncRow, mayCallKfunc } from "../uapi/index.ts";
 import type { Environment } from "./environment.ts";
-import { helperCallsCallbackAtOnce, helperCallsCallbackLater, isKfuncCall } from "./kinds.ts";
+import {
+  HELPER,
+  helperCallsCallbackAtOnce,
+  helperCallsCallbackLater,
+  isHelperCall,
+  isKfuncCall,
+} from "./kinds.ts";
 
 /** One kernel function, as a program of one type has it. */
 export interface Kfunc {
@@ -108,10 +114,24 @@ export function callsCallbackLater(env: Environment, instruction: Instruction): 
   return helperCallsCallbackLater(instruction) || LATER.has(kfuncNameOf(env, instruction));
 }
 
-/** After the run: a function that the kernel lacks may not be called by code that can be reached (fixup_kfunc_call). */
-export function checkMissingKfuncs(env: Environment): void {
+/**
+ * After the run, when calls are replaced (do_misc_fixups): a function that the kernel lacks may not be called by code that can be reached,
+ * and a tail call must be masked.
+ */
+export function checkCallsAgain(env: Environment): void {
   for (const [index, instruction] of env.instructions.entries()) {
-    if (env.aux[index]?.seen !== true || !isKfuncCall(instruction) || instruction.imm !== 0) continue;
-    throw env.reject("EINVAL", "invalid kernel function call not eliminated in verifier pass");
+    const aux = env.aux[index];
+    if (aux?.seen !== true) continue;
+    if (isKfuncCall(instruction) && instruction.imm === 0) {
+      throw env.reject("EINVAL", "invalid kernel function call not eliminated in verifier pass");
+    }
+    // Maps of those without CAP_PERFMON are masked where they are used: it must be known which one it is.
+    if (!env.hasPerfmon && aux.callMap === "poison" && isTailCall(instruction)) {
+      throw env.reject("EINVAL", "tail_call abusing map_ptr");
+    }
   }
+}
+
+function isTailCall(instruction: Instruction): boolean {
+  return isHelperCall(instruction) && instruction.imm === HELPER.tail_call;
 }

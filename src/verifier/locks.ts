@@ -8,7 +8,7 @@ import { isNonOwning } from "./kernel-types/access.ts";
 import { type BtfRecord, mapRecord, structRecord } from "./kernel-types/record.ts";
 import { type LockKind, acquireLock, holdsLock, releaseLock } from "./references.ts";
 import { MEM_ALLOC, PTR_TO_BTF_ID, PTR_TO_MAP_VALUE } from "./register-types.ts";
-import { markUnknown } from "./registers.ts";
+import { markInvalid } from "./registers.ts";
 import { constantNumber, isConstant } from "./scalar/index.ts";
 import { type RegisterState, eachRegister } from "./state.ts";
 
@@ -79,7 +79,7 @@ export function processLock(env: Environment, regno: number, kind: LockKind, tak
   releaseLock(state, kind, reg.id, owner);
   // Without the lock, objects in lists and trees may be gone.
   eachRegister(state, (other) => {
-    if (isNonOwning(other.type)) markUnknown(other);
+    if (isNonOwning(other.type)) markInvalid(env, other);
   });
 }
 

@@ -50,5 +50,8 @@ export function checkMapUse(env: Environment, map: VerifierMap): void {
   }
   if (map.type !== "arena") return;
   if (env.arena !== undefined) throw env.reject("EBUSY", "Only one arena per program");
+  if (!env.hasPerfmon || !env.hasBpf) {
+    throw env.reject("EPERM", "CAP_BPF and CAP_PERFMON are required to use arena");
+  }
   env.arena = map;
 }

@@ -7,16 +7,18 @@ const MAX_PENDING = 8192;
 
 /**
  * Keeps a copy of the current state for later; `index` is where it goes on, `previous` where it came from. `errno` is the
- * kernel's answer if too many wait.
+ * kernel's answer if too many wait. `speculative`: only a processor that guesses wrong goes there.
  */
 export function pushPath(
   env: Environment,
   index: number,
   previous: number,
   errno: "EFAULT" | "ENOMEM",
+  speculative = false,
 ): VerifierState {
   const state = new VerifierState();
   copyState(state, env.state);
+  if (speculative) state.speculative = true;
   env.pending.push({ state, index, previous, logPosition: env.log.position, from: env.pathLog.current });
   env.tracer?.fork(state);
   if (env.pending.length > MAX_PENDING) {

@@ -5,6 +5,7 @@
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import { ALU_OPERATORS } from "./disassemble.ts";
 import type { Environment } from "./environment.ts";
+import { beginMasking, endMasking, isMasked } from "./masking.ts";
 import {
   CONST_PTR_TO_DYNPTR,
   CONST_PTR_TO_MAP,
@@ -37,7 +38,6 @@ import {
   pointerKeep,
   pointerSubtract,
   pointerSync,
-  smax,
   smin,
 } from "./scalar/index.ts";
 import type { RegisterState } from "./state.ts";
@@ -93,17 +93,18 @@ function checkSane(env: Environment, scalar: number, off: number, type: number):
 /** `dst = pointer op offset`; dst is one of the two registers, or their value before it. */
 export function adjustPointer(
   env: Environment,
-  { opcode, dst: regno }: Instruction,
+  instruction: Instruction,
   pointer: RegisterState,
   offset: RegisterState,
 ): void {
+  const { opcode, dst: regno } = instruction;
   const dst = env.registers[regno] as RegisterState;
   const operation = opcode & 0xf0;
   const known = isConstant(offset.scalar);
   if (contradictory(offset.scalar)) return markUnknown(dst);
   if ((opcode & 7) !== CLASSES.alu64) {
     // Subtracting lower halves of pointers gives a number that means nothing.
-    if (operation === SUB) return markUnknown(dst);
+    if (operation === SUB && env.hasPerfmon) return markUnknown(dst);
     throw env.reject("EACCES", `R${regno} 32-bit pointer arithmetic prohibited`);
   }
   if ((pointer.type & PTR_MAYBE_NULL) !== 0) {
@@ -131,6 +132,10 @@ export function adjustPointer(
   dst.id = id;
   checkSane(env, offsetScalar, offsetOff, type);
   checkSane(env, pointerScalar, off, type);
+  const masks = isMasked(operation);
+  const window = masks
+    ? beginMasking(env, instruction, pointer, { scalar: offsetScalar, isDst: offsetIsDst })
+    : undefined;
   const delta = known ? constantNumber(offsetScalar) : 0;
   let fixed = off;
   let scalar: number;
@@ -179,7 +184,7 @@ export function adjustPointer(
   }
   checkSane(env, scalar, fixed, type);
   dst.scalar = fresh ? pointerSync(scalar) : scalar;
-  void smax;
+  if (masks) endMasking(env, instruction, window, offsetIsDst);
 }
 
 function isInt32(value: number): boolean {

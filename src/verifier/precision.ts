@@ -64,6 +64,8 @@ export function markPrecision(
   report?: Changed,
 ): void {
   const bt = env.backtrack;
+  // Without CAP_BPF every number is precise anyway.
+  if (!env.hasBpf) return;
   let state = starting;
   let firstIndex = state.firstIndex;
   let lastIndex = starting.index;

@@ -38,6 +38,8 @@ import {
 } from "./state.ts";
 
 const ITER_ACTIVE = 1;
+/** BPF_COMPLEXITY_LIMIT_STATES: of those without CAP_BPF no more states are kept at an instruction. */
+const MAX_STATES = 64;
 
 /** One path has ended: states from which all have are complete, and end the loops that they began. */
 export function updateBranchCounts(env: Environment, from: VerifierState): void {
@@ -151,7 +153,10 @@ function compare(env: Environment, { state: old }: KeptState, index: number): An
 export function isStateVisited(env: Environment, index: number): boolean {
   const { state } = env;
   const aux = env.aux[index] as InstructionAux;
-  const force = env.options.testStateFrequency === true || aux.forceCheckpoint || state.history.length > 40;
+  const force =
+    (env.hasBpf && env.options.testStateFrequency === true) ||
+    aux.forceCheckpoint ||
+    state.history.length > 40;
   let add =
     force || (env.jumpsProcessed - env.previousJumps >= 2 && env.processed - env.previousProcessed >= 8);
   const bucket = bucketOf(env, index);
@@ -196,6 +201,7 @@ export function isStateVisited(env: Environment, index: number): boolean {
       }
     }
     env.maxStatesPerInstruction = Math.max(env.maxStatesPerInstruction, count);
+    if (!env.hasBpf && count > MAX_STATES) return false;
   }
   if (!add) return false;
   env.totalStates++;
@@ -203,7 +209,7 @@ export function isStateVisited(env: Environment, index: number): boolean {
   updatePeak(env);
   env.previousJumps = env.jumpsProcessed;
   env.previousProcessed = env.processed;
-  markAllImprecise(state);
+  if (env.hasBpf) markAllImprecise(state);
   const kept = new VerifierState();
   copyState(kept, state);
   kept.index = index;

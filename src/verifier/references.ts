@@ -3,7 +3,7 @@
  * all registers that came from it carry as `refObjId`; releasing it makes all of them numbers.
  */
 import type { Environment } from "./environment.ts";
-import { markUnknown } from "./registers.ts";
+import { markInvalid } from "./registers.ts";
 import { type Reference, type RegisterState, type VerifierState, eachRegister } from "./state.ts";
 
 /** A new reference; its id. */
@@ -18,8 +18,7 @@ export function acquireReference(env: Environment, index: number): number {
 export function releaseReference(env: Environment, id: number): boolean {
   if (!releaseReferenceNoMark(env.state, id)) return false;
   eachRegister(env.state, (reg) => {
-    // Those who may know addresses keep a number.
-    if (reg.refObjId === id) markUnknown(reg);
+    if (reg.refObjId === id) markInvalid(env, reg);
   });
   return true;
 }

@@ -26,6 +26,13 @@ import {
 import { UNKNOWN, ZERO, isZero } from "./scalar/index.ts";
 import { type FunctionState, type RegisterState, DEF_NOT_SUBREG, clearRegister } from "./state.ts";
 
+/** Without CAP_BPF every number counts as one that matters. Set once for each verification, as the table of numbers is. */
+let preciseFromTheStart = false;
+
+export function setPreciseFromTheStart(precise: boolean): void {
+  preciseFromTheStart = precise;
+}
+
 /** A number of which nothing is known (__mark_reg_unknown). */
 export function markUnknown(reg: RegisterState): void {
   clearRegister(reg);
@@ -34,7 +41,18 @@ export function markUnknown(reg: RegisterState): void {
   reg.refObjId = 0;
   reg.scalar = UNKNOWN;
   reg.frameno = 0;
-  reg.precise = false;
+  reg.precise = preciseFromTheStart;
+}
+
+/** What a pointer was is gone: those who may know addresses keep a number, others nothing (mark_reg_invalid). */
+export function markInvalid(env: Environment, reg: RegisterState): void {
+  if (env.hasPerfmon) markUnknown(reg);
+  else markNotInit(reg);
+}
+
+/** Whether a register holds what the program must not make known (is_pointer_value). */
+export function isSecret(env: Environment, { type }: RegisterState): boolean {
+  return type !== SCALAR_VALUE && !env.hasPerfmon;
 }
 
 /** Nothing that may be read (__mark_reg_not_init). */
@@ -66,8 +84,7 @@ export function markKnownZero(reg: RegisterState): void {
 export function markConstantZero(reg: RegisterState): void {
   markKnown(reg, ZERO);
   reg.type = SCALAR_VALUE;
-  // Root's verifier starts every number imprecise.
-  reg.precise = false;
+  reg.precise = preciseFromTheStart;
 }
 
 /** Whether it is the number 0 (register_is_null). */

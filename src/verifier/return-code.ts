@@ -7,7 +7,7 @@ import type { Environment } from "./environment.ts";
 import { targetOf } from "./kernel-types/target.ts";
 import { markChainPrecision } from "./precision.ts";
 import { SCALAR_VALUE, typeName } from "./register-types.ts";
-import { checkRegister } from "./registers.ts";
+import { checkRegister, isSecret } from "./registers.ts";
 import { partsOf, smax, smin } from "./scalar/index.ts";
 import type { RegisterState, ReturnRange } from "./state.ts";
 
@@ -29,6 +29,7 @@ export function checkReturnCode(env: Environment, regno: number, name: string): 
     }
   }
   checkRegister(env, regno, "source");
+  if (isSecret(env, reg)) throw env.reject("EACCES", `R${regno} leaks addr as return value`);
   if (first?.inAsyncCallback === true) {
     enforce(env, reg, regno, name, first.callbackReturnRange, "At async callback return");
     return;

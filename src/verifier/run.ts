@@ -17,7 +17,7 @@ import { printInstruction, printInstructionState, stateScratched, stateText } fr
 import { isStateVisited, updateBranchCounts } from "./prune.ts";
 import { checkResourceLeak } from "./references.ts";
 import { scratchAll, scratchRegister } from "./registers.ts";
-import { Cancelled } from "./reject.ts";
+import { Cancelled, Rejection, type RejectionErrno } from "./reject.ts";
 import { checkReturnCode } from "./return-code.ts";
 import { checkAtomic, checkLoad, checkStore, checkStoreOfConstant } from "./transfers.ts";
 
@@ -26,6 +26,8 @@ export const INSTRUCTION_LIMIT = 1_000_000;
 
 /** Instructions between two questions whether to stop. */
 const POLL = 8192;
+
+const SPECULATIVE = " (speculative execution)";
 
 /** What an instruction did to the path. */
 const GO_ON = 0;
@@ -56,14 +58,15 @@ export function walkPaths(env: Environment): void {
     let ends = false;
     if (aux.prunePoint && isStateVisited(env, env.index)) {
       if (log.traces) {
-        log.write(printState ? `\nfrom ${previous} to ${env.index}: safe\n` : `${env.index}: safe\n`);
+        const how = state.speculative ? SPECULATIVE : "";
+        log.write(printState ? `\nfrom ${previous} to ${env.index}${how}: safe\n` : `${env.index}: safe\n`);
       }
       ends = true;
     } else {
       if (aux.jumpPoint) pushHistory(env, 0);
       if ((log.level & LEVEL2) !== 0 && printState) {
         log.write(
-          `\nfrom ${previous} to ${env.index}:${stateText(env, state, state.frames.length - 1, true)}`,
+          `\nfrom ${previous} to ${env.index}${state.speculative ? SPECULATIVE : ""}:${stateText(env, state, state.frames.length - 1, true)}`,
         );
         printState = false;
       }
@@ -71,15 +74,21 @@ export function walkPaths(env: Environment): void {
         if (stateScratched(env)) printInstructionState(env);
         printInstruction(env);
       } else if (log.muted) lineBefore(env, env.index, "");
-      aux.seen = true;
+      if (!state.speculative) aux.seen = true;
       env.record?.(env);
       env.tracer?.step(env);
       previous = env.index;
-      env.liveness.beginInstruction(env.index);
-      const outcome = checkInstruction(env, instructions[env.index] as Instruction);
-      env.liveness.endInstruction();
-      if (outcome === PATH_ENDS) ends = true;
-      else if (outcome === ENTERED_CALLER) printState = true;
+      const instruction = instructions[env.index] as Instruction;
+      if (state.speculative && aux.barrierBefore) ends = true;
+      else {
+        env.liveness.beginInstruction(env.index);
+        const outcome = state.speculative
+          ? checkSpeculatively(env, instruction, aux)
+          : checkInstruction(env, instruction);
+        env.liveness.endInstruction();
+        if (outcome === PATH_ENDS) ends = true;
+        else if (outcome === ENTERED_CALLER) printState = true;
+      }
     }
     if (!ends) continue;
     env.tracer?.end(env);
@@ -97,6 +106,25 @@ export function walkPaths(env: Environment): void {
     printState = true;
   }
 }
+
+/**
+ * An instruction on a way that only a processor takes that guesses wrong. What would reject the program ends the way instead: a
+ * barrier before the instruction keeps the processor from it. One after it, because of what it stores, ends the way as well.
+ */
+function checkSpeculatively(env: Environment, instruction: Instruction, aux: InstructionAux): number {
+  try {
+    const outcome = checkInstruction(env, instruction);
+    return aux.barrierAfter ? PATH_ENDS : outcome;
+  } catch (error) {
+    if (!(error instanceof Rejection) || !RECOVERABLE.has(error.errno)) throw error;
+    aux.barrierBefore = true;
+    aux.maskState = 0;
+    return PATH_ENDS;
+  }
+}
+
+/** error_recoverable_with_nospec. */
+const RECOVERABLE: ReadonlySet<RejectionErrno> = new Set<RejectionErrno>(["EPERM", "EACCES", "EINVAL"]);
 
 function poll(env: Environment): void {
   const { cancelled, progress } = env.options;

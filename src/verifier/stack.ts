@@ -6,7 +6,7 @@
 import { checkFastcallStack } from "./fastcall.ts";
 import { CLASSES, type Instruction } from "../isa/index.ts";
 import { can } from "./abilities.ts";
-import type { Environment, Subprogram } from "./environment.ts";
+import type { Environment, InstructionAux, Subprogram } from "./environment.ts";
 import { pushHistory, stackAccessFlags } from "./history.ts";
 import { lineBefore } from "./lines.ts";
 import type { MemoryAccess } from "./memory.ts";
@@ -34,7 +34,7 @@ import {
   SCALAR_VALUE,
   baseType,
 } from "./register-types.ts";
-import { clearLink, isNull, markConstantZero, markUnknown, scratchSlot } from "./registers.ts";
+import { clearLink, isNull, isSecret, markConstantZero, markUnknown, scratchSlot } from "./registers.ts";
 import { constant, constantNumber, isConstant, isZero, smax, smin, tnumText, width } from "./scalar/index.ts";
 import { destroyDynptr } from "./stack-objects/dynptr-slots.ts";
 import { frameOf, slotAt } from "./stack-slots.ts";
@@ -120,7 +120,9 @@ export function checkStackBounds(
     most = smax(scalar) + off + size;
   }
   let errno: "EACCES" | "EINVAL" | "EFAULT" | undefined;
-  if (least < -MAX_BPF_STACK || least > -1) errno = "EACCES";
+  // What no path has touched yet may be read by those only who may see what the kernel left there.
+  const floor = write || env.hasPerfmon ? -MAX_BPF_STACK : -frameOf(env, reg).stack.length * REG_SIZE;
+  if (least < floor || least > -1) errno = "EACCES";
   else if (most > 0) errno = "EINVAL";
   else if (size < 0) errno = "EFAULT";
   if (errno === undefined) return grow(env, frameOf(env, reg), -least);
@@ -209,18 +211,19 @@ function writeFixed(
   const slot = frame.stack[number] as StackSlot;
   const instruction = env.instructions[index] as Instruction;
   const reg = valueRegno < 0 ? undefined : (env.registers[valueRegno] as RegisterState);
+  if (!env.hasPerfmon) guardStore(env, slot, reg, off, size, index);
   let flags = stackAccessFlags(frame.frameno, number);
   destroyDynptr(env, frame, number);
   const whole = off % REG_SIZE === 0;
   if (whole && size === REG_SIZE) env.liveness.markWrite(frame.frameno, number);
   checkFastcallStack(env, frame, index, off);
   scratchSlot(env, number);
-  if (reg !== undefined && whole && reg.type === SCALAR_VALUE) {
+  if (reg !== undefined && whole && reg.type === SCALAR_VALUE && env.hasBpf) {
     const fits = width(reg.scalar) <= size * 8;
     if (fits) assignScalarId(env, reg);
     spill(slot, reg, size);
     if (!fits) clearLink(slot.spilled);
-  } else if (reg === undefined && whole && isStoreOfConstant(instruction)) {
+  } else if (reg === undefined && whole && isStoreOfConstant(instruction) && env.hasBpf) {
     const value = env.fakeRegister;
     markUnknown(value);
     value.scalar = constant(instruction.imm);
@@ -251,6 +254,30 @@ function writeFixed(
   if (flags !== 0) pushHistory(env, flags);
 }
 
+/**
+ * Without CAP_PERFMON a spilled pointer stays whole. A store over what is no plain data is followed by a barrier, since a
+ * processor may go on with what was there before (Spectre v4).
+ */
+function guardStore(
+  env: Environment,
+  slot: StackSlot,
+  reg: RegisterState | undefined,
+  off: number,
+  size: number,
+  index: number,
+): void {
+  if (isSpilled(slot) && slot.spilled.type !== SCALAR_VALUE && size !== REG_SIZE) {
+    throw env.reject("EACCES", "attempt to corrupt spilled pointer on stack");
+  }
+  let guarded = reg !== undefined && SPILLABLE.has(baseType(reg.type));
+  const first = byteAt(off);
+  for (let byte = 0; byte < size && !guarded; byte++) {
+    const type = slotType(slot, (first - byte) & 7);
+    guarded = type !== STACK_MISC && type !== STACK_ZERO;
+  }
+  if (guarded) (env.aux[index] as InstructionAux).barrierAfter = true;
+}
+
 /** A store somewhere in a range: every slot of it may have changed (check_stack_write_var_off). */
 function writeVariable(
   env: Environment,
@@ -275,6 +302,11 @@ function writeVariable(
     const byte = byteAt(at);
     scratchSlot(env, number);
     const old = slotType(slot, byte);
+    if (!env.hasPerfmon && old !== STACK_MISC && old !== STACK_ZERO) {
+      // The kernel ends this line by no line feed.
+      env.verbose(`spilled ptr in range of var-offset stack write; insn ${index}, ptr off: ${at}`);
+      throw env.reject("EINVAL");
+    }
     if (zero && old === STACK_SPILL && isSpilledScalar(slot) && isZero(slot.spilled.scalar)) {
       zeroUsed = true;
       continue;
@@ -330,6 +362,9 @@ function readFixed(
   for (let byte = REG_SIZE - 1; byte > 0 && slotType(slot, byte - 1) === STACK_SPILL; byte--) spillSize++;
   if (size === REG_SIZE && spillSize === REG_SIZE) {
     if (valueRegno >= 0) copyRegister(env.registers[valueRegno] as RegisterState, spilled);
+    else if (isSecret(env, spilled)) {
+      throw env.reject("EACCES", `leaking pointer from stack off ${off}`);
+    }
     return pushHistory(env, flags);
   }
   if (spilled.type !== SCALAR_VALUE) {
@@ -363,6 +398,11 @@ function readFixed(
   if (flags !== 0) pushHistory(env, flags);
 }
 
+/** Stack that nobody wrote may hold what the kernel left there. */
+function mayReadUnwritten(env: Environment): boolean {
+  return env.hasPerfmon && can(env, "uninit_stack");
+}
+
 function checkReadable(
   env: Environment,
   slot: StackSlot,
@@ -374,7 +414,7 @@ function checkReadable(
 ): void {
   const type = slotType(slot, byte);
   if (type === STACK_MISC || type === STACK_ZERO) return;
-  if (type === STACK_INVALID && can(env, "uninit_stack")) return;
+  if (type === STACK_INVALID && mayReadUnwritten(env)) return;
   throw env.reject("EACCES", `invalid read from stack off ${off}+${at} size ${size}`);
 }
 
@@ -405,6 +445,12 @@ export function checkStackRange(
   checkStackBounds(env, regno, off, size, write);
   const { scalar } = reg;
   const fixed = isConstant(scalar);
+  if (!fixed && !env.hasPerfmon) {
+    throw env.reject(
+      "EACCES",
+      `R${regno} variable offset stack access prohibited for !root, var_off=${tnumText(scalar)}`,
+    );
+  }
   const least = (fixed ? constantNumber(scalar) : smin(scalar)) + off;
   const end = (fixed ? least : smax(scalar) + off) + size;
   if (fixed && raw?.rawMode === true) {
@@ -424,10 +470,10 @@ export function checkStackRange(
     const slot = frame.stack[number];
     if (slot === undefined) throw env.reject("EFAULT", "allocated_stack too small");
     const type = slotType(slot, byte);
-    if (type === STACK_ZERO || (type === STACK_INVALID && can(env, "uninit_stack"))) {
+    if (type === STACK_ZERO || (type === STACK_INVALID && mayReadUnwritten(env))) {
       if (write) setSlotType(slot, byte, STACK_MISC);
     } else if (type !== STACK_MISC) {
-      if (!isSpilled(slot)) {
+      if (!isSpilled(slot) || isSecret(env, slot.spilled)) {
         throw env.reject(
           "EACCES",
           fixed

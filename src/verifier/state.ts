@@ -367,6 +367,8 @@ export class VerifierState {
   activeLockPointer: unknown = undefined;
   activeRcuLocks: number = 0;
   inSleepable: boolean = false;
+  /** This way is taken only by a processor that guesses wrong. */
+  speculative: boolean = false;
   cleaned: boolean = false;
   firstIndex: number = 0;
   lastIndex: number = 0;
@@ -398,6 +400,7 @@ export function copyState(to: VerifierState, from: VerifierState): void {
   to.activeLockPointer = from.activeLockPointer;
   to.activeRcuLocks = from.activeRcuLocks;
   to.inSleepable = from.inSleepable;
+  to.speculative = from.speculative;
   to.cleaned = from.cleaned;
   to.firstIndex = from.firstIndex;
   to.lastIndex = from.lastIndex;

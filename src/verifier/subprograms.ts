@@ -99,7 +99,14 @@ export function addSubprograms(env: Environment): void {
   add(env, 0);
   for (let index = 0; index < instructions.length; index++) {
     const instruction = instructions[index] as Instruction;
-    if (isPseudoFunction(instruction) || isPseudoCall(instruction)) add(env, index + instruction.imm + 1);
+    const calls = isPseudoFunction(instruction) || isPseudoCall(instruction);
+    if ((calls || isKfuncCall(instruction)) && !env.hasBpf) {
+      throw env.reject(
+        "EPERM",
+        "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN",
+      );
+    }
+    if (calls) add(env, index + instruction.imm + 1);
     else if (isKfuncCall(instruction)) checkKfunc(env, instruction);
   }
   addExceptionCallback(env);

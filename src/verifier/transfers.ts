@@ -22,7 +22,7 @@ import {
   isSocketPointer,
   typeName,
 } from "./register-types.ts";
-import { checkRegister } from "./registers.ts";
+import { checkRegister, isSecret } from "./registers.ts";
 import type { RegisterState } from "./state.ts";
 
 const BYTES = [4, 2, 1, 8] as const;
@@ -150,7 +150,16 @@ function checkReadModifyWrite(env: Environment, { opcode, dst, src, offset, imm 
   if (size < 4) throw env.reject("EINVAL", "invalid atomic operand size");
   checkRegister(env, src, "source");
   checkRegister(env, dst, "source");
-  if (imm === CMPXCHG) checkRegister(env, 0, "source");
+  const leaks = (regno: number): void => {
+    if (isSecret(env, env.registers[regno] as RegisterState)) {
+      throw env.reject("EACCES", `R${regno} leaks addr into mem`);
+    }
+  };
+  if (imm === CMPXCHG) {
+    checkRegister(env, 0, "source");
+    leaks(0);
+  }
+  leaks(src);
   const { type } = env.registers[dst] as RegisterState;
   if (!atomicAllowed(type)) {
     throw env.reject("EACCES", `BPF_ATOMIC stores into R${dst} ${typeName(type)} is not allowed`);

@@ -1,4 +1,5 @@
 /** `verify`: the whole of it. */
+import { checkMayLoad } from "./capabilities.ts";
 import { checkCfg, computePostorder, computeSuccessors } from "./cfg.ts";
 import { computeComponents } from "./components.ts";
 import { resolveConstants } from "./constants.ts";
@@ -6,7 +7,7 @@ import type { VerifierAbility } from "./abilities.ts";
 import { Environment } from "./environment.ts";
 import { markFastcallPatterns, removeFastcallSpills } from "./fastcall.ts";
 import { checkAllFunctions } from "./functions.ts";
-import { checkMissingKfuncs } from "./kfuncs.ts";
+import { checkCallsAgain } from "./kfuncs.ts";
 import { checkMethod } from "./kernel-types/target.ts";
 import { computeLiveRegisters } from "./live-registers.ts";
 import { LEVEL1, LEVEL2, LEVEL_STATS } from "./log.ts";
@@ -19,6 +20,7 @@ import { addSubprograms, checkSubprograms } from "./subprograms.ts";
 import type { VerifierOptions, VerifierProgram } from "./input.ts";
 import { type InstructionView, Recording } from "./recording.ts";
 import { Cancelled, Rejection, type RejectionErrno } from "./reject.ts";
+import { setPreciseFromTheStart } from "./registers.ts";
 import { resetScalars } from "./scalar/index.ts";
 import { Tracer, type WalkTrace } from "./trace.ts";
 
@@ -101,6 +103,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
   const begin = performance.now();
   resetScalars();
   const env = new Environment(program, options, isGplCompatible(program.license), pathLog);
+  setPreciseFromTheStart(!env.hasBpf);
   const recording = options.recordStates === true ? new Recording() : undefined;
   if (recording !== undefined) {
     env.record = (at) => recording.add(at);
@@ -114,6 +117,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
   let cancelled = false;
   let rejectedAt: number | undefined;
   try {
+    checkMayLoad(env);
     if (program.instructions.length === 0) throw env.reject("EINVAL");
     addSubprograms(env);
     checkSubprograms(env);
@@ -131,7 +135,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
     walking = false;
     removeFastcallSpills(env);
     checkStackDepth(env);
-    checkMissingKfuncs(env);
+    checkCallsAgain(env);
   } catch (error) {
     if (error instanceof Rejection) {
       errno = error.errno;

@@ -5,16 +5,20 @@ import type { Instruction } from "../../src/isa/index.ts";
 import { Kernel } from "../../src/kernel/index.ts";
 import { nameOfErrno } from "../../src/kernel/errno.ts";
 import { attemptLoad } from "../../src/kernel/program.ts";
-import { verify } from "../../src/verifier/index.ts";
+import { type VerifierOptions, verify } from "../../src/verifier/index.ts";
 import { noKernel, withKernel } from "../kernel/setup.ts";
+import { loadCapabilities } from "../verify-diff/capabilities.ts";
 import { randomProgram } from "./random-program.ts";
 
 const PROGRAMS = Number(process.env["SKEP_VERIFIER_PROGRAMS"] ?? 120);
 
-function ours(instructions: readonly Instruction[]): { verdict: string; log: string } {
+function ours(
+  instructions: readonly Instruction[],
+  options: VerifierOptions = {},
+): { verdict: string; log: string } {
   const { accepted, errno, log } = verify(
     { name: "random", type: "socket_filter", instructions, maps: new Map(), license: "GPL" },
-    { logLevel: 2 },
+    { ...options, logLevel: 2 },
   );
   return { verdict: accepted ? "accepted" : String(errno), log };
 }
@@ -28,6 +32,21 @@ describe.skipIf(noKernel !== undefined)(withKernel("random programs"), () => {
       if (result >= 0) closeSync(result);
       const theirs = { verdict: result >= 0 ? "accepted" : nameOfErrno(result), log };
       expect(ours(instructions), `seed ${seed}`).toEqual(theirs);
+    }
+  }, 240_000);
+
+  it("are judged alike without CAP_PERFMON", async () => {
+    const kernel = await Kernel.open();
+    const as = await loadCapabilities();
+    const capabilities = ["bpf"] as const;
+    for (let seed = 1; seed <= PROGRAMS; seed++) {
+      const instructions = randomProgram(seed);
+      const { result, log } = as(capabilities, () =>
+        attemptLoad(kernel, { type: "socket_filter", instructions }, 2),
+      );
+      if (result >= 0) closeSync(result);
+      const theirs = { verdict: result >= 0 ? "accepted" : nameOfErrno(result), log };
+      expect(ours(instructions, { capabilities }), `seed ${seed}`).toEqual(theirs);
     }
   }, 240_000);
 });

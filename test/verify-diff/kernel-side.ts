@@ -12,10 +12,11 @@ import {
   type ProgramDefinition,
   attemptLoad,
 } from "../../src/kernel/index.ts";
-import { reasonOf } from "../../src/verifier/index.ts";
+import { type Capability, reasonOf } from "../../src/verifier/index.ts";
 import { nameOfErrno } from "../../src/kernel/errno.ts";
 import { createMapOf, linkObject, resolveReferences } from "../../src/kernel/load.ts";
 import { type Answer, answerOf, withoutStatistics } from "./answer.ts";
+import { type WithCapabilities, loadCapabilities } from "./capabilities.ts";
 import type { Subject } from "./subject.ts";
 
 /** Changes when what is asked or kept changes. */
@@ -35,18 +36,34 @@ export interface JudgedByKernel extends Answer {
 
 export class KernelSide {
   #kernel: Kernel | undefined;
+  readonly #kept: readonly Capability[] | undefined;
+  #withCapabilities: WithCapabilities | undefined;
+
+  /** `kept`: load with these capabilities only. */
+  constructor(kept?: readonly Capability[]) {
+    this.#kept = kept;
+  }
 
   async answer(subject: Subject): Promise<KernelAnswer> {
     // The linker can change what an object's program is.
     const program = JSON.stringify(subject.linked.instructions);
-    const key = createHash("sha256").update(`${FORMAT} ${release()} ${subject.key} ${program}`).digest("hex");
+    const key = createHash("sha256")
+      .update(
+        `${FORMAT} ${release()} ${subject.key} ${program}${this.#kept?.map((name) => ` ${name}`).join("") ?? ""}`,
+      )
+      .digest("hex");
     const path = join(CACHE, key.slice(0, 2), `${key.slice(2)}.gz`);
     if (existsSync(path)) {
       const kept = judged(JSON.parse(gunzipSync(readFileSync(path)).toString()) as KernelAnswer);
       if (kept !== undefined) return kept;
     }
     this.#kernel ??= await Kernel.open();
-    const answer = ask(this.#kernel, subject);
+    const kept = this.#kept;
+    if (kept !== undefined) this.#withCapabilities ??= await loadCapabilities();
+    const as = this.#withCapabilities;
+    const answer = ask(this.#kernel, subject, (work) =>
+      kept === undefined || as === undefined ? work() : as(kept, work),
+    );
     mkdirSync(join(CACHE, key.slice(0, 2)), { recursive: true });
     writeFileSync(path, gzipSync(JSON.stringify(answer)));
     return judged(answer) ?? answer;
@@ -70,7 +87,7 @@ function judged(answer: KernelAnswer): KernelAnswer | undefined {
 /** Where a loader would have mapped an arena that does not say. */
 const ARENA_ADDRESS = 1n << 44n;
 
-function ask(kernel: Kernel, subject: Subject): KernelAnswer {
+function ask(kernel: Kernel, subject: Subject, as: <T>(work: () => T) => T): KernelAnswer {
   const open: Handle[] = [];
   try {
     const { definition, btf } = definitionOf(kernel, subject);
@@ -81,7 +98,7 @@ function ask(kernel: Kernel, subject: Subject): KernelAnswer {
       const { type, extra } = reference.map;
       const spec =
         type === "arena" && extra === 0n ? { ...reference.map, extra: ARENA_ADDRESS } : reference.map;
-      const map = createMapOf(kernel, subject.spec, spec, btf as never);
+      const map = as(() => createMapOf(kernel, subject.spec, spec, btf as never));
       maps[reference.map.name] = map;
       open.push(map);
     }
@@ -89,7 +106,7 @@ function ask(kernel: Kernel, subject: Subject): KernelAnswer {
     const withoutTypes = subject.spec.btf !== undefined && btf === undefined;
     const load = (level: number): JudgedByKernel | undefined => {
       // Level 4 tells time and stack depth as well.
-      const { result, log } = attemptLoad(kernel, { ...definition, instructions }, level | 4);
+      const { result, log } = as(() => attemptLoad(kernel, { ...definition, instructions }, level | 4));
       if (result >= 0) new Handle(kernel, result).close();
       else if (log.trim() === "") return undefined;
       return { ...answerOf(result >= 0, result >= 0 ? "" : nameOfErrno(result), log), level, withoutTypes };

@@ -6,6 +6,8 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type Difference, compareAnswers } from "./compare.ts";
 import { possibleCpus } from "../../src/kernel/index.ts";
+import type { Capability } from "../../src/verifier/index.ts";
+import { type UnprivilegedRow, expectationOf, judgeUnprivileged, unprivilegedSummary } from "./expected.ts";
 import { KernelSide } from "./kernel-side.ts";
 import { needsOf } from "./needs.ts";
 import { ourAnswer } from "./our-side.ts";
@@ -31,16 +33,19 @@ export async function main(args: readonly string[]): Promise<number> {
       random: { type: "string" },
       objects: { type: "string" },
       constructs: { type: "string" },
+      capabilities: { type: "string" },
+      unprivileged: { type: "boolean", default: false },
       seed: { type: "string", default: "0" },
     },
   });
   const limit = Number(values.limit) * 1000;
+  const kept = values.capabilities?.split(",") as Capability[] | undefined;
   const { random, objects, constructs } = values;
   if (random !== undefined || objects !== undefined || constructs !== undefined) {
     const seed = Number(values.seed);
     const { programs, accepted, unknown, differences } =
       random !== undefined
-        ? await compareRandom(Number(random), seed, possibleCpus(), limit)
+        ? await compareRandom(Number(random), seed, possibleCpus(), limit, kept)
         : objects !== undefined
           ? await compareKernelObjects(Number(objects), seed, limit)
           : await compareConstructs(Number(constructs), seed, possibleCpus());
@@ -62,11 +67,24 @@ export async function main(args: readonly string[]): Promise<number> {
   if (positionals.length === 0) {
     console.error(
       "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]\n" +
+        "         [--capabilities bpf,perfmon,net_admin: those that loading has on both sides]\n" +
+        "         [--unprivileged: nobody's capabilities, against the expectations in the objects]\n" +
         "       npm run verify-diff -- --random COUNT | --objects COUNT | --constructs COUNT [--seed SEED]",
     );
     return 2;
   }
-  const kernel = new KernelSide();
+  if (values.unprivileged) {
+    const judged: UnprivilegedRow[] = [];
+    for (const subject of positionals.flatMap(subjectsOf)) {
+      if (values.program !== undefined && subject.name !== values.program) continue;
+      const expected = "reason" in subject ? undefined : expectationOf(subject);
+      if ("reason" in subject || expected === undefined) continue;
+      judged.push(judgeUnprivileged(subject, expected, Number(values.limit) * 1000));
+    }
+    console.log(unprivilegedSummary(judged));
+    return 0;
+  }
+  const kernel = new KernelSide(kept);
   const rows: Row[] = [];
   try {
     for (const path of positionals) {
@@ -84,7 +102,7 @@ export async function main(args: readonly string[]): Promise<number> {
           rows.push({ file, name, needs, unjudged: theirs.unasked });
           continue;
         }
-        const ours = ourAnswer(subject, theirs, limit);
+        const ours = ourAnswer(subject, theirs, limit, kept);
         const difference: Difference = compareAnswers(ours, theirs);
         const row: Row = { file, name, section, type, needs, ours, theirs, difference };
         rows.push(row);

@@ -1,6 +1,6 @@
 /** Our verifier's answer. */
 import { PROGRAM_FLAGS, possibleCpus } from "../../src/kernel/index.ts";
-import { verifierProgram, verify } from "../../src/verifier/index.ts";
+import { type Capability, verifierProgram, verify } from "../../src/verifier/index.ts";
 import { type Answer, answerOf } from "./answer.ts";
 import { type Subject, surroundings } from "./subject.ts";
 
@@ -16,6 +16,7 @@ export function ourAnswer(
   { linked, type, attachType, license, flags }: Subject,
   { level: logLevel, withoutTypes }: { readonly level: number; readonly withoutTypes: boolean },
   limit: number,
+  capabilities?: readonly Capability[],
 ): OurAnswer {
   const begin = performance.now();
   try {
@@ -31,6 +32,7 @@ export function ourAnswer(
     const program = withoutTypes ? { ...whole, btf: undefined, functionInfo: [], lines: [] } : whole;
     const { accepted, errno, log, cancelled } = verify(program, {
       logLevel,
+      ...(capabilities === undefined ? {} : { capabilities }),
       strictAlignment: (flags & PROGRAM_FLAGS.strict_alignment) !== 0,
       anyAlignment: (flags & PROGRAM_FLAGS.any_alignment) !== 0,
       testStateFrequency: (flags & PROGRAM_FLAGS.test_state_freq) !== 0,

@@ -6,7 +6,14 @@ import { type ObjectSpec, resolveExterns } from "../../object/index.ts";
 import { type Explanation, explain, structuredLog } from "../../explain/index.ts";
 import { type ProgramReport, reportOf, reportPage } from "../../report/index.ts";
 import { KERNELS, type KernelVersion, kernelsOf } from "../../profiles/index.ts";
-import { type ProgramVerdict, objectProgram, verifyObject } from "../../verifier/index.ts";
+import {
+  type Capability,
+  type ProgramVerdict,
+  type VerifierOptions,
+  type VerifyObjectOptions,
+  objectProgram,
+  verifyObject,
+} from "../../verifier/index.ts";
 import { type Command, type Invocation, choice, onlyPositional, text } from "../command.ts";
 import { writeOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
@@ -18,7 +25,8 @@ import { profilesOf, showProfiles } from "../verify/profiles.ts";
 
 export const verifyCommand: Command = {
   name: "verify",
-  usage: "OBJECT [-p PROGRAM] [-v | -vv] [--log SHAPE] [--html FILE] [--kernel [VERSION]] [--kernels all]",
+  usage:
+    "OBJECT [-p PROGRAM] [-v | -vv] [--log SHAPE] [--html FILE] [--kernel [VERSION]] [--kernels all] [--unprivileged | --capabilities LIST]",
   description:
     "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
     "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge (freplace,\n" +
@@ -38,6 +46,15 @@ export const verifyCommand: Command = {
       type: "string",
       value: "all|LIST",
       help: "a table of programs and kernels: what loads where, and why not",
+    },
+    unprivileged: {
+      type: "boolean",
+      help: "as a user without any capability: addresses must not leak, speculative execution is followed, no loops and functions",
+    },
+    capabilities: {
+      type: "string",
+      value: "LIST",
+      help: "as a process that has only these of CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN: bpf,net_admin",
     },
     log: {
       type: "string",
@@ -64,6 +81,11 @@ export const verifyCommand: Command = {
     ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
     ["skep verify firewall.bpf.o --kernel 5.15", "would it load on Linux 5.15, and if not, why?"],
     ["skep verify firewall.bpf.o --kernels all", "on which kernels does each program load?"],
+    ["skep verify filter.bpf.o --unprivileged", "would it load for a user without privileges?"],
+    [
+      "skep verify firewall.bpf.o --capabilities bpf,net_admin",
+      "and without CAP_PERFMON, as in many containers?",
+    ],
     ["sudo skep verify firewall.bpf.o --kernel", "and does the running kernel take it?"],
   ],
   run,
@@ -76,12 +98,13 @@ async function writeReport(
   spec: ObjectSpec,
   rows: readonly Row[],
   btf: Btf | undefined,
+  options: VerifierOptions,
 ): Promise<void> {
   const reports: ProgramReport[] = [];
   for (const { program, section, verdict, explanation } of rows) {
     const input = verdict.verdict === "unlinked" ? undefined : objectProgram(spec, program, btf ?? spec.btf);
     if (input !== undefined && verdict.verdict !== "unlinked")
-      reports.push(reportOf(input, verdict, section, explanation));
+      reports.push(reportOf(input, verdict, section, explanation, options));
   }
   if (reports.length === 0) throw new BpfError("usage", `${object}: no program of it can be shown`);
   await writeOutput(file, new TextEncoder().encode(reportPage(basename(object), reports)));
@@ -92,6 +115,31 @@ function kernelVersions(wanted: string | undefined): readonly KernelVersion[] | 
   const found = kernelsOf(wanted);
   if (found !== undefined) return found;
   throw new BpfError("usage", `verify: no kernel '${wanted}'; known are ${KERNELS.join(", ")} and all`);
+}
+
+const CAPABILITIES: readonly Capability[] = ["bpf", "perfmon", "net_admin"];
+
+/** The capabilities that programs are judged with; undefined: all. */
+function capabilitiesOf(values: Invocation["values"]): readonly Capability[] | undefined {
+  const list = text(values, "capabilities");
+  if (values["unprivileged"] === true) {
+    if (list !== undefined) {
+      throw new BpfError(
+        "usage",
+        "verify: --unprivileged is no capability at all, --capabilities names some: use one of them",
+      );
+    }
+    return [];
+  }
+  return list?.split(",").map((word) => {
+    const name = word.trim().toLowerCase().replace(/^cap_/, "");
+    const found = CAPABILITIES.find((known) => known === name);
+    if (found !== undefined) return found;
+    throw new BpfError(
+      "usage",
+      `verify: no capability '${word}' for BPF; known are ${CAPABILITIES.join(", ")}`,
+    );
+  });
 }
 
 interface Row {
@@ -124,6 +172,14 @@ async function run(invocation: Invocation): Promise<number> {
       `${path}: no program '${name}'; it has ${Object.keys(spec.programs).join(", ")}`,
     );
   }
+  const capabilities = capabilitiesOf(values);
+  if (capabilities !== undefined && (values["kernel"] !== undefined || values["kernels"] !== undefined)) {
+    throw new BpfError(
+      "usage",
+      "verify: --kernel and --kernels judge with all capabilities: not together with --unprivileged or --capabilities",
+    );
+  }
+  const options: VerifierOptions = capabilities === undefined ? {} : { capabilities };
   const versions = kernelVersions(text(values, "kernels") ?? (text(values, "kernel") || undefined));
   if (versions !== undefined) {
     const profiles = profilesOf(spec, names, versions, btf);
@@ -142,10 +198,16 @@ async function run(invocation: Invocation): Promise<number> {
       const verdict = kernel?.verify(spec, program, { logLevel });
       // No privilege is no verdict.
       if (verdict?.error?.errno === "EPERM" && verdict.log === "") throw verdict.error;
-      const judged = judge(spec, program, { btf, logLevel: verbose > 0 ? logLevel : undefined }, terminal);
+      const judged = judge(
+        spec,
+        program,
+        { ...options, btf, ...(verbose > 0 ? { logLevel } : {}) },
+        terminal,
+      );
       const input = judged.verdict === "rejected" ? objectProgram(spec, program, btf ?? spec.btf) : undefined;
-      const explanation = input === undefined ? undefined : explain(input);
-      const structured = input === undefined || shape !== "structured" ? undefined : structuredLog(input);
+      const explanation = input === undefined ? undefined : explain(input, options);
+      const structured =
+        input === undefined || shape !== "structured" ? undefined : structuredLog(input, options);
       const row: Row = {
         program,
         section: spec.programs[program]?.section ?? "",
@@ -160,7 +222,7 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     kernel?.close();
   }
-  if (html !== undefined) await writeReport(html, path, spec, rows, btf);
+  if (html !== undefined) await writeReport(html, path, spec, rows, btf, options);
   if (json) {
     const verified = rows.every(({ verdict }) => verdict.verdict === "accepted");
     terminal.line(toJson({ version: JSON_VERSION, object: path, verified, programs: rows.map(asJson) }));
@@ -178,14 +240,13 @@ const MOST_INSTRUCTIONS = 1_000_000;
 function judge(
   spec: ObjectSpec,
   program: string,
-  { btf, logLevel }: { readonly btf: Btf | undefined; readonly logLevel: number | undefined },
+  options: VerifyObjectOptions,
   terminal: Terminal,
 ): Row["verdict"] {
   const bar = terminal.progress(`verifying ${program}`);
   try {
     return verifyObject(spec, program, {
-      ...(btf === undefined ? {} : { btf }),
-      ...(logLevel === undefined ? {} : { logLevel }),
+      ...options,
       progress: (processed) => bar?.update(processed / MOST_INSTRUCTIONS, `${count(processed)} instructions`),
     });
   } catch (error) {

@@ -21,6 +21,7 @@ import {
 import { markKnownZero, markUnknown } from "../registers.ts";
 import { isZero, tnumText } from "../scalar/index.ts";
 import { DEF_NOT_SUBREG, type RegisterState } from "../state.ts";
+import { checkLeak } from "./map-value.ts";
 
 const TYPES: Readonly<Partial<Record<FieldKind, number>>> = {
   packet: PTR_TO_PACKET,
@@ -36,6 +37,7 @@ const TYPES: Readonly<Partial<Record<FieldKind, number>>> = {
 /** PTR_TO_CTX of check_mem_access. `access.off` includes the register's fixed offset. Sets the register that is loaded. */
 export function checkContextAccess(env: Environment, access: MemoryAccess): void {
   const { index, regno, reg, off, size, write, valueRegno, signExtends } = access;
+  checkLeak(env, access, "ctx");
   checkFixedOffset(env, reg, regno, false);
   const hook = hookOf(env.type);
   if (hook.context.arguments === true) {
@@ -50,7 +52,7 @@ export function checkContextAccess(env: Environment, access: MemoryAccess): void
     write,
     signed: signExtends,
   });
-  if (found === undefined) {
+  if (found === undefined || needsBpf(env, found.field?.name, write)) {
     env.verbose(`invalid bpf_context access off=${off} size=${size}\n`);
     lineBefore(env, index, "; ");
     throw env.reject("EACCES");
@@ -84,6 +86,12 @@ export function checkContextAccess(env: Environment, access: MemoryAccess): void
   if (mayBeNull(type)) value.id = env.nextId();
   value.subregDef = DEF_NOT_SUBREG;
   value.type = type;
+}
+
+/** Packet pointers and time stamps of cgroup_skb programs are for CAP_BPF (cg_skb_is_valid_access). */
+function needsBpf(env: Environment, field: string | undefined, write: boolean): boolean {
+  if (env.hasBpf || env.type !== "cgroup_skb") return false;
+  return field === "data" || field === "data_end" || (write && field === "tstamp");
 }
 
 /** Pointers that may not have been moved, or by constants only (__check_ptr_off_reg). */

@@ -20,7 +20,7 @@ import {
   mayBeNull,
   typeName,
 } from "../register-types.ts";
-import { markKnown, markUnknown } from "../registers.ts";
+import { isSecret, markKnown, markUnknown } from "../registers.ts";
 import { constant64, constantNumber, isConstant, smin, umax } from "../scalar/index.ts";
 import type { RegisterState } from "../state.ts";
 
@@ -37,6 +37,7 @@ export function checkMapKeyAccess(env: Environment, access: MemoryAccess): void 
 export function checkMapValueAccess(env: Environment, access: MemoryAccess): void {
   const { regno, reg, off, size, write, valueRegno, signExtends } = access;
   const map = reg.map as VerifierMap;
+  checkLeak(env, access, "map");
   checkMapRights(env, regno, off, size, write);
   checkMapValue(env, regno, off, size, false, false);
   if (isConstant(reg.scalar)) {
@@ -61,11 +62,18 @@ export function checkRegionAccess(env: Environment, access: MemoryAccess): void 
   if (write && (type & MEM_RDONLY) !== 0) {
     throw env.reject("EACCES", `R${regno} cannot write into ${typeName(type)}`);
   }
+  checkLeak(env, access, "mem");
   // Reads of memory that nobody vouches for are checked when they happen.
   if ((type & MEM_RDONLY) === 0 || (type & PTR_UNTRUSTED) === 0) {
     checkRegion(env, regno, off, size, reg.memSize, false);
   }
   loadUnknown(env, access);
+}
+
+/** No store of an address where somebody could read it who must not know it. */
+export function checkLeak(env: Environment, { write, valueRegno }: MemoryAccess, where: string): void {
+  if (!write || valueRegno < 0 || !isSecret(env, env.registers[valueRegno] as RegisterState)) return;
+  throw env.reject("EACCES", `R${valueRegno} leaks addr into ${where}`);
 }
 
 /** A load whose value is not known. */

@@ -14,7 +14,7 @@ import {
 } from "../register-types.ts";
 import { isZero, smin, tnumText } from "../scalar/index.ts";
 import type { RegisterState } from "../state.ts";
-import { loadUnknown, negative } from "./map-value.ts";
+import { checkLeak, loadUnknown, negative } from "./map-value.ts";
 
 /** sizeof(struct bpf_flow_keys). */
 const FLOW_KEYS = 56;
@@ -24,6 +24,7 @@ export function checkObjectAccess(env: Environment, access: MemoryAccess): void 
   const { regno, reg, off, size, write } = access;
   const { type } = reg;
   if (type === PTR_TO_FLOW_KEYS) {
+    checkLeak(env, access, "flow keys");
     if (off < 0 || off + size > FLOW_KEYS) {
       throw env.reject("EACCES", `invalid access to flow keys off=${off} size=${size}`);
     }

@@ -12,7 +12,7 @@ import type { MemoryAccess } from "../memory.ts";
 import { PTR_TO_PACKET, PTR_TO_PACKET_END, PTR_TO_PACKET_META } from "../register-types.ts";
 import { isZero, smin, umax } from "../scalar/index.ts";
 import { type RegisterState, type VerifierState, eachRegister } from "../state.ts";
-import { checkBounds, loadUnknown, negative } from "./map-value.ts";
+import { checkBounds, checkLeak, loadUnknown, negative } from "./map-value.ts";
 
 /** `range` of a pointer that was compared with the end of the packet and did not come before it. */
 const AT_PACKET_END = -1;
@@ -23,6 +23,7 @@ const MAX_PACKET_OFFSET = 0xffff;
 export function checkPacketAccess(env: Environment, access: MemoryAccess): void {
   const { regno, off, size, write } = access;
   if (write && !mayTouchPacket(env, true)) throw env.reject("EACCES", "cannot write into packet");
+  checkLeak(env, access, "packet");
   checkPacket(env, regno, off, size, false);
   loadUnknown(env, access);
 }

@@ -36,7 +36,7 @@ import {
   SCALAR_VALUE,
   isPacketPointer,
 } from "../register-types.ts";
-import { checkRegister, isNull } from "../registers.ts";
+import { checkRegister, isNull, isSecret } from "../registers.ts";
 import { constantNumber, isConstant } from "../scalar/index.ts";
 import { checkDynptr, holdsReference } from "../stack-objects/dynptr.ts";
 import { isSpilledScalar } from "../stack.ts";
@@ -52,7 +52,10 @@ export function checkArgument(env: Environment, at: number, meta: CallMeta, prot
   const reg = env.registers[regno] as RegisterState;
   checkRegister(env, regno, "source");
   // A number or a pointer: those who may know addresses may pass them on.
-  if (declared.base === "anything") return;
+  if (declared.base === "anything") {
+    if (isSecret(env, reg)) throw env.reject("EACCES", `R${regno} leaks addr into helper function`);
+    return;
+  }
   if (isPacketPointer(reg.type) && !mayTouchPacket(env, false, meta)) {
     throw env.reject("EACCES", "helper access to the packet is not allowed");
   }

@@ -18,7 +18,7 @@ import {
   baseType,
   isAnyPacketPointer,
 } from "../register-types.ts";
-import { checkRegisterOf, markNotInit, markUnknown, scratchAll } from "../registers.ts";
+import { checkRegisterOf, markInvalid, markNotInit, markUnknown, scratchAll } from "../registers.ts";
 import type { RejectionErrno } from "../reject.ts";
 import { smax, smin, partsOf } from "../scalar/index.ts";
 import {
@@ -49,7 +49,7 @@ export function clearPacketPointers(env: Environment): void {
     const slice =
       baseType(reg.type) === PTR_TO_MEM &&
       (reg.type & (DYNPTR_TYPE_SKB | DYNPTR_TYPE_XDP | DYNPTR_TYPE_SKB_META)) !== 0;
-    if (isAnyPacketPointer(reg.type) || slice) markUnknown(reg);
+    if (isAnyPacketPointer(reg.type) || slice) markInvalid(env, reg);
   });
 }
 

@@ -41,7 +41,7 @@ import {
   mayBeNull,
   typeName,
 } from "../register-types.ts";
-import { checkRegister, isNull, markKnownZero, markNotInit, markUnknown } from "../registers.ts";
+import { checkRegister, isNull, markInvalid, markKnownZero, markNotInit, markUnknown } from "../registers.ts";
 import { UNKNOWN, constantNumber, isConstant, umax, withRange, withSignedRange } from "../scalar/index.ts";
 import { dynptrView, isPacketDynptr, releaseDynptr } from "../stack-objects/dynptr.ts";
 import { DEF_NOT_SUBREG, type RegisterState, eachRegister } from "../state.ts";
@@ -236,7 +236,7 @@ function handOver(env: Environment, refObjId: number): boolean {
     if (protects && (reg.type & MEM_ALLOC) !== 0 && (reg.type & MEM_PERCPU) !== 0) {
       reg.refObjId = 0;
       reg.type = (reg.type & ~MEM_ALLOC) | MEM_RCU;
-    } else markUnknown(reg);
+    } else markInvalid(env, reg);
   });
   return true;
 }

@@ -1,6 +1,7 @@
 /** Prototypes of helpers with the kernel's flags instead of words (struct bpf_func_proto). */
 import { type PrototypeRow, allowedHelpers, helperName, prototypeOf } from "../../uapi/index.ts";
 import { helperName as nameInLog } from "../disassemble.ts";
+import { missingForHelper } from "../capabilities.ts";
 import type { Environment } from "../environment.ts";
 import { targetOf } from "../kernel-types/target.ts";
 import {
@@ -132,6 +133,7 @@ function findHelper(env: Environment, id: number): Prototype | NoHelper {
   const extra = ITERATOR_HELPERS[program.attachType === "trace_iter" ? (program.attachTo ?? "") : ""];
   if (!allowedHelpers(context).has(id) && extra?.includes(helperName(id) ?? "") !== true)
     return "not_allowed";
+  if (missingForHelper(env, helperName(id)) !== undefined) return "not_allowed";
   return prototypeOfRow(row);
 }
 

@@ -96,6 +96,12 @@ export function checkStructAccess(env: Environment, access: MemoryAccess): void 
   checkStruct(env, regno, reg, off, size, write, valueRegno);
 }
 
+/** The kernel's structures hold addresses. */
+function checkMayRead(env: Environment, name: string): void {
+  if (env.hasPerfmon) return;
+  throw env.reject("EPERM", `'struct ${name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN`);
+}
+
 /** `valueRegno` -1: nothing is loaded. */
 export function checkStruct(
   env: Environment,
@@ -110,6 +116,7 @@ export function checkStruct(
   const btf = reg.btf as Btf;
   const name = nameOf(btf, reg.btfId);
   const isKernel = btf !== env.program.btf;
+  checkMayRead(env, name);
   if (!env.gplCompatible && isKernel) {
     throw env.reject("EINVAL", `Cannot access kernel 'struct ${name}' from non-GPL compatible program`);
   }
@@ -219,6 +226,7 @@ export function checkMapPointerAccess(env: Environment, access: MemoryAccess): v
   const map = reg.map as VerifierMap;
   const btf = env.program.kernelBtf;
   const name = MAP_STRUCTS[map.type];
+  if (name !== undefined) checkMayRead(env, name);
   const id = name === undefined ? undefined : btf?.find(name, "struct")[0]?.id;
   if (name === undefined || btf === undefined || id === undefined) {
     throw env.unsupported("fields of maps without the kernel's types");

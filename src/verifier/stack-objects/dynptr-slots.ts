@@ -1,7 +1,7 @@
 /** The end of dynptrs: by a write to one of their slots, or by a function that releases them. */
 import type { Environment } from "../environment.ts";
 import { PTR_MAYBE_NULL, PTR_TO_MEM } from "../register-types.ts";
-import { markNotInit, markUnknown, scratchSlot } from "../registers.ts";
+import { markInvalid, markNotInit, scratchSlot } from "../registers.ts";
 import {
   type FunctionState,
   STACK_DYNPTR,
@@ -38,7 +38,7 @@ export function destroyDynptr(env: Environment, frame: FunctionState, number: nu
   const { id } = spilled;
   eachRegister(env.state, (reg) => {
     if (reg.type !== PTR_TO_MEM && reg.type !== (PTR_TO_MEM | PTR_MAYBE_NULL)) return;
-    if (reg.dynptrId === id) markUnknown(reg);
+    if (reg.dynptrId === id) markInvalid(env, reg);
   });
   clearDynptr(env, frame, first);
 }
