@@ -21,7 +21,7 @@ import {
 import { markKnownZero, markUnknown } from "../registers.ts";
 import { isZero, tnumText } from "../scalar/index.ts";
 import { DEF_NOT_SUBREG, type RegisterState } from "../state.ts";
-import { checkLeak } from "./map-value.ts";
+import { checkLeak } from "./leak.ts";
 
 const TYPES: Readonly<Partial<Record<FieldKind, number>>> = {
   packet: PTR_TO_PACKET,

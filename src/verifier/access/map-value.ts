@@ -20,9 +20,10 @@ import {
   mayBeNull,
   typeName,
 } from "../register-types.ts";
-import { isSecret, markKnown, markUnknown } from "../registers.ts";
+import { markKnown, markUnknown } from "../registers.ts";
 import { constant64, constantNumber, isConstant, smin, umax } from "../scalar/index.ts";
 import type { RegisterState } from "../state.ts";
+import { checkLeak } from "./leak.ts";
 
 /** BPF_MAX_VAR_OFF: a variable offset of this size is called unbounded. */
 const MAX_VARIABLE_OFFSET = 2 ** 29;
@@ -68,12 +69,6 @@ export function checkRegionAccess(env: Environment, access: MemoryAccess): void 
     checkRegion(env, regno, off, size, reg.memSize, false);
   }
   loadUnknown(env, access);
-}
-
-/** No store of an address where somebody could read it who must not know it. */
-export function checkLeak(env: Environment, { write, valueRegno }: MemoryAccess, where: string): void {
-  if (!write || valueRegno < 0 || !isSecret(env, env.registers[valueRegno] as RegisterState)) return;
-  throw env.reject("EACCES", `R${valueRegno} leaks addr into ${where}`);
 }
 
 /** A load whose value is not known. */

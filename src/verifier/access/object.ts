@@ -14,7 +14,8 @@ import {
 } from "../register-types.ts";
 import { isZero, smin, tnumText } from "../scalar/index.ts";
 import type { RegisterState } from "../state.ts";
-import { checkLeak, loadUnknown, negative } from "./map-value.ts";
+import { checkLeak } from "./leak.ts";
+import { loadUnknown, negative } from "./map-value.ts";
 
 /** sizeof(struct bpf_flow_keys). */
 const FLOW_KEYS = 56;

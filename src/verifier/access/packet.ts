@@ -12,7 +12,8 @@ import type { MemoryAccess } from "../memory.ts";
 import { PTR_TO_PACKET, PTR_TO_PACKET_END, PTR_TO_PACKET_META } from "../register-types.ts";
 import { isZero, smin, umax } from "../scalar/index.ts";
 import { type RegisterState, type VerifierState, eachRegister } from "../state.ts";
-import { checkBounds, checkLeak, loadUnknown, negative } from "./map-value.ts";
+import { checkLeak } from "./leak.ts";
+import { checkBounds, loadUnknown, negative } from "./map-value.ts";
 
 /** `range` of a pointer that was compared with the end of the packet and did not come before it. */
 const AT_PACKET_END = -1;
