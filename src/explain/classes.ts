@@ -21,6 +21,9 @@ export const CLASSES = [
   { id: "untrusted-pointer", title: "a kernel pointer that is not trusted here" },
   { id: "object-state", title: "a dynptr, iterator or other object in the wrong state" },
   { id: "context-region", title: "an operation that is not allowed inside of a lock or region" },
+  { id: "pointer-leak", title: "an address that would become known" },
+  { id: "speculation", title: "what a processor could reach by a wrong guess" },
+  { id: "capability", title: "something that this process may not do" },
   { id: "malformed", title: "instructions or type information that are malformed" },
   { id: "other", title: "a rule of the verifier" },
 ] as const;
@@ -50,6 +53,67 @@ export interface ComplaintRule {
  * of a kernel can be classified too.
  */
 export const COMPLAINTS: readonly ComplaintRule[] = [
+  // Processes with fewer capabilities.
+  { pattern: /^R(?<reg>\d+) leaks addr into helper function/, class: "pointer-leak", cause: "helper" },
+  { pattern: /^R(?<reg>\d+) leaks addr into /, class: "pointer-leak", cause: "store" },
+  { pattern: /^R(?<reg>\d+) leaks addr as return value/, class: "pointer-leak", cause: "return" },
+  { pattern: /^R(?<reg>\d+) pointer comparison prohibited/, class: "pointer-leak", cause: "comparison" },
+  {
+    pattern:
+      /^R(?<reg>\d+) (partial copy|sign-extension part) of pointer|^R(?<reg2>\d+) pointer arithmetic prohibited/,
+    class: "pointer-leak",
+    cause: "arithmetic",
+  },
+  {
+    pattern: /^(leaking pointer from stack off|attempt to corrupt spilled pointer on stack)/,
+    class: "pointer-leak",
+    cause: "stack",
+  },
+  {
+    pattern: /^R(?<reg>\d+) has unknown scalar with mixed signed bounds/,
+    class: "speculation",
+    cause: "sign",
+  },
+  {
+    pattern: /^R(?<reg>\d+) has pointer with unsupported alu operation/,
+    class: "speculation",
+    cause: "type",
+  },
+  {
+    pattern: /^R(?<reg>\d+) tried to (add|sub) from different maps, paths or scalars/,
+    class: "speculation",
+    cause: "paths",
+  },
+  {
+    pattern:
+      /^R(?<reg>\d+) (tried to (add|sub) beyond pointer bounds|(stack pointer arithmetic|pointer arithmetic of map value) goes out of range, prohibited for !root)/,
+    class: "speculation",
+    cause: "limit",
+  },
+  {
+    pattern:
+      /^R(?<reg>\d+).* variable (offset )?stack access prohibited for !root|^R(?<reg2>\d+) variable stack access prohibited for !root|^(spilled ptr|uninit stack) in range of var-offset/,
+    class: "speculation",
+    cause: "stack",
+  },
+  { pattern: /^tail_call abusing map_ptr/, class: "speculation", cause: "map" },
+  {
+    pattern: /^loading\/calling other bpf or kernel functions are allowed for/,
+    class: "capability",
+    cause: "function",
+  },
+  { pattern: /^back-edge from insn (?<insn>\d+) to \d+/, class: "capability", cause: "loop" },
+  {
+    pattern: /^(\w+ programs|programs of more than \d+ instructions) need (?<needed>CAP_\w+( and CAP_\w+)*)/,
+    class: "capability",
+    cause: "type",
+  },
+  {
+    pattern: /^'struct (?<struct>\w+)' access is allowed only to CAP_PERFMON/,
+    class: "capability",
+    cause: "struct",
+  },
+  { pattern: /^CAP_BPF and CAP_PERFMON are required to use arena/, class: "capability", cause: "arena" },
   // Pointers that may be NULL.
   { pattern: /^R(?<reg>\d+) invalid mem access '\w*or_null_?'/, class: "null-check", cause: "access" },
   {
@@ -157,13 +221,7 @@ export const COMPLAINTS: readonly ComplaintRule[] = [
   },
   { pattern: /^invalid size of register spill/, class: "lost-provenance", cause: "spill" },
   { pattern: /^invalid size of register fill/, class: "lost-provenance", cause: "fill" },
-  { pattern: /^R(?<reg>\d+) partial copy of pointer/, class: "lost-provenance", cause: "partial_copy" },
   { pattern: /^corrupted spill memory/, class: "lost-provenance", cause: "fill" },
-  {
-    pattern: /^R(?<reg>\d+) sign-extension part of pointer/,
-    class: "lost-provenance",
-    cause: "partial_copy",
-  },
   {
     pattern:
       /^R(?<reg>\d+) (bitwise operator \S+ on pointer prohibited|pointer arithmetic with \S+ operator prohibited)/,
@@ -252,7 +310,6 @@ export const COMPLAINTS: readonly ComplaintRule[] = [
   // Return values.
   { pattern: /^(At|In) .*the register R(?<reg>\d+) (has|is|in)/, class: "return-value", cause: "range" },
   { pattern: /^R(?<reg>\d+) not a scalar value/, class: "return-value", cause: "pointer" },
-  { pattern: /^R(?<reg>\d+) leaks addr as return value/, class: "return-value", cause: "leak" },
   // References.
   {
     pattern: /^(BPF_EXIT instruction|tail_call|.*) would lead to reference leak/,

@@ -10,6 +10,7 @@ import { callNotAllowed, kernelPointer, objectState, region, typeMismatch } from
 import { contextAccess, misaligned, readOnly, stackBounds, uninitialised } from "./causes/memory.ts";
 import { packetAccess } from "./causes/packet.ts";
 import { leak, notAPointer, nullCheck, pointerOperation, releaseArgument } from "./causes/pointer.ts";
+import { capability, pointerLeak, speculation } from "./causes/privilege.ts";
 import { malformed, otherRule, returnValue, tooComplex } from "./causes/program.ts";
 import { constantArgument, lengthArgument, pointerMath, regionAccess } from "./causes/range.ts";
 import { type RejectionClass, pageOf, titleOf } from "./classes.ts";
@@ -94,6 +95,9 @@ const CAUSES: Readonly<Record<string, (one: Case) => Cause>> = {
   "untrusted-pointer": kernelPointer,
   "object-state": objectState,
   malformed,
+  "pointer-leak": pointerLeak,
+  speculation,
+  capability,
 };
 
 function causeOf(one: Case): { class: RejectionClass; cause: Cause } {

@@ -20,6 +20,8 @@ export interface PathStep {
 /** A rejected program with its last path; without steps if it was rejected before or after the walk. */
 export interface FailingPath {
   readonly program: VerifierProgram;
+  /** How it was verified. */
+  readonly options: VerifierOptions;
   readonly result: VerifierResult;
   readonly trace: WalkTrace | undefined;
   /** The newest steps of the path, oldest first; the last is the instruction at fault, or the one before it. */
@@ -40,11 +42,16 @@ export function visitsTo({ parents }: WalkTrace, last: number): number[] {
   return visits.reverse();
 }
 
-function withoutStates(program: VerifierProgram, result: VerifierResult): FailingPath {
+function withoutStates(
+  program: VerifierProgram,
+  options: VerifierOptions,
+  result: VerifierResult,
+): FailingPath {
   const { trace, complaint } = result;
   const visits = trace === undefined ? [] : visitsTo(trace, trace.last);
   return {
     program,
+    options,
     result: { ...result, log: `${complaint}\n` },
     trace,
     steps: [],
@@ -62,7 +69,7 @@ export function failingPath(program: VerifierProgram, options: VerifierOptions =
   const first = verify(program, { ...rest, logLevel: 0, trace: {} });
   const last = first.trace?.last ?? -1;
   // Where the patience ended, no state tells more than the path does; and the walk was long.
-  if (first.errno === "E2BIG" && last >= 0) return withoutStates(program, first);
+  if (first.errno === "E2BIG" && last >= 0) return withoutStates(program, options, first);
   const visits = first.trace === undefined ? [] : visitsTo(first.trace, last);
   const newest = visits.slice(-MOST_STEPS);
   const wanted = new Set(newest);
@@ -79,6 +86,7 @@ export function failingPath(program: VerifierProgram, options: VerifierOptions =
   }
   return {
     program,
+    options,
     result,
     trace,
     steps,

@@ -35,6 +35,9 @@ const CATEGORY: Readonly<Record<RejectionClass, string>> = {
   "too-complex": "Program Structure",
   malformed: "Program Structure",
   "call-not-allowed": "Policy",
+  "pointer-leak": "Policy",
+  speculation: "Policy",
+  capability: "Policy",
   other: "Verifier Error",
 };
 

@@ -4,7 +4,7 @@
  */
 import type { HelperName, ProgramType } from "../uapi/index.ts";
 import type { Environment } from "./environment.ts";
-import type { Capability } from "./input.ts";
+import type { Capability, VerifierOptions } from "./input.ts";
 
 /** BPF_MAXINSNS: longer programs need CAP_BPF. */
 const UNPRIVILEGED_LENGTH = 4096;
@@ -141,10 +141,13 @@ const BPF_HELPERS: ReadonlySet<HelperName> = new Set<HelperName>([
 ]);
 
 /** The capability that a helper asks for and the process lacks. */
-export function missingForHelper(env: Environment, name: HelperName | undefined): Capability | undefined {
-  if (name === undefined) return undefined;
-  if (!env.hasBpf && BPF_HELPERS.has(name)) return "bpf";
-  // Linux asks for CAP_BPF first.
-  if (PERFMON_HELPERS.has(name)) return !env.hasPerfmon ? "perfmon" : !env.hasBpf ? "bpf" : undefined;
-  return undefined;
+export function missingForHelper(name: string | undefined, options: VerifierOptions): Capability | undefined {
+  const { capabilities } = options;
+  if (name === undefined || capabilities === undefined) return undefined;
+  const lacks = (capability: Capability): Capability | undefined =>
+    capabilities.includes(capability) ? undefined : capability;
+  const names: ReadonlySet<string> = BPF_HELPERS;
+  const tracing: ReadonlySet<string> = PERFMON_HELPERS;
+  if (names.has(name)) return lacks("bpf");
+  return tracing.has(name) ? (lacks("bpf") ?? lacks("perfmon")) : undefined;
 }

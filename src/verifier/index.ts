@@ -23,4 +23,5 @@ export {
   verifyObject,
 } from "./object.ts";
 export { type DisassemblyInput, instructionText } from "./disassemble.ts";
+export { missingForHelper } from "./capabilities.ts";
 export { reasonOf } from "./reason.ts";

@@ -20,16 +20,24 @@ function functionText(object: string, program: string): string {
   return source.slice(begin, source.indexOf("\n}\n", at) + 2).replace(/^\/\*.*\*\/\n/, "");
 }
 
+/** The flag for the capabilities that a source names at its top. */
+function flagsOf(object: string): string[] {
+  const source = readFileSync(join(FOLDER, `${object}.bpf.c`), "utf8");
+  const words = /^\/\/ CAPABILITIES (.*)$/m.exec(source)?.[1];
+  if (words === undefined) return [];
+  return words === "none" ? ["--unprivileged"] : ["--capabilities", words];
+}
+
 /** What the command prints for a program, without what depends on the moment. */
 async function output(object: string, program: string): Promise<string> {
   const path = `test/fixtures/rejected/${object}.bpf.o`;
-  const { stdout } = await skep("verify", join(ROOT, path), "-p", program);
+  const { stdout } = await skep("verify", join(ROOT, path), "-p", program, ...flagsOf(object));
   return stdout.replaceAll(/ *\/\/ REJECT .*$/gm, "").trimEnd();
 }
 
 async function example(object: string, program: string): Promise<string> {
   const path = `test/fixtures/rejected/${object}.bpf.o`;
-  return `\n\`\`\`c\n${functionText(object, program)}\n\`\`\`\n\n    $ skep verify ${path} -p ${program}\n${(
+  return `\n\`\`\`c\n${functionText(object, program)}\n\`\`\`\n\n    $ ${["skep verify", path, "-p", program, ...flagsOf(object)].join(" ")}\n${(
     await output(object, program)
   )
     .split("\n")

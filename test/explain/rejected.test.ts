@@ -7,13 +7,27 @@ import { readFileSync, readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { CLASSES, type Explanation, explain } from "../../src/explain/index.ts";
 import { parseObject } from "../../src/object/index.ts";
-import { objectProgram, verifyObject } from "../../src/verifier/index.ts";
+import {
+  type Capability,
+  type VerifierOptions,
+  objectProgram,
+  verifyObject,
+} from "../../src/verifier/index.ts";
 import { noKernel, withKernel } from "../kernel/setup.ts";
-import { KernelMachine } from "../../src/kernel/index.ts";
+import { KernelMachine, type KernelVerdict } from "../../src/kernel/index.ts";
+import { loadCapabilities } from "../verify-diff/capabilities.ts";
 
 const FOLDER = "test/fixtures/rejected";
 
+/** "// CAPABILITIES bpf" at the top of a source: what the process that loads it has. */
+function capabilitiesOf(source: string): readonly Capability[] | undefined {
+  const words = /^\/\/ CAPABILITIES (.*)$/m.exec(source)?.[1];
+  if (words === undefined) return undefined;
+  return words === "none" ? [] : (words.split(",") as Capability[]);
+}
+
 interface Row {
+  readonly capabilities: readonly Capability[] | undefined;
   readonly object: string;
   readonly program: string;
   readonly class: string;
@@ -23,23 +37,28 @@ interface Row {
 
 const OBJECTS = readdirSync(FOLDER).filter((name) => name.endsWith(".bpf.c"));
 
-const ROWS: readonly Row[] = OBJECTS.flatMap((name) =>
-  readFileSync(`${FOLDER}/${name}`, "utf8")
-    .split("\n")
-    .flatMap((text, index): Row[] => {
-      const match = /\/\/ REJECT (\w+): ([\w-]+)( artefact)?/.exec(text);
-      if (match === null) return [];
-      return [
-        {
-          object: name.replace(/\.c$/, ".o"),
-          program: match[1] as string,
-          class: match[2] as string,
-          line: index + 1,
-          artefact: match[3] !== undefined,
-        },
-      ];
-    }),
-);
+const ROWS: readonly Row[] = OBJECTS.flatMap((name) => {
+  const source = readFileSync(`${FOLDER}/${name}`, "utf8");
+  const capabilities = capabilitiesOf(source);
+  return source.split("\n").flatMap((text, index): Row[] => {
+    const match = /\/\/ REJECT (\w+): ([\w-]+)( artefact)?/.exec(text);
+    if (match === null) return [];
+    return [
+      {
+        capabilities,
+        object: name.replace(/\.c$/, ".o"),
+        program: match[1] as string,
+        class: match[2] as string,
+        line: index + 1,
+        artefact: match[3] !== undefined,
+      },
+    ];
+  });
+});
+
+function optionsOf({ capabilities }: Row): VerifierOptions {
+  return capabilities === undefined ? {} : { capabilities };
+}
 
 const specs = new Map(
   OBJECTS.map((name) => {
@@ -48,10 +67,11 @@ const specs = new Map(
   }),
 );
 
-function explanationOf({ object, program }: Row): Explanation | undefined {
+function explanationOf(row: Row): Explanation | undefined {
+  const { object, program } = row;
   const spec = specs.get(object);
   const input = spec === undefined ? undefined : objectProgram(spec, program);
-  return input === undefined ? undefined : explain(input);
+  return input === undefined ? undefined : explain(input, optionsOf(row));
 }
 
 test("every program of the objects has a row, and every class at least four", () => {
@@ -86,14 +106,20 @@ describe.skipIf(noKernel !== undefined)(withKernel("rejects each, with the same 
   });
   afterAll(() => kernel?.close());
 
-  test.each(ROWS)("$program", ({ object, program }) => {
+  // A user without any capability loads nothing where kernel.unprivileged_bpf_disabled is set.
+  const asked = ROWS.filter(({ capabilities }) => capabilities === undefined || capabilities.includes("bpf"));
+
+  test.each(asked)("$program", async (row) => {
+    const { object, program, capabilities } = row;
     const spec = specs.get(object);
-    if (spec === undefined || kernel === undefined) throw new Error(object);
-    const theirs = kernel.verify(spec, program, { logLevel: 1 });
+    const running = kernel;
+    if (spec === undefined || running === undefined) throw new Error(object);
+    const ask = (): KernelVerdict => running.verify(spec, program, { logLevel: 1 });
+    const theirs = capabilities === undefined ? ask() : (await loadCapabilities())(capabilities, ask);
     expect(theirs.accepted).toBe(false);
     // A million instructions twice would cost more than they tell.
     if (theirs.error?.errno === "E2BIG") return;
-    const { reason } = verifyObject(spec, program, { logLevel: 1 });
+    const { reason } = verifyObject(spec, program, { ...optionsOf(row), logLevel: 1 });
     expect(theirs.log).toContain(reason.replace(/processed \d+ insns.*/, ""));
   });
 });

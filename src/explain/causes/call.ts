@@ -1,5 +1,6 @@
 /** Functions that may not be called here, arguments and maps of the wrong type, locks and regions. */
 import { HELPERS, MAP_TYPES, allowedHelpers } from "../../uapi/index.ts";
+import { missingForHelper } from "../../verifier/index.ts";
 import { type Case, type Cause, inLine, placeOfEvent } from "../case.ts";
 import { locationName } from "../location.ts";
 import { placeOf } from "../place.ts";
@@ -14,7 +15,17 @@ export function callNotAllowed(one: Case): Cause {
   const name = groups["name"] ?? "";
   const imm = step?.instruction.imm ?? 0;
   switch (rule?.cause) {
-    case "helper":
+    case "helper": {
+      const lacks = missingForHelper(name.replace(/^bpf_/, ""), path.options);
+      if (lacks !== undefined) {
+        return {
+          class: "capability",
+          cause: `${name}() is for processes with CAP_${lacks.toUpperCase()}; ${type} programs of others may not call it.`,
+          missing: `another way to the same end, or CAP_${lacks.toUpperCase()}`,
+          code: "",
+          where: place,
+        };
+      }
       return {
         cause: `Programs of type ${type} may not call ${name}().`,
         missing: `another way to the same end, or another program type: see \`skep helpers ${name.replace(/^bpf_/, "")}\` and \`skep types ${type}\``,
@@ -22,6 +33,7 @@ export function callNotAllowed(one: Case): Cause {
         where: place,
         ...alternative(one, name),
       };
+    }
     case "unknown":
       return {
         cause: `There is no helper number ${groups["id"] ?? imm} in Linux 6.18${name === "" || name === "unknown" ? "" : `, or ${name}() is not built in`}.`,

@@ -265,13 +265,6 @@ export function pointerOperation(one: Case): Cause {
         code: "__u64 off = (void *)p - data;\nvoid *q = data + off;",
         where: one.place,
       };
-    case "partial_copy":
-      return {
-        cause: `Only a part of ${name}, which holds ${valueWords(one.value)}, is copied${line}.`,
-        missing: "copy pointers with all 64 bits",
-        code: "void *q = p;",
-        where: one.place,
-      };
     case "atomic":
       return {
         cause: `Atomic instructions are not allowed on what ${name} points to: it holds ${valueWords(one.value)}.`,

@@ -133,7 +133,7 @@ function findHelper(env: Environment, id: number): Prototype | NoHelper {
   const extra = ITERATOR_HELPERS[program.attachType === "trace_iter" ? (program.attachTo ?? "") : ""];
   if (!allowedHelpers(context).has(id) && extra?.includes(helperName(id) ?? "") !== true)
     return "not_allowed";
-  if (missingForHelper(env, helperName(id)) !== undefined) return "not_allowed";
+  if (missingForHelper(helperName(id), env.options) !== undefined) return "not_allowed";
   return prototypeOfRow(row);
 }
 
