@@ -1,5 +1,6 @@
 /** Where a command writes: colour and progress only on a terminal. */
 import { styleText } from "node:util";
+import { ERROR, OUTPUT, isTerminal, writeError, writeOut } from "./standard.ts";
 
 type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 
@@ -25,35 +26,30 @@ const REDRAW_MS = 100;
 const BAR_WIDTH = 24;
 
 export function processTerminal(): Terminal {
-  const { stdout, stderr, env } = process;
-  const colour = stdout.isTTY === true && !env["NO_COLOR"];
-  // A reader that leaves early (`skep dump x.o | head`) is no error.
-  stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
-    const why = error.code === "ENOSPC" ? "no space left on the device" : error.message;
-    stderr.write(`skep: standard output: cannot write: ${why}\n`);
-    process.exit(2);
-  });
+  let colour: boolean | undefined;
   return {
-    line: (text = "") => void stdout.write(`${text}\n`),
-    write: (text) => void stdout.write(text),
-    note: (text) => void stderr.write(`${printable(text)}\n`),
-    style: (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text),
-    progress: (label) => (stderr.isTTY ? bar(label) : undefined),
+    line: (text = "") => writeOut(`${text}\n`),
+    write: writeOut,
+    note: (text) => writeError(`${printable(text)}\n`),
+    style(style, text) {
+      colour ??= !process.env["NO_COLOR"] && isTerminal(OUTPUT);
+      return colour ? styleText(style, text, { validateStream: false }) : text;
+    },
+    progress: (label) => (isTerminal(ERROR) ? bar(label) : undefined),
   };
 
   function bar(label: string): Progress {
     let last = 0;
     return {
       update(done, detail) {
-        const now = performance.now();
+        const now = Date.now();
         if (now - last < REDRAW_MS) return;
         last = now;
         const filled = Math.round((done ?? 0) * BAR_WIDTH);
         const drawn = done === undefined ? "" : `[${"#".repeat(filled)}${".".repeat(BAR_WIDTH - filled)}] `;
-        stderr.write(`\r\x1b[K${label} ${drawn}${detail}`);
+        writeError(`\r\x1b[K${label} ${drawn}${detail}`);
       },
-      end: () => void stderr.write("\r\x1b[K"),
+      end: () => writeError("\r\x1b[K"),
     };
   }
 }

@@ -2,9 +2,8 @@
  * The WebAssembly core over a machine's linear memory: interpreter, allocator, maps, hot helpers, batch loop.
  * What lies where in the memory is in `layout.ts`; which helpers the core has is in `helpers.ts`.
  */
-import { fromBase64 } from "../bytes.ts";
 import { BpfError } from "../errors.ts";
-import { CORE_WASM } from "./core.wasm.ts";
+import { coreWasm } from "./core.wasm.ts";
 
 export { CORE_HELPERS, type CoreHelper } from "./helpers.ts";
 
@@ -196,18 +195,18 @@ let shareable: WebAssembly.Module | undefined;
 
 /** The module itself, as it is instantiated over memories that no threads share. */
 export function coreModule(): Uint8Array {
-  return fromBase64(CORE_WASM);
+  return coreWasm();
 }
 
 /** Must have come to its end before the core is instantiated over a memory that threads share: most never need that build. */
 export async function loadSharedCore(): Promise<void> {
   if (shareable !== undefined) return;
-  const { SHARED_CORE_WASM } = await import("./core-shared.wasm.ts");
-  shareable = new WebAssembly.Module(fromBase64(SHARED_CORE_WASM));
+  const { sharedCoreWasm } = await import("./core-shared.wasm.ts");
+  shareable = new WebAssembly.Module(sharedCoreWasm());
 }
 
 function moduleFor(shared: boolean): WebAssembly.Module {
-  if (!shared) return (single ??= new WebAssembly.Module(fromBase64(CORE_WASM)));
+  if (!shared) return (single ??= new WebAssembly.Module(coreWasm()));
   if (shareable !== undefined) return shareable;
   throw new BpfError("usage", "core: a memory that threads share needs loadSharedCore first");
 }

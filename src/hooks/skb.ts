@@ -94,9 +94,20 @@ export interface SkbRights {
 /** How each field is stored that some type may store to. */
 const WRITES: Partial<Record<SkbField, AccessRule>> = { cb: CB, tstamp: WHOLE64 };
 
-/** __sk_buff with the rights of one program type. */
-export function skbContext({ hidden, writable, shown, read = {} }: SkbRights): ContextLayout {
-  const fields = FIELDS.map((field): ContextField => {
+/** __sk_buff with the rights of one program type. Its fields are made when somebody looks: a command meets one type of six. */
+export function skbContext(rights: SkbRights): ContextLayout {
+  let fields: readonly ContextField[] | undefined;
+  return {
+    struct: "__sk_buff",
+    size: 192,
+    get fields() {
+      return (fields ??= skbFields(rights));
+    },
+  };
+}
+
+function skbFields({ hidden, writable, shown, read = {} }: SkbRights): readonly ContextField[] {
+  return FIELDS.map((field): ContextField => {
     const name = field.name as SkbField;
     const visible = shown === undefined ? !hidden.includes(name) : shown.includes(name);
     const { read: usual, input, ...rest } = field;
@@ -109,5 +120,4 @@ export function skbContext({ hidden, writable, shown, read = {} }: SkbRights): C
       ...(writable.includes(name) ? { write: WRITES[name] ?? WHOLE } : {}),
     };
   });
-  return { struct: "__sk_buff", size: 192, fields };
 }

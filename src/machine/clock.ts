@@ -1,3 +1,4 @@
+import { milliseconds } from "../elapsed.ts";
 import { BpfError } from "../errors.ts";
 
 /** What programs read through bpf_ktime_get_ns: nanoseconds since boot. */
@@ -13,10 +14,10 @@ const UPTIME_NS = 3_600_000_000_000n;
 
 /** Follows the host's monotonic clock. */
 export class RealClock implements Clock {
-  readonly #start: number = performance.now();
+  readonly #start: number = milliseconds();
 
   now(): bigint {
-    return UPTIME_NS + BigInt(Math.round((performance.now() - this.#start) * 1e6));
+    return UPTIME_NS + BigInt(Math.round((milliseconds() - this.#start) * 1e6));
   }
 }
 

@@ -16,6 +16,7 @@ import {
   PROG_SIZE,
   PROG_TYPE,
 } from "../core/layout.ts";
+import { milliseconds } from "../elapsed.ts";
 import { BpfError } from "../errors.ts";
 import { type Instruction, OPCODE_LDDW, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
@@ -108,9 +109,11 @@ export class CodeSpace {
     memory.setU32(descriptor + PROG_CODE_END, code + size);
     memory.setU32(descriptor + PROG_ID, this.#nextId++);
     memory.setU32(descriptor + PROG_SAFETY, SAFETY_CODES[safety]);
-    const contracts = this.#contractsOf(image);
-    memory.setU32(descriptor + PROG_CONTRACTS, contracts.address);
-    memory.setU32(descriptor + PROG_CONTRACTS_COUNT, contracts.table.length);
+    if (safety === "sandbox") {
+      const contracts = this.#contractsOf(image);
+      memory.setU32(descriptor + PROG_CONTRACTS, contracts.address);
+      memory.setU32(descriptor + PROG_CONTRACTS_COUNT, contracts.table.length);
+    }
     const held = new Set<number>();
     for (const reference of image.references.values()) {
       const map = reference.kind === "extern" ? undefined : maps[reference.map];
@@ -203,7 +206,7 @@ export class CodeSpace {
     { image, instructions, probes, functions, code, safety, held }: Installed,
   ): Compilation {
     const { memory, core, table, helpers } = this.#host;
-    const start = performance.now();
+    const start = milliseconds();
     const compiled = compileProgram({
       instructions,
       functions: image.functions,
@@ -266,7 +269,7 @@ export class CodeSpace {
     const { repeat } = compiled;
     const known = memory.u32(descriptor + PROG_REPEAT) || undefined;
     memory.setU32(descriptor + PROG_REPEAT, repeat === undefined ? 0 : this.#enter(known, exports[repeat]));
-    return { module: compiled.bytes, ms: performance.now() - start };
+    return { module: compiled.bytes, ms: milliseconds() - start };
   }
 
   /** Puts a function into the table, where it was before if it was; its index. */

@@ -2,6 +2,7 @@
  * Runs programs over packets: lays a batch of packets out in linear memory and lets the core's batch loop run them, so
  * that no JavaScript runs between two packets. A single run is a batch of one.
  */
+import { milliseconds } from "../elapsed.ts";
 import { BpfError } from "../errors.ts";
 import {
   CTX_HEADER,
@@ -283,7 +284,7 @@ export class Runner<P extends Runnable> {
       let fault: unknown;
       let faulted = false;
       let threw = false;
-      const start = performance.now();
+      const start = milliseconds();
       try {
         const status = this.#world.runBatch(options.cpu, run);
         faulted = status !== STATUS_DONE && status !== STATUS_PAUSED;
@@ -293,7 +294,7 @@ export class Runner<P extends Runnable> {
         else faulted = true;
         fault = error;
       }
-      durationNs += (performance.now() - start) * 1e6;
+      durationNs += (milliseconds() - start) * 1e6;
       if (threw) memory.setU32(run + RUN_NEXT, memory.u32(run + RUN_NEXT) + 1);
       const next = memory.u32(run + RUN_NEXT);
       this.#collect(options, first, results, done, faulted ? next : Math.min(next, count));

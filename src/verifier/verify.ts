@@ -1,4 +1,5 @@
 /** `verify`: the whole of it. */
+import { milliseconds } from "../elapsed.ts";
 import { checkMayLoad } from "./capabilities.ts";
 import { checkCfg, computePostorder, computeSuccessors } from "./cfg.ts";
 import { computeComponents } from "./components.ts";
@@ -100,7 +101,7 @@ function verifyAndRecord(program: VerifierProgram, options: VerifierOptions): Ve
 
 /** One walk. */
 function judge(program: VerifierProgram, options: VerifierOptions, pathLog: PathLog): VerifierResult {
-  const begin = performance.now();
+  const begin = milliseconds();
   resetScalars();
   const env = new Environment(program, options, isGplCompatible(program.license), pathLog);
   setPreciseFromTheStart(!env.hasBpf);
@@ -145,8 +146,8 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
     else throw error;
   }
   env.log.muted = false;
-  const milliseconds = performance.now() - begin;
-  writeStatistics(env, milliseconds);
+  const elapsed = milliseconds() - begin;
+  writeStatistics(env, elapsed);
   return {
     accepted: errno === undefined && !cancelled,
     errno,
@@ -159,7 +160,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
       totalStates: env.totalStates,
       peakStates: env.peakStates,
       stackDepths: env.subprograms.slice(0, env.subprogramCount).map(({ stackDepth }) => stackDepth),
-      milliseconds,
+      milliseconds: elapsed,
     },
     cancelled,
     abilities: env.abilities,

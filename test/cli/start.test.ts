@@ -1,6 +1,16 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { dirname, relative, resolve } from "node:path";
+import { execFileSync, spawn } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 
 /** What is loaded at once when a module is imported: modules of ours below src, and those of Node.js. */
@@ -30,10 +40,59 @@ describe("what `skep run` loads before it begins", () => {
     ["aot/", "other commands need it"],
     ["core/core-shared.wasm.ts", "only machines that threads share need it"],
     ["node:crypto", "it takes 8 ms"],
+    ["node:fs/promises", "it takes 8 ms"],
+    ["node:stream", "it takes 7 ms"],
     ["node:zlib", "it is loaded for packed files"],
   ])("not %s: %s", (part) => {
     expect(loaded.length).toBeGreaterThan(100);
     expect(loaded.filter((path) => path.startsWith(part))).toEqual([]);
+  });
+});
+
+/** As bin/skep.js does it: the file is a function of what Node.js gives modules. */
+const LOAD_BUNDLE = `
+  const file = require("node:path").resolve("dist/bundle", require("./dist/bundle/package.json").main);
+  const bundle = new (require("node:module"))(file);
+  require.cache[file] = bundle;
+  require("node:vm")
+    .runInThisContext(require("node:fs").readFileSync(file, "latin1"), { filename: file })
+    .call(bundle.exports, bundle.exports, require("node:module").createRequire(file), bundle, file, require("node:path").dirname(file));
+  Promise.resolve(bundle.exports)`;
+
+describe("standard output", () => {
+  const dump = "bin/skep.js dump examples/firewall/firewall.bpf.o";
+
+  it.each([
+    ["a reader that leaves is no error", `${dump} | head -n 1 > /dev/null; echo \${PIPESTATUS[0]}`, "0\n"],
+    [
+      "a full device is one",
+      `${dump} 2>&1 > /dev/full; echo $?`,
+      "skep: standard output: cannot write: no space left on the device\n2\n",
+    ],
+  ])("%s", (_, line, expected) => {
+    const script = line.replaceAll("bin/skep.js", `'${process.execPath}' bin/skep.js`);
+    expect(execFileSync("bash", ["-c", script], { encoding: "utf8" })).toBe(expected);
+  });
+
+  it("all of it goes to a pipe that does not wait", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "skep-start-"));
+    const path = join(folder, "pipe");
+    execFileSync("mkfifo", [path]);
+    const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const reader = createReadStream(path);
+    try {
+      // 100 kB: more than a pipe holds.
+      const child = spawn(process.execPath, ["bin/skep.js", "helpers", "--json"], {
+        stdio: ["ignore", pipe, "inherit"],
+      });
+      closeSync(pipe);
+      let text = "";
+      for await (const chunk of reader) text += String(chunk);
+      expect(child.exitCode ?? 0).toBe(0);
+      expect(JSON.parse(text)).toHaveProperty("version");
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });
 
@@ -48,7 +107,7 @@ describe.skipIf(!existsSync("dist/bundle/package.json"))("the bundle (npm run bu
     [["bench", "--help"]],
   ])("skep %s: as from the modules", (args) => {
     const main = `.then(async ({ main }) => { process.exitCode = await main(process.argv.slice(1)); })`;
-    const bundled = run(`Promise.resolve(require("./dist/bundle"))${main}`, ...args);
+    const bundled = run(`${LOAD_BUNDLE}${main}`, ...args);
     const modules = run(`import("./dist/cli/main.js")${main}`, ...args);
     expect(bundled).toBe(modules);
     expect(bundled).not.toBe("");

@@ -1,6 +1,6 @@
 /** wabt as the independent reader and writer of both formats, and the modules that several tests use. */
 import wabt from "wabt";
-import { CORE_WASM } from "../../src/core/core.wasm.ts";
+import { coreWasm } from "../../src/core/core.wasm.ts";
 import { compileProgram } from "../../src/jit/index.ts";
 import { OPERATIONS, type Operation, type Shape } from "../../src/wat/index.ts";
 import { buildProgram } from "../jit/generate.ts";
@@ -139,7 +139,7 @@ export function jitModules(count: number, names: boolean): Uint8Array[] {
   });
 }
 
-export const coreModule: Uint8Array = Uint8Array.from(atob(CORE_WASM), (char) => char.charCodeAt(0));
+export const coreModule: Uint8Array = coreWasm();
 
 /** One module with every row of the table. */
 export function everyRow(): Uint8Array {

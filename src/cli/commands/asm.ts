@@ -12,6 +12,7 @@ import { type Instruction, encodeInstructions, isWide } from "../../isa/index.ts
 import { type Command, type Invocation, choice, onlyPositional, text } from "../command.ts";
 import { readInput, writeOutput } from "../files.ts";
 import { JSON_VERSION, hex, toJson } from "../json.ts";
+import { OUTPUT, isTerminal } from "../standard.ts";
 
 const FORMATS = ["elf", "hex", "c"] as const;
 type Format = (typeof FORMATS)[number];
@@ -55,7 +56,7 @@ async function run(invocation: Invocation): Promise<number> {
   const output = text(values, "output");
   const format = choice<Format>(values, "format", FORMATS) ?? (output === undefined ? "hex" : "elf");
   const littleEndian = values["big-endian"] !== true;
-  if (format === "elf" && output === undefined && process.stdout.isTTY) {
+  if (format === "elf" && output === undefined && isTerminal(OUTPUT)) {
     throw new BpfError("usage", "asm: an object is no text for a terminal: give -o FILE");
   }
   const source = new TextDecoder().decode(await readInput(path));
@@ -67,7 +68,7 @@ async function run(invocation: Invocation): Promise<number> {
     const labels = Object.fromEntries(assembly.labels);
     const bytes = encodeInstructions(assembly.instructions, { littleEndian });
     if (output !== undefined)
-      await writeOutput(output, render(assembly, format, littleEndian, values["section"], dialect));
+      writeOutput(output, render(assembly, format, littleEndian, values["section"], dialect));
     terminal.line(
       toJson({
         version: JSON_VERSION,
@@ -79,7 +80,7 @@ async function run(invocation: Invocation): Promise<number> {
     );
     return 0;
   }
-  await writeOutput(output ?? "-", render(assembly, format, littleEndian, values["section"], dialect));
+  writeOutput(output ?? "-", render(assembly, format, littleEndian, values["section"], dialect));
   return 0;
 }
 

@@ -55,7 +55,7 @@ async function run(invocation: Invocation): Promise<number> {
     ...(names === undefined ? {} : { programs: names }),
   });
   const content = values["wat"] === true ? new TextEncoder().encode(toWat(bytes)) : bytes;
-  await writeOutput(output, content);
+  writeOutput(output, content);
   if (json) {
     terminal.line(toJson({ version: JSON_VERSION, object: path, output, size: content.length, ...manifest }));
     return 0;

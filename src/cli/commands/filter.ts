@@ -7,6 +7,7 @@ import {
   formatCbpfListing,
   formatCbpfNumbers,
 } from "../../cbpf/index.ts";
+import { milliseconds } from "../../elapsed.ts";
 import { BpfError } from "../../errors.ts";
 import {
   type CompiledFilter,
@@ -198,7 +199,7 @@ async function apply(
   terminal: Terminal,
   json: boolean,
 ): Promise<number> {
-  const start = performance.now();
+  const start = milliseconds();
   const capture = await openPackets(input);
   // The first interface decides; a capture of several link types needs a filter for each.
   const matchers = new Map<number, CbpfMatcher>();
@@ -224,7 +225,7 @@ async function apply(
   for (const { linktype } of capture.interfaces) matcherOf(linktype);
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
   const output = text(values, "write");
-  const sink = output === undefined ? undefined : await CaptureOutput.create(output, capture.like);
+  const sink = output === undefined ? undefined : CaptureOutput.create(output, capture.like);
   const progress = terminal.progress("filtering");
   let seen = 0;
   let matched = 0;
@@ -245,21 +246,21 @@ async function apply(
       seen += batch.count;
       if (values["list"] === true && !json) list(batch, out, terminal);
       if (values["why"] === true) explainPackets(batch, filters, terminal, json);
-      if (sink !== undefined) await capture.write(sink, batch, out);
+      if (sink !== undefined) capture.write(sink, batch, out);
       progress?.update(
         capture.size === undefined ? undefined : Math.min(1, capture.offset / capture.size),
         `${count(seen)} packets`,
       );
       if (matched >= limit) break;
     }
-    await sink?.commit(capture.interfaces);
+    sink?.commit(capture.interfaces);
   } catch (error) {
-    await sink?.discard();
+    sink?.discard();
     throw error;
   } finally {
     progress?.end();
   }
-  return tell({ capture, input, output, seen, matched, ms: performance.now() - start }, terminal, json);
+  return tell({ capture, input, output, seen, matched, ms: milliseconds() - start }, terminal, json);
 }
 
 /** One call for a batch of one link type, which nearly all are. */

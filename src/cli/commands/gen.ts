@@ -48,7 +48,7 @@ async function run(invocation: Invocation): Promise<number> {
 async function genObject([out, ...paths]: readonly string[]): Promise<number> {
   if (out === undefined || paths.length === 0) throw new BpfError("usage", "gen object: wants OUT FILE...");
   const inputs = await Promise.all(paths.map(async (name) => ({ name, bytes: await readInput(name) })));
-  await writeOutput(out, linkObjects(inputs));
+  writeOutput(out, linkObjects(inputs));
   return 0;
 }
 
@@ -81,7 +81,7 @@ async function genMinimal([input, output, ...paths]: readonly string[]): Promise
       return { btf: spec.btf, relocations };
     }),
   );
-  await writeOutput(output, minimalBtf(target, objects));
+  writeOutput(output, minimalBtf(target, objects));
   return 0;
 }
 

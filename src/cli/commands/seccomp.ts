@@ -81,7 +81,7 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
       const output = text(values, "output");
       const format = choice(values, "format", FORMATS) ?? (output === undefined ? "listing" : "raw");
       if (json) answer({ instructions: program, warnings });
-      if (output !== undefined || !json) await writeOutput(output ?? "-", render(program, format));
+      if (output !== undefined || !json) writeOutput(output ?? "-", render(program, format));
       return 0;
     }
     case "explain": {

@@ -107,7 +107,7 @@ async function writeReport(
       reports.push(reportOf(input, verdict, section, explanation, options));
   }
   if (reports.length === 0) throw new BpfError("usage", `${object}: no program of it can be shown`);
-  await writeOutput(file, new TextEncoder().encode(reportPage(basename(object), reports)));
+  writeOutput(file, new TextEncoder().encode(reportPage(basename(object), reports)));
 }
 
 function kernelVersions(wanted: string | undefined): readonly KernelVersion[] | undefined {

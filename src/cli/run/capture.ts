@@ -1,5 +1,6 @@
 /** A capture through a program, batch by batch: verdicts, faults, the packets that go on, and the kernel's answers. */
 import { type Capture, type PacketBatch, linktypeName, readCapture } from "../../capture/index.ts";
+import { milliseconds } from "../../elapsed.ts";
 import { BpfError } from "../../errors.ts";
 import type { PacketHook } from "../../hooks/index.ts";
 import type { Layer, Program } from "../../machine/index.ts";
@@ -44,14 +45,14 @@ export async function runCapture({
   const { packetHook: hook } = program;
   const { chunks, size } = await streamInput(input);
   const capture = await openCapture(chunks, input);
-  const sink = output === undefined ? undefined : await CaptureOutput.create(output);
+  const sink = output === undefined ? undefined : CaptureOutput.create(output);
   const progress = terminal.progress("running");
   const verdicts = new Verdicts(program);
   const results: number[] | undefined = keepResults ? [] : undefined;
   const faults: { count: number; first: BpfError | undefined } = { count: 0, first: undefined };
   let runNs = 0;
   let refused: BpfError | undefined;
-  const start = performance.now();
+  const start = milliseconds();
   try {
     for await (const batch of capture.batches()) {
       const foreign = foreignPacket(batch, hook);
@@ -77,7 +78,7 @@ export async function runCapture({
       kernel?.add(batch, packets, done.results, faulted);
       verdicts.add(done.results, packets, faulted);
       if (results !== undefined) for (const value of done.results) results.push(program.readResult(value));
-      await sink?.flush();
+      sink?.flush();
       progress?.update(
         size === undefined ? undefined : Math.min(1, capture.offset / size),
         `${count(verdicts.packets)} packets`,
@@ -92,18 +93,18 @@ export async function runCapture({
     ) {
       throw wrongLinktype(program, hook, first.linktype, input);
     }
-    await sink?.commit(capture.interfaces);
+    sink?.commit(capture.interfaces);
     return {
       verdicts,
       results,
       faults,
       runNs,
-      totalMs: performance.now() - start,
+      totalMs: milliseconds() - start,
       output: sink === undefined ? undefined : { path: sink.path, packets: sink.packets },
       damage: refused ?? (damage === undefined ? undefined : naming(damage.error, input)),
     };
   } catch (error) {
-    await sink?.discard();
+    sink?.discard();
     throw error;
   } finally {
     progress?.end();

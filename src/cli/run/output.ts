@@ -19,8 +19,8 @@ export class CaptureOutput {
   }
 
   /** @param like the interface of a pcap file whose packets stay as they are: its snapshot length and FCS are kept */
-  static async create(path: string, like?: CaptureInterface): Promise<CaptureOutput> {
-    return new CaptureOutput(path, await OutputFile.create(path), like);
+  static create(path: string, like?: CaptureInterface): CaptureOutput {
+    return new CaptureOutput(path, OutputFile.create(path), like);
   }
 
   get packets(): number {
@@ -53,10 +53,10 @@ export class CaptureOutput {
   }
 
   /** Writes records as a pcap file like that of {@link CaptureOutput.create} has them. */
-  async copy(source: CaptureInterface, records: Uint8Array): Promise<void> {
+  copy(source: CaptureInterface, records: Uint8Array): void {
     this.#start(source);
-    await this.flush();
-    await this.#file.writeNow(records);
+    this.flush();
+    this.#file.write(records);
   }
 
   /** Whether records of a pcap file can be copied: the format is the same. */
@@ -65,21 +65,21 @@ export class CaptureOutput {
   }
 
   /** Writes what has been added so far to the file. */
-  async flush(): Promise<void> {
+  flush(): void {
     const bytes = this.#writer?.take();
-    if (bytes !== undefined && bytes.length > 0) await this.#file.write(bytes);
+    if (bytes !== undefined && bytes.length > 0) this.#file.write(bytes);
   }
 
   /** Puts the file in place; without packets it is a capture all the same, of the first interface's link type. */
-  async commit(interfaces: readonly CaptureInterface[]): Promise<void> {
+  commit(interfaces: readonly CaptureInterface[]): void {
     const [first] = interfaces;
     if (first !== undefined) this.#start(first);
-    await this.flush();
-    await this.#file.commit();
+    this.flush();
+    this.#file.commit();
   }
 
-  discard(): Promise<void> {
-    return this.#file.discard();
+  discard(): void {
+    this.#file.discard();
   }
 
   #start(source: CaptureInterface): PcapWriter | PcapngWriter {

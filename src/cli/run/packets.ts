@@ -30,7 +30,7 @@ export interface PacketSource {
   readonly damage: CaptureDamage | undefined;
   batches(): AsyncIterable<PacketBatch>;
   /** Writes the packets of the last batch for which `keep` is not 0; their bytes may be gone afterwards. */
-  write(sink: CaptureOutput, batch: PacketBatch, keep: ArrayLike<number>): Promise<void>;
+  write(sink: CaptureOutput, batch: PacketBatch, keep: ArrayLike<number>): void;
 }
 
 /** Opens a capture; "-" is standard input. */
@@ -53,9 +53,9 @@ export async function openPackets(path: string): Promise<PacketSource> {
       return capture.damage;
     },
     batches: () => capture.batches(),
-    async write(sink, batch, keep) {
+    write(sink, batch, keep) {
       sink.addBatch(batch, keep);
-      await sink.flush();
+      sink.flush();
     },
   };
 }
@@ -148,13 +148,13 @@ class PcapFile implements PacketSource {
     }
   }
 
-  async write(sink: CaptureOutput, batch: PacketBatch, keep: ArrayLike<number>): Promise<void> {
+  write(sink: CaptureOutput, batch: PacketBatch, keep: ArrayLike<number>): void {
     const records = sink.copies ? this.#buffer.keep(batch, keep) : undefined;
     if (records === undefined) {
       sink.addBatch(batch, keep);
-      await sink.flush();
+      sink.flush();
     } else if (records.length > 0) {
-      await sink.copy(this.interfaces[0] as CaptureInterface, records);
+      sink.copy(this.interfaces[0] as CaptureInterface, records);
     }
   }
 }

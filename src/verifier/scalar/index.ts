@@ -5,8 +5,7 @@
  *
  * There is one table for the module, which `resetScalars` empties: one verification at a time.
  */
-import { fromBase64 } from "../../bytes.ts";
-import { SCALAR_WASM } from "./scalar.wasm.ts";
+import { scalarWasm } from "./scalar.wasm.ts";
 
 /** The value of which nothing is known. */
 export const UNKNOWN = 1;
@@ -68,8 +67,7 @@ let view: BigInt64Array = new BigInt64Array(0);
 /** Forgets all values but {@link UNKNOWN} and {@link ZERO}. */
 export function resetScalars(): void {
   if (!instantiated) {
-    const bytes = fromBase64(SCALAR_WASM);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(scalarWasm()), {
       env: {
         abort: () => {
           throw new RangeError("scalar.wasm: out of memory");

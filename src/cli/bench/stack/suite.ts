@@ -11,7 +11,7 @@ import { benchFolder, benchObject } from "../files.ts";
 import { type Timing, geometricMean, inProcess, measureSides } from "../measure.ts";
 import { type Suite, type SuiteContext, ns, ratio } from "../suite.ts";
 import { effectOf, flattenModule } from "./flatten.ts";
-import { MACHINES_WASM } from "./machines.wasm.ts";
+import { machinesWasm } from "./machines.wasm.ts";
 
 interface Machines {
   readonly memory: WebAssembly.Memory;
@@ -229,7 +229,7 @@ function stackOperands(opcode: number): { operands: number; accesses: number } {
 }
 
 function instantiate(): Machines {
-  const module = new WebAssembly.Module(Buffer.from(MACHINES_WASM, "base64"));
+  const module = new WebAssembly.Module(machinesWasm());
   const { exports } = new WebAssembly.Instance(module, {});
   const machines = exports as unknown as Machines;
   // Room for the largest input.
