@@ -23,6 +23,8 @@ import {
   RUN_FUEL,
   RUN_HEADROOM,
   RUN_KIND,
+  RUN_SOCKET,
+  SOCK_SIZE,
   RUN_PROG,
   RUN_REPEAT,
   RUN_TEMPLATE,
@@ -89,5 +91,16 @@ function placeProgram({ memory, regions }: Machine, program: Program, fuel: bigi
   set(RUN_KIND, hook.packet.kind);
   set(RUN_TEMPLATE, template);
   set(RUN_HEADROOM, hook.packet.headroom);
+  if (program.readsSocket) {
+    const socket = memory.alloc(SOCK_SIZE, "socket of the packet");
+    regions.add({
+      kind: "object",
+      label: "socket of the packet",
+      address: socket,
+      size: SOCK_SIZE,
+      writable: false,
+    });
+    set(RUN_SOCKET, socket);
+  }
   set(EMBED_PROGRAM_RESERVE, hook.packet.tailReserve);
 }

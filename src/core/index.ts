@@ -71,6 +71,8 @@ export interface CoreExports {
   /** 1 if the program under way may touch all of these bytes so. */
   /** Whether the program under way may have a helper read there: its own memory if it is sandboxed, else all that there is. */
   may_probe(address: bigint, size: number): number;
+  /** Whose memory it is known to be: a SPACE_ constant, or 0. */
+  space_of(address: bigint): number;
   may_access(address: number, size: number, right: number, frame: number): number;
 
   /** Address of the descriptor, or -errno. */

@@ -235,6 +235,9 @@ export const REGION_STACK = 7;
 
 export const RIGHT_READ = 1;
 export const RIGHT_WRITE = 2;
+// Of regions beside the rights: memory of a process, or of the kernel alone, which helpers tell apart. What inputs of a run lay out may be either.
+export const SPACE_USER = 16;
+export const SPACE_KERNEL = 32;
 
 // --- Maps -----------------------------------------------------------------------------------------------------------
 
@@ -363,9 +366,20 @@ export const SKB_HASH = 68;
 export const SKB_DATA = 76;
 export const SKB_DATA_END = 80;
 export const SKB_DATA_META = 140;
+export const SKB_SK = 168;
 export const SKB_GSO_SEGS = 164;
 export const SKB_GSO_SIZE = 176;
 export const SKB_SIZE = 192;
+
+// uapi/linux/bpf.h struct bpf_sock, what the core writes.
+export const SOCK_FAMILY = 4;
+export const SOCK_SRC_IP4 = 24;
+export const SOCK_SRC_IP6 = 28;
+export const SOCK_DST_IP4 = 52;
+export const SOCK_DST_IP6 = 56;
+export const SOCK_STATE = 72;
+export const SOCK_RX_QUEUE_MAPPING = 76;
+export const SOCK_SIZE = 80;
 
 // linux/bpf.h XDP_PACKET_HEADROOM.
 export const XDP_HEADROOM = 256;
@@ -408,7 +422,9 @@ export const RUN_FUEL = 64;
 // many as fit).
 export const RUN_META = 72;
 export const RUN_LINEAR = 76;
-export const RUN_SIZE = 80;
+// Of socket buffers: where the struct bpf_sock lies that each packet gets, its ends the packet's (0: none).
+export const RUN_SOCKET = 80;
+export const RUN_SIZE = 88;
 
 export const ENGINE_INTERPRETER = 0;
 export const ENGINE_JIT = 1;
@@ -450,8 +466,8 @@ export const EMBED_OUT = 48;
 export const EMBED_SIZE = 56;
 
 // An order (RUN_), and how many bytes at the end of the packet buffer hold no packet data.
-export const EMBED_PROGRAM_RESERVE = 80;
-export const EMBED_PROGRAM_SIZE = 88;
+export const EMBED_PROGRAM_RESERVE = 88;
+export const EMBED_PROGRAM_SIZE = 96;
 
 // Statuses of `run_batch` and `interpret`.
 export const STATUS_DONE = 0;

@@ -170,7 +170,9 @@ export class Machine {
     linear = new LinearMemory(memory, this.#core);
     this.memory = linear;
     this.#waiters = new Waiters(linear);
-    this.user = new UserMemory(linear);
+    this.user = new UserMemory(linear, (type, value) =>
+      allocateObject(linear, [...this.#types], type, value, type, "user"),
+    );
     if (joined === undefined) this.#core.init(this.cpus, options.seed ?? 1);
     else this.#core.join(joined.cpu);
     this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);

@@ -8,12 +8,18 @@ interface Allocator {
 
 /** What the memory needs of the table of regions. */
 interface Lending {
-  add(region: { kind: LentKind; label: string; address: number; size: number; writable: boolean }): void;
+  add(region: { kind: LentKind; label: string; address: number; size: number } & LendOptions): void;
   remove(address: number): void;
 }
 
 /** What sandboxed programs take lent memory for: an object of the kernel, which helpers take as one, or mere bytes. */
 type LentKind = "object" | "memory";
+
+interface LendOptions {
+  readonly align?: number;
+  readonly writable?: boolean;
+  readonly space?: "user" | "kernel";
+}
 
 /**
  * The machine's linear memory as the host sees it.
@@ -86,9 +92,21 @@ export class LinearMemory {
   }
 
   /** Zeroed memory that sandboxed programs may read too, and write if it says so. It must be taken back, not freed. */
-  lend(size: number, what: string, kind: LentKind, { align = 8, writable = false } = {}): number {
+  lend(
+    size: number,
+    what: string,
+    kind: LentKind,
+    { align = 8, writable = false, space }: LendOptions = {},
+  ): number {
     const address = this.alloc(size, what, align);
-    this.lending?.add({ kind, label: what, address, size, writable });
+    this.lending?.add({
+      kind,
+      label: what,
+      address,
+      size,
+      writable,
+      ...(space === undefined ? {} : { space }),
+    });
     return address;
   }
 

@@ -1,7 +1,10 @@
 /** What BPF_PROG_TEST_RUN puts into the context of a packet beside what it is given (net/bpf/test_run.c). */
-import { KIND_SKB_NETWORK } from "../core/layout.ts";
+import { KIND_SKB_NETWORK, SKB_SK } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import type { ContextValues, Hook } from "../hooks/index.ts";
+import { helperId } from "../uapi/index.ts";
+import type { ProgramImage } from "./image.ts";
+import type { EventInput, SocketInput } from "./run/input.ts";
 
 const ETHERNET_HEADER = 14;
 
@@ -95,4 +98,38 @@ export function withMetadata(metadata: Uint8Array, packet: Uint8Array): Uint8Arr
   bytes.set(metadata);
   bytes.set(packet, metadata.length);
   return bytes;
+}
+
+// RFC 9669: `rX = *(u64 *)(rY + OFFSET)` and `call HELPER`.
+const LOAD_DW = 0x79;
+const CALL = 0x85;
+/** What looks at the socket of a packet, or may have somebody else look. */
+const LOOKING: ReadonlySet<number | undefined> = new Set([
+  helperId("get_socket_cookie"),
+  helperId("tail_call"),
+]);
+
+/** Whether a program with a `struct __sk_buff` may look at the packet's socket; where none does, none is made. */
+export function looksAtSocket({ instructions }: Pick<ProgramImage, "instructions">): boolean {
+  return instructions.some(
+    ({ opcode, src, offset, imm }) =>
+      (opcode === LOAD_DW && offset === SKB_SK) || (opcode === CALL && src === 0 && LOOKING.has(imm)),
+  );
+}
+
+/** What is given to types without packets of a capture. */
+export function eventInput(
+  program: string,
+  event: Omit<EventInput, "socket">,
+  packet: Uint8Array | undefined,
+  socket: SocketInput | null | undefined,
+): EventInput {
+  if (socket === null)
+    throw new BpfError("context", `program '${program}': only a packet may be without a socket`);
+  if (packet === undefined && socket === undefined) return event;
+  return {
+    ...event,
+    ...(packet === undefined ? {} : { data: packet }),
+    ...(socket === undefined ? {} : { socket }),
+  };
 }

@@ -1,4 +1,4 @@
-import { KIND_SKB_LINK, KIND_SKB_NETWORK } from "../core/layout.ts";
+import { KIND_SKB_LINK, KIND_SKB_NETWORK, SKB_SK } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import {
   type ContextValues,
@@ -15,18 +15,19 @@ import type { ProgramImage } from "./image.ts";
 import { type PreparedCall, PreparedPacket } from "./prepared.ts";
 import type { Safety } from "./safety.ts";
 import type { BatchOptions, BatchResult, KeptPacket, Packets, Redirect, Runner } from "./runner.ts";
-import type { EventInput, EventResult } from "./run/input.ts";
+import type { EventInput, EventResult, SocketInput } from "./run/input.ts";
 import type { EventRun, EventRunner } from "./run/runner.ts";
 import type { Subject } from "./run/types.ts";
 import type { Socket } from "./world/sockets.ts";
 import { Debugger, type DebugWorld } from "./debug.ts";
-import { frameArea, packetContext, withMetadata } from "./packet-context.ts";
+import { eventInput, frameArea, looksAtSocket, packetContext, withMetadata } from "./packet-context.ts";
+import { placeSocket, setPointer } from "./run/sockets.ts";
 
 /**
  * What a run is given: a packet, for the types that packets go through; for the others the parts of {@link EventInput} that
  * their type takes.
  */
-export interface RunInput extends EventInput {
+export interface RunInput extends Omit<EventInput, "socket"> {
   /** The frame from its link header on; of netfilter from its network header on. */
   readonly packet?: Uint8Array;
   /** Context fields that do not follow from the packet, by their uapi names: `{ ingress_ifindex: 3 }`. */
@@ -37,6 +38,11 @@ export interface RunInput extends EventInput {
   readonly cpu?: number;
   readonly engine?: Engine;
   readonly layer?: Layer;
+  /**
+   * The socket that it is about: fields of struct bpf_sock, and its ends as text. A packet with a `struct __sk_buff` has one whose ends are its
+   * addresses, as in the kernel's test runs, unless this says which, or null: none.
+   */
+  readonly socket?: SocketInput | null;
   /** Of XDP: what an earlier program has left in the area before the packet, a multiple of 4 bytes, 252 at most. */
   readonly metadata?: Uint8Array;
   /**
@@ -139,6 +145,7 @@ export class Program {
   readonly #hook: Hook | undefined;
   readonly #host: ProgramHost;
   #subject: Subject | undefined;
+  #readsSocket: boolean | undefined;
 
   constructor(
     host: ProgramHost,
@@ -198,6 +205,7 @@ export class Program {
       layer,
       metadata,
       linear,
+      socket,
       ...event
     } = input;
     const { hook } = this;
@@ -211,7 +219,7 @@ export class Program {
     if (!takesPackets(hook)) {
       this.#checkCpu(cpu);
       if (engine === "jit") this.compile();
-      const given = packet === undefined ? event : { ...event, data: packet };
+      const given = eventInput(this.name, event, packet, socket);
       const done = this.#host.events.run(this.#subjectOf(hook), given, repeat, (r1) =>
         this.#host.call(this, engine, cpu, r1, 0),
       );
@@ -221,14 +229,18 @@ export class Program {
     const bytes = this.#packetOf(hook, packet, event);
     const data = metadata === undefined ? bytes : withMetadata(metadata, bytes);
     const batch = { data, offset: [0], capturedLength: [data.length], count: 1 };
-    const { results, durationNs } = this.#runner(batch, engine, cpu, {
-      ...this.#packetOptions(hook, layer, event.context, bytes, (left) => {
-        kept = left;
-      }),
-      ...area,
-      repeat,
-    });
-    return this.#packetResult(hook, results[0] as number, kept, durationNs / repeat);
+    try {
+      const { results, durationNs } = this.#runner(batch, engine, cpu, {
+        ...this.#packetOptions(hook, layer, event.context, bytes, socket, (left) => {
+          kept = left;
+        }),
+        ...area,
+        repeat,
+      });
+      return this.#packetResult(hook, results[0] as number, kept, durationNs / repeat);
+    } finally {
+      if (socket) this.#host.events.means.scratch.free();
+    }
   }
 
   /**
@@ -242,13 +254,23 @@ export class Program {
    * debug.finish().returnName;
    */
   debug(input: RunInput = {}): Debugger {
-    const { packet, cpu = 0, layer, metadata, linear, repeat: _repeat, engine: _engine, ...event } = input;
+    const {
+      packet,
+      cpu = 0,
+      layer,
+      metadata,
+      linear,
+      socket,
+      repeat: _repeat,
+      engine: _engine,
+      ...event
+    } = input;
     const { hook } = this;
     const area = frameArea(this.name, hook, metadata, linear);
     this.#checkCpu(cpu);
     const world = this.#host.debug(cpu);
     if (!takesPackets(hook)) {
-      const given = packet === undefined ? event : { ...event, data: packet };
+      const given = eventInput(this.name, event, packet, socket);
       const open = this.#host.events.open(this.#subjectOf(hook), given);
       open.reset();
       world.begin(this.descriptor, open.address);
@@ -261,7 +283,7 @@ export class Program {
     const bytes = this.#packetOf(hook, packet, event);
     const data = metadata === undefined ? bytes : withMetadata(metadata, bytes);
     const finish = this.#host.runner.open(this, data, {
-      ...this.#packetOptions(hook, layer, event.context, bytes, (left) => {
+      ...this.#packetOptions(hook, layer, event.context, bytes, socket, (left) => {
         kept = left;
       }),
       ...area,
@@ -271,7 +293,9 @@ export class Program {
     });
     return new Debugger(world, this, {
       result: () => this.#packetResult(hook, finish(), kept, 0),
-      release: () => undefined,
+      release: () => {
+        if (socket) this.#host.events.means.scratch.free();
+      },
     });
   }
 
@@ -294,12 +318,18 @@ export class Program {
     layer: Layer | undefined,
     context: ContextValues | undefined,
     packet: Uint8Array,
+    socket: SocketInput | null | undefined,
     keep: (left: PacketLeft) => void,
   ): Omit<BatchOptions, "engine" | "cpu" | "fuel"> {
     const kind = this.#kind(layer);
+    const template = contextTemplate(hook, packetContext(hook, context, kind, packet));
+    if (socket && hook.context.struct !== "__sk_buff")
+      throw new BpfError("context", `program '${this.name}': ${hook.type} programs take no 'socket'`);
+    if (socket) setPointer(template, SKB_SK, placeSocket(this.#subjectOf(hook), socket));
     return {
       kind,
-      template: contextTemplate(hook, packetContext(hook, context, kind, packet)),
+      template,
+      socket: socket === undefined && this.readsSocket,
       keep: 0xffffffff,
       onPacket: ({ bytes, metaLength }) => keep({ bytes: bytes.slice(), metaLength }),
     };
@@ -322,6 +352,12 @@ export class Program {
       verified: this.verified,
       safety: this.safety,
     };
+  }
+
+  /** Whether it may look at the socket of a packet. */
+  get readsSocket(): boolean {
+    this.#readsSocket ??= this.#hook?.context.struct === "__sk_buff" && looksAtSocket(this.image);
+    return this.#readsSocket;
   }
 
   #subjectOf(hook: Hook): Subject {
@@ -377,6 +413,7 @@ export class Program {
     return this.#runner(batch, options.engine ?? this.#host.engine, options.cpu ?? this.#host.cpu, {
       kind: this.#kind(options.layer),
       template: contextTemplate(hook, options.context),
+      socket: this.readsSocket,
       ...(options.onPacket === undefined
         ? {}
         : { onPacket: options.onPacket, keep: options.keepAll === true ? 0xffffffff : hook.packet.passMask }),
@@ -480,7 +517,8 @@ export class Program {
     const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
     const kind = this.#kind(layer);
     const template = contextTemplate(this.hook, packetContext(this.hook, context, kind, packet));
-    runner.run(this, batch, { engine, cpu, fuel: this.#host.fuel, kind, template });
+    const { readsSocket: socket } = this;
+    runner.run(this, batch, { engine, cpu, fuel: this.#host.fuel, kind, template, socket });
     return new PreparedPacket(call, runner.context, (result) => this.readResult(result));
   }
 

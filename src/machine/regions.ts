@@ -32,6 +32,8 @@ import {
   REGION_STRIDE,
   RIGHT_READ,
   RIGHT_WRITE,
+  SPACE_KERNEL,
+  SPACE_USER,
   STACK_SIZE,
 } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
@@ -45,6 +47,8 @@ const KINDS = {
   object: REGION_OBJECT,
 } as const;
 
+const SPACES = { user: SPACE_USER, kernel: SPACE_KERNEL } as const;
+
 export interface RegionDefinition {
   readonly kind: keyof typeof KINDS;
   /** What messages call it. */
@@ -52,6 +56,8 @@ export interface RegionDefinition {
   readonly address: number;
   /** Bytes. */
   readonly size: number;
+  /** Whose memory it stands for, if it is not either's: `bpf_probe_read_user` and `bpf_probe_read_kernel` tell them apart. */
+  readonly space?: "user" | "kernel";
   /** Programs may write to it. Default true. */
   readonly writable?: boolean;
   /**
@@ -95,8 +101,9 @@ export class Regions {
    * machine.regions.add({ kind: "memory", label: "arguments", address, size: 64 });
    * program.call(address, 64);
    */
-  add({ kind, label, address, size, writable = true, owner = 0 }: RegionDefinition): void {
-    const rights = writable ? RIGHT_READ | RIGHT_WRITE : RIGHT_READ;
+  add({ kind, label, address, size, space, writable = true, owner = 0 }: RegionDefinition): void {
+    const of = space === undefined ? 0 : SPACES[space];
+    const rights = of | (writable ? RIGHT_READ | RIGHT_WRITE : RIGHT_READ);
     if (this.#core.region_add(address, size, KINDS[kind], rights, owner) === 0)
       throw new BpfError("memory", `region '${label}': no room for it in the machine's memory`);
     this.#labels.set(address, label);

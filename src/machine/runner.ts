@@ -39,9 +39,11 @@ import {
   RUN_RECORDS,
   RUN_REPEAT,
   RUN_SIZE,
+  RUN_SOCKET,
   RUN_TEMPLATE,
   STATUS_DONE,
   STATUS_PAUSED,
+  SOCK_SIZE,
   XDP_FRAME_END,
 } from "../core/layout.ts";
 import { type PacketHook, contextRights } from "../hooks/index.ts";
@@ -87,6 +89,8 @@ export interface BatchOptions {
   readonly linear?: number;
   /** Bytes that the context starts from (hooks/context.ts). */
   readonly template: Uint8Array;
+  /** Of socket buffers: each packet has a socket. */
+  readonly socket?: boolean;
   /** Which packets are given to `onPacket`: bit min(result, 31). */
   readonly keep?: number;
   readonly onPacket?: (packet: KeptPacket) => void;
@@ -139,6 +143,7 @@ export class Runner<P extends Runnable> {
   readonly #template: number;
   readonly #rights: number;
   #rightsOf: PacketHook | undefined;
+  #socket = 0;
   #input = { address: 0, size: 0 };
   #buffer = { address: 0, size: 0 };
   #out = { address: 0, size: 0 };
@@ -223,6 +228,7 @@ export class Runner<P extends Runnable> {
     set(RUN_KEEP, options.keep ?? 0);
     set(RUN_META, options.meta ?? 0);
     set(RUN_LINEAR, options.linear ?? 0);
+    set(RUN_SOCKET, options.socket === true ? this.#socketOfPackets() : 0);
     memory.setU64(run + RUN_FUEL, options.fuel);
     return base;
   }
@@ -333,6 +339,12 @@ export class Runner<P extends Runnable> {
     const map = mapAt(memory.u32(this.#records + RECORD_REDIRECT_MAP));
     if (map !== undefined) return { ifindex, map, key: memory.u32(this.#records + RECORD_REDIRECT_KEY) };
     return ifindex === 0 ? undefined : { ifindex };
+  }
+
+  #socketOfPackets(): number {
+    if (this.#socket === 0)
+      this.#socket = this.#world.memory.lend(SOCK_SIZE, "socket of the packet", "object");
+    return this.#socket;
   }
 
   #room(

@@ -8,7 +8,7 @@ import { type ContextValues, type Hook, decodeContext, hookOf } from "../../src/
 import { Kernel } from "../../src/kernel/index.ts";
 import { withMetadata } from "../../src/machine/index.ts";
 import type { ProgramType } from "../../src/uapi/index.ts";
-import { fieldProgram } from "./field-program.ts";
+import { type FieldOptions, fieldProgram } from "./field-program.ts";
 import { inKernel, inMachines, seedValue } from "./field-sides.ts";
 import { Random, randomPacket } from "./random-input.ts";
 import { noKernel, openDescriptors, withKernel } from "./setup.ts";
@@ -81,13 +81,38 @@ const GIVEN_BACK = [
   "hwtstamp",
 ] as const;
 
+// Offsets of struct bpf_sock: what any socket shows, and what a whole one does.
+const COMMON = [0, 4, 24, 28, 32, 36, 40, 44, 52, 56, 60, 64, 68, 72, 76];
+const WHOLE = [8, 12, 16, 20];
+const FULL: readonly ProgramType[] = ["sched_cls", "sched_act", "cgroup_skb"];
+const SK_FULLSOCK = 95;
+
+/** Reads the socket of a packet. */
+const socketOf =
+  (type: ProgramType): NonNullable<FieldOptions["more"]> =>
+  (save, line) => {
+    line("r8 = *(u64 *)(r6 + 168)\nif r8 == 0 goto nosocket");
+    save("socket", "r1 = 1");
+    for (const at of COMMON) save(`socket at ${at}`, `w1 = *(u32 *)(r8 + ${at})`);
+    save("socket's dst_port", "w1 = *(u16 *)(r8 + 48)");
+    if (FULL.includes(type)) {
+      line(`r1 = r8\ncall ${SK_FULLSOCK}\nif r0 == 0 goto nosocket\nr8 = r0`);
+      for (const at of WHOLE) save(`whole socket at ${at}`, `w1 = *(u32 *)(r8 + ${at})`);
+    }
+    line("nosocket:");
+  };
+
 describe.skipIf(noKernel !== undefined)(withKernel("inputs of packets as in the kernel"), () => {
   afterAll(() => expect(openDescriptors()).toEqual([]));
 
   it.each(TYPES)("%s", { timeout: 120_000 }, async (type) => {
     const hook = hookOf(type);
     const attachType = type === "cgroup_skb" ? ("cgroup_inet_egress" as const) : undefined;
-    const program = fieldProgram(hook, attachType, { without: OWN, mask: type === "cgroup_skb" ? 1 : 3 });
+    const program = fieldProgram(hook, attachType, {
+      ...(hook.context.struct === "__sk_buff" ? { more: socketOf(type) } : {}),
+      without: OWN,
+      mask: type === "cgroup_skb" ? 1 : 3,
+    });
     using kernel = await Kernel.open();
     const theirs = inKernel(kernel, program, { type, attachType });
     const ours = await inMachines(program, { type, attachType });

@@ -47,4 +47,24 @@ describe.each(ENGINES)("%s", (engine) => {
       /gso_size: 65536 does not fit 16 bits/,
     );
   });
+
+  it("the socket is the packet's, the caller's, or none", async () => {
+    const machine = await Machine.create({ engine });
+    // sk->src_ip4 and sk->state, or -1 without a socket.
+    const text = (at: number): string =>
+      `r2 = *(u64 *)(r1 + 168)\nr0 = -1\nif r2 == 0 goto +1\nr0 = *(u32 *)(r2 + ${at})\nexit`;
+    const [source, state] = [24, 72].map((at) =>
+      machine.loadInstructions(code(text(at)), { type: "sched_cls" }),
+    );
+    expect(source!.run({ packet: four }).r0 & 0xffffffffn).toBe(0x04030201n);
+    expect(state!.run({ packet: four }).r0).toBe(7n);
+    const socket = { local: "10.0.0.1:80", remote: "10.0.0.2:99" };
+    expect(source!.run({ packet: four, socket }).r0).toBe(0x0100000an);
+    expect(state!.run({ packet: four, socket }).r0).toBe(1n);
+    expect(source!.run({ packet: four, socket: null }).returnValue).toBe(-1);
+    const frames = machine.loadInstructions(code("r0 = 2\nexit"), { type: "xdp" });
+    expect(() => frames.run({ packet: four, socket })).toThrow(/xdp programs take no 'socket'/);
+    const probe = machine.loadInstructions(code("r0 = 0\nexit"), { type: "kprobe" });
+    expect(() => probe.run({ socket: null })).toThrow(/only a packet may be without a socket/);
+  });
 });

@@ -109,6 +109,7 @@ export {
   probe_read_user,
   probe_read_user_str,
   probe_write_user,
+  space_of,
 } from "./helpers/probe";
 export {
   embed_alloc,

@@ -1,5 +1,5 @@
 /** Pointers in maps, per-CPU variables, memory areas. */
-import { EXEC_CPU } from "../../core/layout.ts";
+import { EXEC_CPU, SPACE_KERNEL } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { cpuCopy, currentCpu } from "../kfuncs/objects.ts";
 import { inMemory } from "./memory.ts";
@@ -27,12 +27,13 @@ export const POINTERS: readonly HostHelper[] = [
     // All processes' memory lies in the machine's, so the one that is named need only exist.
     name: "copy_from_user_task",
     args: 5,
-    call({ memory, world }, args) {
+    call({ memory, world, core }, args) {
       const [to, size] = [args.u32(1), args.u32(2)];
       if (args.u64(5) !== 0n) return -ERRNO.EINVAL;
       if (size === 0) return 0;
       const known = world.tasks.byObject(args.u32(4)) !== undefined;
-      const there = known && inMemory(memory, args.u64(3), size);
+      const there =
+        known && inMemory(memory, args.u64(3), size) && core.space_of(args.u64(3)) !== SPACE_KERNEL;
       if (there) memory.write(to, memory.read(args.u32(3), size));
       else memory.u8.fill(0, to, to + size);
       return there ? 0 : -ERRNO.EFAULT;

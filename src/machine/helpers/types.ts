@@ -16,6 +16,7 @@ import type { Timers } from "./timers.ts";
 /** Functions of the core that helpers in TypeScript call. */
 type CoreFunction =
   | "may_probe"
+  | "space_of"
   | "stack_map_put"
   | "map_lookup_elem"
   | "map_update_elem"

@@ -4,7 +4,7 @@ import { ERRNO } from "../../uapi/index.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import { ancestorOf, type Cgroup, type Task } from "../world/tasks.ts";
 import { taskOf } from "./iterators.ts";
-import { copyText } from "./reads.ts";
+import { copyUserText } from "./reads.ts";
 import type { HostKfunc } from "./types.ts";
 
 /** A program runs to its end before anything else does: there is nothing that a guard must keep away. */
@@ -94,7 +94,7 @@ export const KERNEL: readonly HostKfunc[] = [
       const [from, flags] = [args.u64(3), args.u64(4)];
       if ((flags & ~PAD_ZEROS) !== 0n) return -ERRNO.EINVAL;
       if (size === 0) return 0;
-      const length = copyText(world, to, from, size);
+      const length = copyUserText(world, to, from, size);
       if (length < 0) memory.u8.fill(0, to, to + size);
       else if (flags === PAD_ZEROS) memory.u8.fill(0, to + length, to + size);
       return length;

@@ -1,4 +1,5 @@
 /** Memory of the kernel and of processes, read into dynptrs (kernel/trace/bpf_trace.c), and texts of other processes. */
+import { SPACE_KERNEL, SPACE_USER } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { locateDynptr, readDynptr } from "../helpers/dynptr.ts";
 import { inMemory } from "../helpers/memory.ts";
@@ -40,6 +41,14 @@ export function copyText({ memory }: HelperWorld, to: number, from: bigint, size
   return length + 1;
 }
 
+/** What is known to be the kernel's is no process's. */
+const ofUser =
+  (read: typeof copy): typeof copy =>
+  (world, to, from, size) =>
+    size !== 0 && world.core.space_of(from) === SPACE_KERNEL ? -ERRNO.EFAULT : read(world, to, from, size);
+
+export const copyUserText: typeof copy = ofUser(copyText);
+
 // The lowest address of the kernel's half (core/assembly/helpers/probe.ts).
 const KERNEL_START = 0xffff800000000000n;
 
@@ -47,7 +56,8 @@ const KERNEL_START = 0xffff800000000000n;
 const ofKernel =
   (read: typeof copy): typeof copy =>
   (world, to, from, size) => {
-    const result = read(world, to, from, size);
+    const theirs = size !== 0 && world.core.space_of(from) === SPACE_USER;
+    const result = theirs ? -ERRNO.EFAULT : read(world, to, from, size);
     return result === -ERRNO.EFAULT && from < KERNEL_START ? -ERRNO.ERANGE : result;
   };
 
@@ -62,13 +72,13 @@ const reader = (name: string, read: typeof copy, task?: number): HostKfunc => ({
 
 export const READS: readonly HostKfunc[] = [
   reader("bpf_probe_read_kernel_dynptr", ofKernel(copy)),
-  reader("bpf_probe_read_user_dynptr", copy),
-  reader("bpf_copy_from_user_dynptr", copy),
-  reader("bpf_copy_from_user_task_dynptr", copy, 5),
+  reader("bpf_probe_read_user_dynptr", ofUser(copy)),
+  reader("bpf_copy_from_user_dynptr", ofUser(copy)),
+  reader("bpf_copy_from_user_task_dynptr", ofUser(copy), 5),
   reader("bpf_probe_read_kernel_str_dynptr", ofKernel(copyText)),
-  reader("bpf_probe_read_user_str_dynptr", copyText),
-  reader("bpf_copy_from_user_str_dynptr", copyText),
-  reader("bpf_copy_from_user_task_str_dynptr", copyText, 5),
+  reader("bpf_probe_read_user_str_dynptr", copyUserText),
+  reader("bpf_copy_from_user_str_dynptr", copyUserText),
+  reader("bpf_copy_from_user_task_str_dynptr", copyUserText, 5),
   {
     name: "bpf_copy_from_user_task_str",
     call(world, args) {
@@ -76,7 +86,7 @@ export const READS: readonly HostKfunc[] = [
       if ((flags & ~PAD_ZEROS) !== 0n) return -ERRNO.EINVAL;
       if (size === 0) return 0;
       const { u8 } = world.memory;
-      const length = exists(world, args, 4) ? copyText(world, to, args.u64(3), size) : -ERRNO.EFAULT;
+      const length = exists(world, args, 4) ? copyUserText(world, to, args.u64(3), size) : -ERRNO.EFAULT;
       if (length < 0) u8.fill(0, to, to + size);
       else if (flags === PAD_ZEROS) u8.fill(0, to + length, to + size);
       return length;

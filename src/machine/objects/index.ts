@@ -20,11 +20,12 @@ export function allocateObject(
   name: string,
   value: ObjectValue,
   label: string = name,
+  space: "user" | "kernel" = "kernel",
 ): KernelObject {
   const [btf, id] = findType(sources, name);
   const parts: number[] = [];
   const bytes = encodeValue(btf, id, lowerValue(memory, btf, id, value, parts));
-  const address = memory.lend(Math.max(1, bytes.length), label, "object", { align: 64 });
+  const address = memory.lend(Math.max(1, bytes.length), label, "object", { align: 64, space });
   memory.write(address, bytes);
   return new KernelObject(memory, btf, id, address, bytes.length, parts);
 }

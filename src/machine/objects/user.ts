@@ -1,17 +1,35 @@
 import { BpfError } from "../../errors.ts";
 import type { LinearMemory } from "../memory.ts";
+import type { ObjectValue } from "./lower.ts";
+import type { KernelObject } from "./object.ts";
 
 /**
  * The memory of the process that a program watches, as far as a test gives it one. It lies in the machine's memory like all
- * else, but only `bpf_probe_read_user` and its kin read from it.
+ * else, but only `bpf_probe_read_user` and its kin read from it; for those that read the kernel's memory nothing is there.
  */
 export class UserMemory {
   readonly #memory: LinearMemory;
   /** Start and length of what was written, by start. */
   readonly #areas = new Map<number, number>();
 
-  constructor(memory: LinearMemory) {
+  readonly #allocate: (type: string, value: ObjectValue) => KernelObject;
+
+  constructor(memory: LinearMemory, allocate: (type: string, value: ObjectValue) => KernelObject) {
     this.#memory = memory;
+    this.#allocate = allocate;
+  }
+
+  /**
+   * Lays a structure out, as `machine.alloc` does in the kernel's memory.
+   *
+   * @throws BpfError code "btf" if the machine knows no such type or the value does not fit it.
+   * @example
+   * programs.on_connect.run({ args: { uservaddr: machine.user.alloc("sockaddr_in", { sin_family: 2 }) } });
+   */
+  alloc(type: string, value: ObjectValue = {}): KernelObject {
+    const object = this.#allocate(type, value);
+    this.#areas.set(object.address, object.size);
+    return object;
   }
 
   /**
@@ -29,7 +47,10 @@ export class UserMemory {
           ? new Uint8Array(content)
           : content;
     const length = Math.max(1, bytes.length);
-    const address = this.#memory.lend(length, "user memory", "memory", { writable: true });
+    const address = this.#memory.lend(length, "user memory", "memory", {
+      writable: true,
+      space: "user",
+    });
     this.#memory.write(address, bytes);
     this.#areas.set(address, length);
     return address;

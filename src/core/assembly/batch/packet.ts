@@ -26,6 +26,7 @@ import {
   RUN_KIND,
   RUN_LINEAR,
   RUN_META,
+  RUN_SOCKET,
   RUN_TEMPLATE,
   SKB_DATA,
   SKB_DATA_END,
@@ -37,6 +38,15 @@ import {
   SKB_PAD,
   SKB_PKT_TYPE,
   SKB_PROTOCOL,
+  SKB_SK,
+  SOCK_DST_IP4,
+  SOCK_DST_IP6,
+  SOCK_FAMILY,
+  SOCK_RX_QUEUE_MAPPING,
+  SOCK_SIZE,
+  SOCK_SRC_IP4,
+  SOCK_SRC_IP6,
+  SOCK_STATE,
   XDP_DATA,
   XDP_DATA_END,
   XDP_DATA_META,
@@ -55,6 +65,14 @@ const PACKET_OTHERHOST = 3;
 const ETH_P_802_3: u32 = 0x0100;
 const ETH_P_802_2: u32 = 0x0400;
 const ETH_P_802_3_MIN: u32 = 0x0600;
+const ETH_P_IP: u32 = 0x0008;
+const ETH_P_IPV6: u32 = 0xdd86;
+const IPV4_HEADER: u32 = 20;
+const IPV6_HEADER: u32 = 40;
+// linux/socket.h, net/tcp_states.h.
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+const TCP_CLOSE: u32 = 7;
 
 /** False if the packet does not fit in the buffer. */
 export function preparePacket(run: u32, record: u32): bool {
@@ -77,6 +95,8 @@ export function preparePacket(run: u32, record: u32): bool {
   const skipped = kind == KIND_SKB_NETWORK ? min<u32>(length, ETH_HEADER) : 0;
   store<u32>(header, ((SKB_PAD + skipped) << 16) | SKB_NO_TRANSPORT, CTX_HEADER + CTX_SKB_HEAD);
   describeSkb(context, record, data, data + length, kind == KIND_SKB_NETWORK);
+  const socket = load<u32>(run, RUN_SOCKET);
+  if (socket != 0) describeSocket(context, socket, data, length);
   return true;
 }
 
@@ -144,6 +164,25 @@ function describeSkb(context: u32, record: u32, mac: u32, dataEnd: u32, network:
   if (length >= u32(ETH_HEADER)) {
     store<u32>(context, protocolOf(mac, length), SKB_PROTOCOL);
     store<u32>(context, packetTypeOf(mac), SKB_PKT_TYPE);
+  }
+}
+
+/** The socket of a test run (bpf_prog_test_run_skb): of no type or protocol, closed, between the packet's addresses. */
+function describeSocket(context: u32, socket: u32, mac: u32, length: u32): void {
+  store<u64>(context, socket, SKB_SK);
+  memory.fill(socket, 0, SOCK_SIZE);
+  store<u32>(socket, TCP_CLOSE, SOCK_STATE);
+  store<i32>(socket, -1, SOCK_RX_QUEUE_MAPPING);
+  const network = mac + ETH_HEADER;
+  const protocol = load<u32>(context, SKB_PROTOCOL);
+  if (protocol == ETH_P_IP && length >= u32(ETH_HEADER) + IPV4_HEADER) {
+    store<u32>(socket, AF_INET, SOCK_FAMILY);
+    store<u32>(socket, load<u32>(network, 12), SOCK_SRC_IP4);
+    store<u32>(socket, load<u32>(network, 16), SOCK_DST_IP4);
+  } else if (protocol == ETH_P_IPV6 && length >= u32(ETH_HEADER) + IPV6_HEADER) {
+    store<u32>(socket, AF_INET6, SOCK_FAMILY);
+    copyBytes(socket + SOCK_SRC_IP6, network + 8, 16);
+    copyBytes(socket + SOCK_DST_IP6, network + 24, 16);
   }
 }
 

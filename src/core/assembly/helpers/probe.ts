@@ -1,11 +1,27 @@
 /**
  * Reading wherever a 64-bit address leads (kernel/trace/bpf_trace.c). Kernel and user memory are one here: what lies in the
  * machine's memory, above the addresses that are never handed out, can be read; all else is a fault, after which the
- * destination is zero. For a sandboxed program what is not its own is not there.
+ * destination is zero. What is known to be a process's own is not the kernel's, and what is known to be the kernel's (structures that a test
+ * has made, values of maps, the stack) is no process's. For a sandboxed program what is not its own is not there.
  */
-import { EXEC_STACK, FIRST_ADDRESS, FRAME_SIZE, RIGHT_READ, RIGHT_WRITE } from "../../layout";
+import {
+  EXEC_STACK,
+  FIRST_ADDRESS,
+  FRAME_SIZE,
+  REGION_CONTEXT,
+  REGION_KIND,
+  REGION_MAP_VALUE,
+  REGION_RIGHTS,
+  REGION_SAMPLE,
+  RIGHT_READ,
+  RIGHT_WRITE,
+  SPACE_KERNEL,
+  SPACE_USER,
+  STACK_SIZE,
+} from "../../layout";
 import { isSandboxed } from "../interpreter/frames";
 import { isAllowed } from "../sandbox/access";
+import { lockRegions, regionAt, unlockRegions } from "../sandbox/regions";
 import { exec } from "../state";
 import { EFAULT, ERANGE } from "../uapi";
 
@@ -15,6 +31,28 @@ function accessible(address: u64, size: u32, right: i32): bool {
   if (size == 0 || !isSandboxed(exec)) return true;
   // Of the stack all that the program can have, because compiled code does not say where its frame is.
   return isAllowed(exec, load<u32>(exec, EXEC_STACK) + FRAME_SIZE, u32(address), size, right);
+}
+
+/** SPACE_ constant of a region, or 0: of memory that may be either. */
+function spaceOf(address: u64): i32 {
+  const stack = load<u32>(exec, EXEC_STACK);
+  if (address >= u64(stack) && address < u64(stack) + STACK_SIZE) return SPACE_KERNEL;
+  lockRegions();
+  const record = regionAt(u32(address));
+  const kind = record == 0 ? 0 : load<i32>(record, REGION_KIND);
+  const space = record == 0 ? 0 : load<i32>(record, REGION_RIGHTS) & (SPACE_USER | SPACE_KERNEL);
+  unlockRegions();
+  return kind == REGION_CONTEXT || kind == REGION_MAP_VALUE || kind == REGION_SAMPLE ? SPACE_KERNEL : space;
+}
+
+/** A process's memory cannot be read as the kernel's, nor the other way. */
+function ofOther(address: u64, space: i32): bool {
+  return spaceOf(address) == (space == SPACE_USER ? SPACE_KERNEL : SPACE_USER);
+}
+
+/** The same for helpers of the host. */
+export function space_of(address: u64): i32 {
+  return spaceOf(address);
 }
 
 /** For helpers of the host, which read. */
@@ -31,7 +69,7 @@ function kernelError(address: u64): i32 {
 }
 
 function readKernel(to: u32, size: u32, from: u64): i32 {
-  if (!accessible(from, size, RIGHT_READ)) {
+  if (!accessible(from, size, RIGHT_READ) || ofOther(from, SPACE_KERNEL)) {
     memory.fill(to, 0, size);
     return kernelError(from);
   }
@@ -72,8 +110,14 @@ export function probe_read_kernel(to: u32, size: u32, from: u64): i32 {
   return readKernel(to, size, from);
 }
 
+function readUser(to: u32, size: u32, from: u64): i32 {
+  if (size == 0 || !ofOther(from, SPACE_USER)) return read(to, size, from);
+  memory.fill(to, 0, size);
+  return -EFAULT;
+}
+
 export function probe_read_user(to: u32, size: u32, from: u64): i32 {
-  return read(to, size, from);
+  return readUser(to, size, from);
 }
 
 export function probe_read_str(to: u32, size: u32, from: u64): i32 {
@@ -81,21 +125,27 @@ export function probe_read_str(to: u32, size: u32, from: u64): i32 {
 }
 
 export function probe_read_kernel_str(to: u32, size: u32, from: u64): i32 {
-  const length = readString(to, size, from);
+  const length = readStringOf(to, size, from, SPACE_KERNEL);
   return length == -EFAULT ? kernelError(from) : length;
 }
 
+function readStringOf(to: u32, size: u32, from: u64, space: i32): i32 {
+  if (size == 0 || !ofOther(from, space)) return readString(to, size, from);
+  memory.fill(to, 0, size);
+  return -EFAULT;
+}
+
 export function probe_read_user_str(to: u32, size: u32, from: u64): i32 {
-  return readString(to, size, from);
+  return readStringOf(to, size, from, SPACE_USER);
 }
 
 export function copy_from_user(to: u32, size: u32, from: u64): i32 {
-  return read(to, size, from);
+  return readUser(to, size, from);
 }
 
 /** The kernel copies only as far as no page is missing; here all or nothing is there. */
 export function probe_write_user(to: u64, from: u32, size: u32): i32 {
-  if (!accessible(to, size, RIGHT_WRITE)) return -EFAULT;
+  if (!accessible(to, size, RIGHT_WRITE) || ofOther(to, SPACE_USER)) return -EFAULT;
   memory.copy(u32(to), from, size);
   return 0;
 }
