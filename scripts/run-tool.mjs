@@ -10,9 +10,7 @@ import { build } from "vite";
 /** Calls `main` of a module with arguments; its result is the exit status. */
 export async function runTool(entry, args) {
   const out = mkdtempSync(join("node_modules", ".tool-"));
-  // Whatever ends the process: the folder holds nothing that is needed after loading.
-  const remove = () => rmSync(out, { recursive: true, force: true });
-  process.once("exit", remove);
+  process.once("exit", () => rmSync(out, { recursive: true, force: true }));
   await build({
     configFile: false,
     logLevel: "error",
@@ -26,6 +24,5 @@ export async function runTool(entry, args) {
     },
   });
   const { main } = await import(pathToFileURL(join(out, "tool.mjs")).href);
-  remove();
   process.exitCode = await main(args);
 }

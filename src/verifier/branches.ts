@@ -52,10 +52,12 @@ import {
   BPF_ADD_CONST32,
   type FunctionState,
   type RegisterState,
+  type StackSlot,
   type VerifierState,
   copyRegister,
-  eachRegister,
+  changeRegisters,
   isSpilled,
+  ownSlot,
 } from "./state.ts";
 
 const JEQ = 0x10;
@@ -223,21 +225,23 @@ function checkMayGoto(env: Environment, { opcode, src, dst, imm, offset }: Instr
 /** All numbers that share an id and may still be read; those beyond the limit lose it (collect_linked_regs). */
 function collectLinked(env: Environment, state: VerifierState, linkedId: number, linked: number[]): void {
   const id = linkedId & ~BPF_ADD_CONST;
-  const add = (reg: RegisterState, entry: number): void => {
-    if (reg.type !== SCALAR_VALUE || (reg.id & ~BPF_ADD_CONST) !== id) return;
-    if (linked.length < LINKED_MAX) linked.push(entry);
-    else clearLink(reg);
-  };
+  const isLinked = (reg: RegisterState): boolean =>
+    reg.type === SCALAR_VALUE && (reg.id & ~BPF_ADD_CONST) === id;
   for (let frameno = state.frames.length - 1; frameno >= 0; frameno--) {
     const frame = state.frames[frameno] as FunctionState;
     const { liveRegisters } = env.aux[frameIndex(state, frameno)] as InstructionAux;
     for (let regno = 0; regno < 10; regno++) {
       if (((liveRegisters >> regno) & 1) === 0) continue;
-      add(frame.registers[regno] as RegisterState, linkedEntry(frameno, regno, true));
+      const reg = frame.registers[regno] as RegisterState;
+      if (!isLinked(reg)) continue;
+      if (linked.length < LINKED_MAX) linked.push(linkedEntry(frameno, regno, true));
+      else clearLink(reg);
     }
     for (let number = 0; number < frame.stack.length; number++) {
-      const slot = frame.stack[number];
-      if (slot !== undefined && isSpilled(slot)) add(slot.spilled, linkedEntry(frameno, number, false));
+      const slot = frame.stack[number] as StackSlot;
+      if (!isSpilled(slot) || !isLinked(slot.spilled)) continue;
+      if (linked.length < LINKED_MAX) linked.push(linkedEntry(frameno, number, false));
+      else clearLink(ownSlot(frame, number).spilled);
     }
   }
 }
@@ -247,11 +251,13 @@ function syncLinked(state: VerifierState, known: RegisterState, linked: readonly
   for (const entry of linked) {
     const frame = state.frames[entry & 7] as FunctionState;
     const number = (entry >> 3) & 63;
-    const reg = (entry & 512) !== 0 ? frame.registers[number] : frame.stack[number]?.spilled;
-    if (reg === undefined || reg.type !== SCALAR_VALUE || reg === known) continue;
-    if ((reg.id & ~BPF_ADD_CONST) !== (known.id & ~BPF_ADD_CONST)) continue;
+    const isRegister = (entry & 512) !== 0;
+    const found = isRegister ? frame.registers[number] : frame.stack[number]?.spilled;
+    if (found === undefined || found.type !== SCALAR_VALUE || found === known) continue;
+    if ((found.id & ~BPF_ADD_CONST) !== (known.id & ~BPF_ADD_CONST)) continue;
     // A 32-bit distance says nothing of a 64-bit one.
-    if (((reg.id ^ known.id) & BPF_ADD_CONST) === BPF_ADD_CONST) continue;
+    if (((found.id ^ known.id) & BPF_ADD_CONST) === BPF_ADD_CONST) continue;
+    const reg = isRegister ? found : ownSlot(frame, number).spilled;
     const { subregDef, off, id } = reg;
     if (((reg.id | known.id) & BPF_ADD_CONST) === 0 || off === known.off) {
       copyRegister(reg, known);
@@ -289,11 +295,13 @@ function markPointerOrNull(env: Environment, state: VerifierState, regno: number
   const frame = state.frames[state.frames.length - 1] as FunctionState;
   const { id, refObjId } = frame.registers[regno] as RegisterState;
   if (refObjId !== 0 && refObjId === id && isNull) releaseReferenceNoMark(state, id);
-  eachRegister(state, (reg) => {
-    if (!mayBeNull(reg.type) || reg.id !== id || id === 0) return;
-    if (!isZero(reg.scalar)) return;
+  const isCopy = (reg: RegisterState): boolean => {
+    if (!mayBeNull(reg.type) || reg.id !== id || id === 0) return false;
+    if (!isZero(reg.scalar)) return false;
     const allocated = baseType(reg.type) === PTR_TO_BTF_ID && (reg.type & (MEM_ALLOC | NON_OWN_REF)) !== 0;
-    if (!allocated && reg.off !== 0) return;
+    return allocated || reg.off === 0;
+  };
+  changeRegisters(state, isCopy, (reg) => {
     if (isNull) {
       reg.type = SCALAR_VALUE;
       reg.id = 0;

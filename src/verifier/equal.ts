@@ -157,6 +157,8 @@ function stackSafe(env: Environment, old: FunctionState, current: FunctionState,
   for (let number = 0; number < old.stack.length; number++) {
     const a = old.stack[number] as StackSlot;
     const b = current.stack[number];
+    // Copies of a frame share their slots; ids must be paired all the same.
+    if (a === b && a.spilled.id === 0 && a.spilled.refObjId === 0) continue;
     if (exact !== NOT_EXACT && (b === undefined || a.types !== b.types)) return false;
     if (!slotSafe(env, a, b, exact)) return false;
   }

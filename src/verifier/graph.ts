@@ -13,7 +13,7 @@ import { isLocked, recordOf } from "./locks.ts";
 import { MEM_ALLOC, MEM_RCU, NON_OWN_REF, PTR_TO_BTF_ID } from "./register-types.ts";
 import { markKnownZero } from "./registers.ts";
 import { constantNumber, isConstant } from "./scalar/index.ts";
-import { type RegisterState, eachRegister } from "./state.ts";
+import { type RegisterState, changeRegisters } from "./state.ts";
 import type { Instruction } from "../isa/index.ts";
 
 const LIST_ADDERS: ReadonlySet<string> = new Set(["bpf_list_push_front_impl", "bpf_list_push_back_impl"]);
@@ -132,9 +132,12 @@ export function convertToNonOwning(env: Environment, refObjId: number): void {
   if (refObjId === 0) throw env.bug("ref_obj_id is zero for owning -> non-owning conversion");
   if (!env.state.references.some(({ id }) => id === refObjId))
     throw env.bug("ref state missing for ref_obj_id");
-  eachRegister(env.state, (reg) => {
-    if (reg.refObjId !== refObjId) return;
-    reg.refObjId = 0;
-    setNonOwning(env, reg);
-  });
+  changeRegisters(
+    env.state,
+    (reg) => reg.refObjId === refObjId,
+    (reg) => {
+      reg.refObjId = 0;
+      setNonOwning(env, reg);
+    },
+  );
 }

@@ -10,7 +10,7 @@ import { type LockKind, acquireLock, holdsLock, releaseLock } from "./references
 import { MEM_ALLOC, PTR_TO_BTF_ID, PTR_TO_MAP_VALUE } from "./register-types.ts";
 import { markInvalid } from "./registers.ts";
 import { constantNumber, isConstant } from "./scalar/index.ts";
-import { type RegisterState, eachRegister } from "./state.ts";
+import { type RegisterState, changeRegisters } from "./state.ts";
 
 /** The special fields of what a register points to (reg_btf_record). */
 export function recordOf(env: Environment, reg: RegisterState): BtfRecord {
@@ -78,9 +78,11 @@ export function processLock(env: Environment, regno: number, kind: LockKind, tak
   }
   releaseLock(state, kind, reg.id, owner);
   // Without the lock, objects in lists and trees may be gone.
-  eachRegister(state, (other) => {
-    if (isNonOwning(other.type)) markInvalid(env, other);
-  });
+  changeRegisters(
+    state,
+    (other) => isNonOwning(other.type),
+    (other) => markInvalid(env, other),
+  );
 }
 
 /** Whether the lock beside an object's list or tree is held; undefined if none is at all (check_reg_allocation_locked). */

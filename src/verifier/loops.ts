@@ -18,6 +18,7 @@ import {
   VerifierState,
   copyState,
   isSpilled,
+  ownSlot,
 } from "./state.ts";
 
 /** One visit of a loop. */
@@ -191,18 +192,19 @@ export function widenImpreciseScalars(env: Environment, old: VerifierState, curr
     const a = old.frames[frameno] as FunctionState;
     const b = current.frames[frameno] as FunctionState;
     for (let regno = 0; regno < 11; regno++) {
-      widen(env, a.registers[regno] as RegisterState, b.registers[regno] as RegisterState);
+      const reg = b.registers[regno] as RegisterState;
+      if (mayWiden(env, a.registers[regno] as RegisterState, reg)) markUnknown(reg);
     }
     for (let number = 0; number < Math.min(a.stack.length, b.stack.length); number++) {
       const oldSlot = a.stack[number] as StackSlot;
       const slot = b.stack[number] as StackSlot;
-      if (isSpilled(oldSlot) && isSpilled(slot)) widen(env, oldSlot.spilled, slot.spilled);
+      if (isSpilled(oldSlot) && isSpilled(slot) && mayWiden(env, oldSlot.spilled, slot.spilled))
+        markUnknown(ownSlot(b, number).spilled);
     }
   }
 }
 
-function widen(env: Environment, old: RegisterState, current: RegisterState): void {
-  if (old.type !== SCALAR_VALUE || current.type !== SCALAR_VALUE) return;
-  if (old.precise || current.precise || registersExact(env, old, current)) return;
-  markUnknown(current);
+function mayWiden(env: Environment, old: RegisterState, current: RegisterState): boolean {
+  if (old.type !== SCALAR_VALUE || current.type !== SCALAR_VALUE) return false;
+  return !old.precise && !current.precise && !registersExact(env, old, current);
 }

@@ -30,6 +30,7 @@ import {
   type StackSlot,
   type VerifierState,
   isSpilled,
+  ownSlot,
 } from "./state.ts";
 import { findSubprogram } from "./subprograms.ts";
 
@@ -181,7 +182,7 @@ function markState(
         const reg = slot.spilled;
         if (!isSpilled(slot) || reg.type !== SCALAR_VALUE || reg.precise) bt.clearSlot(frameno, number);
         else {
-          reg.precise = true;
+          ownSlot(frame, number).spilled.precise = true;
           if (report !== undefined) report.changed = true;
         }
       }
@@ -369,7 +370,7 @@ export function markAllPrecise(env: Environment, starting: VerifierState): void 
       for (let number = 0; number < frame.stack.length; number++) {
         const slot = frame.stack[number] as StackSlot;
         if (!isSpilled(slot) || slot.spilled.type !== SCALAR_VALUE || slot.spilled.precise) continue;
-        slot.spilled.precise = true;
+        ownSlot(frame, number).spilled.precise = true;
         if (traced) {
           env.verbose(`force_precise: frame${frameno}: forcing fp${-(number + 1) * 8} to be precise\n`);
         }
@@ -385,8 +386,11 @@ export function markAllImprecise(state: VerifierState): void {
       const reg = frame.registers[regno] as RegisterState;
       if (reg.type === SCALAR_VALUE) reg.precise = false;
     }
-    for (const slot of frame.stack) {
-      if (isSpilled(slot) && slot.spilled.type === SCALAR_VALUE) slot.spilled.precise = false;
+    const { stack } = frame;
+    for (let number = 0; number < stack.length; number++) {
+      const slot = stack[number] as StackSlot;
+      if (slot.spilled.precise && isSpilled(slot) && slot.spilled.type === SCALAR_VALUE)
+        ownSlot(frame, number).spilled.precise = false;
     }
   }
 }

@@ -26,12 +26,12 @@ import { activeAtNext } from "./stack-objects/iterator.ts";
 import { markNotInit } from "./registers.ts";
 import type { Instruction } from "../isa/index.ts";
 import {
+  EMPTY_SLOT,
   type FunctionState,
   type KeptState,
   REGISTERS,
   type RegisterState,
   STACK_ITER,
-  type StackSlot,
   VerifierState,
   copyState,
   slotType,
@@ -81,9 +81,7 @@ function clean(env: Environment, state: VerifierState): void {
     }
     for (let number = 0; number < frame.stack.length; number++) {
       if (env.liveness.isAlive(frame.frameno, number)) continue;
-      const slot = frame.stack[number] as StackSlot;
-      markNotInit(slot.spilled);
-      slot.types = 0;
+      frame.stack[number] = EMPTY_SLOT;
     }
   }
 }

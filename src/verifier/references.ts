@@ -4,7 +4,7 @@
  */
 import type { Environment } from "./environment.ts";
 import { markInvalid } from "./registers.ts";
-import { type Reference, type RegisterState, type VerifierState, eachRegister } from "./state.ts";
+import { type Reference, type RegisterState, type VerifierState, changeRegisters } from "./state.ts";
 
 /** A new reference; its id. */
 export function acquireReference(env: Environment, index: number): number {
@@ -17,9 +17,11 @@ export function acquireReference(env: Environment, index: number): number {
 /** Gives a reference back: what came from it may not be used any more. False if it is not held (release_reference). */
 export function releaseReference(env: Environment, id: number): boolean {
   if (!releaseReferenceNoMark(env.state, id)) return false;
-  eachRegister(env.state, (reg) => {
-    if (reg.refObjId === id) markInvalid(env, reg);
-  });
+  changeRegisters(
+    env.state,
+    (reg) => reg.refObjId === id,
+    (reg) => markInvalid(env, reg),
+  );
   return true;
 }
 

@@ -40,10 +40,11 @@ import { destroyDynptr } from "./stack-objects/dynptr-slots.ts";
 import { frameOf, slotAt } from "./stack-slots.ts";
 import {
   BPF_ADD_CONST,
+  EMPTY_SLOT,
   type FunctionState,
   MAX_BPF_STACK,
   REG_SIZE,
-  RegisterState,
+  type RegisterState,
   STACK_DYNPTR,
   STACK_INVALID,
   STACK_IRQ_FLAG,
@@ -51,9 +52,10 @@ import {
   STACK_MISC,
   STACK_SPILL,
   STACK_ZERO,
-  StackSlot,
+  type StackSlot,
   copyRegister,
   isSpilled,
+  ownSlot,
   setSlotType,
   slotType,
 } from "./state.ts";
@@ -90,7 +92,7 @@ const SPILLABLE: ReadonlySet<number> = new Set([
 function grow(env: Environment, frame: FunctionState, bytes: number): void {
   const count = Math.ceil(bytes / REG_SIZE);
   if (frame.stack.length >= count) return;
-  while (frame.stack.length < count) frame.stack.push(new StackSlot(new RegisterState(), 0));
+  while (frame.stack.length < count) frame.stack.push(EMPTY_SLOT);
   const subprogram = env.subprograms[frame.subprogno] as Subprogram;
   subprogram.stackDepth = Math.max(subprogram.stackDepth, count * REG_SIZE);
 }
@@ -208,12 +210,12 @@ function writeFixed(
   index: number,
 ): void {
   const number = slotAt(off);
-  const slot = frame.stack[number] as StackSlot;
   const instruction = env.instructions[index] as Instruction;
   const reg = valueRegno < 0 ? undefined : (env.registers[valueRegno] as RegisterState);
-  if (!env.hasPerfmon) guardStore(env, slot, reg, off, size, index);
+  if (!env.hasPerfmon) guardStore(env, frame.stack[number] as StackSlot, reg, off, size, index);
   let flags = stackAccessFlags(frame.frameno, number);
   destroyDynptr(env, frame, number);
+  const slot = ownSlot(frame, number);
   const whole = off % REG_SIZE === 0;
   if (whole && size === REG_SIZE) env.liveness.markWrite(frame.frameno, number);
   checkFastcallStack(env, frame, index, off);
@@ -311,9 +313,10 @@ function writeVariable(
       zeroUsed = true;
       continue;
     }
-    scrubSpecial(slot);
+    const own = ownSlot(frame, number);
+    scrubSpecial(own);
     if (zero && old === STACK_ZERO) zeroUsed = true;
-    else setSlotType(slot, byte, STACK_MISC);
+    else setSlotType(own, byte, STACK_MISC);
   }
   if (zeroUsed) markChainPrecision(env, valueRegno);
 }
@@ -471,7 +474,7 @@ export function checkStackRange(
     if (slot === undefined) throw env.reject("EFAULT", "allocated_stack too small");
     const type = slotType(slot, byte);
     if (type === STACK_ZERO || (type === STACK_INVALID && mayReadUnwritten(env))) {
-      if (write) setSlotType(slot, byte, STACK_MISC);
+      if (write) setSlotType(ownSlot(frame, number), byte, STACK_MISC);
     } else if (type !== STACK_MISC) {
       if (!isSpilled(slot) || isSecret(env, slot.spilled)) {
         throw env.reject(
@@ -482,8 +485,9 @@ export function checkStackRange(
         );
       }
       if (write) {
-        markUnknown(slot.spilled);
-        scrubSlot(slot);
+        const own = ownSlot(frame, number);
+        markUnknown(own.spilled);
+        scrubSlot(own);
       }
     }
     env.liveness.markRead(reg.frameno, env.index, number);

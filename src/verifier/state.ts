@@ -227,15 +227,34 @@ export function allOf(type: number): number {
 /**
  * Eight bytes of stack. The types of the bytes are packed, four bits each, byte 0 in the lowest: copying and comparing a
  * slot is then one number instead of eight.
+ *
+ * Copies of a frame share its slots, since most are never written again: who changes one asks {@link ownSlot} for it first.
  */
 export class StackSlot {
   spilled: RegisterState;
   types: number;
+  /** {@link FunctionState.owner} of the frame that may change it. */
+  readonly owner: number;
 
-  constructor(spilled: RegisterState, types: number) {
+  constructor(spilled: RegisterState, types: number, owner: number) {
     this.spilled = spilled;
     this.types = types;
+    this.owner = owner;
   }
+}
+
+/** Nothing was ever written here. Belongs to nobody. */
+export const EMPTY_SLOT: StackSlot = new StackSlot(new RegisterState(), 0, 0);
+
+let lastOwner = 0;
+
+/** A slot of a frame, to be changed. */
+export function ownSlot(frame: FunctionState, number: number): StackSlot {
+  const slot = frame.stack[number] as StackSlot;
+  if (slot.owner === frame.owner) return slot;
+  const own = new StackSlot(cloneRegister(slot.spilled), slot.types, frame.owner);
+  frame.stack[number] = own;
+  return own;
 }
 
 /** Type of byte `index` (0 to 7): byte 7 is the lowest address, where a spilled register begins. */
@@ -287,6 +306,8 @@ export class FunctionState {
   callbackDepth: number = 0;
   /** `stack[0]` holds fp-8 to fp-1. Its length is what has been touched. */
   stack: StackSlot[] = [];
+  /** Slots with this number are its own; it gets a new one with every copy, so all are shared then. */
+  owner: number = ++lastOwner;
 
   constructor(callsite: number, frameno: number, subprogno: number, registers: RegisterState[]) {
     this.callsite = callsite;
@@ -322,13 +343,8 @@ export function cloneFunctionState(from: FunctionState): FunctionState {
   to.inAsyncCallback = from.inAsyncCallback;
   to.inExceptionCallback = from.inExceptionCallback;
   to.callbackDepth = from.callbackDepth;
-  const { stack } = from;
-  const slots = new Array<StackSlot>(stack.length);
-  for (let index = 0; index < stack.length; index++) {
-    const slot = stack[index] as StackSlot;
-    slots[index] = new StackSlot(cloneRegister(slot.spilled), slot.types);
-  }
-  to.stack = slots;
+  to.stack = from.stack.slice();
+  from.owner = ++lastOwner;
   return to;
 }
 
@@ -411,13 +427,18 @@ export function copyState(to: VerifierState, from: VerifierState): void {
   to.mayGotoDepth = from.mayGotoDepth;
 }
 
-/** Calls `visit` for every register of every frame, spilled ones included (bpf_for_each_reg_in_vstate). */
-export function eachRegister(
+/** Changes every register of every frame that is meant, spilled ones included (bpf_for_each_reg_in_vstate). */
+export function changeRegisters(
   state: VerifierState,
-  visit: (reg: RegisterState, frame: FunctionState) => void,
+  isMeant: (reg: RegisterState) => boolean,
+  change: (reg: RegisterState) => void,
 ): void {
   for (const frame of state.frames) {
-    for (const reg of frame.registers) visit(reg, frame);
-    for (const slot of frame.stack) if (isSpilled(slot)) visit(slot.spilled, frame);
+    for (const reg of frame.registers) if (isMeant(reg)) change(reg);
+    const { stack } = frame;
+    for (let number = 0; number < stack.length; number++) {
+      const slot = stack[number] as StackSlot;
+      if (isSpilled(slot) && isMeant(slot.spilled)) change(ownSlot(frame, number).spilled);
+    }
   }
 }

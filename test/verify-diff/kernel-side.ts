@@ -69,6 +69,23 @@ export class KernelSide {
     return judged(answer) ?? answer;
   }
 
+  /** Microseconds of verifications without a log: by the kernel's own account, or the processor time of the call if that is less. */
+  async times(subject: Subject, runs: number): Promise<readonly number[]> {
+    this.#kernel ??= await Kernel.open();
+    return withLoader(
+      this.#kernel,
+      subject,
+      (work) => work(),
+      ({ load }) =>
+        Array.from({ length: runs }, () => {
+          const before = process.cpuUsage();
+          const said = load(0)?.microseconds ?? Number.NaN;
+          const { user, system } = process.cpuUsage(before);
+          return Math.min(said, user + system);
+        }),
+    );
+  }
+
   close(): void {
     this.#kernel?.close();
   }
@@ -87,7 +104,29 @@ function judged(answer: KernelAnswer): KernelAnswer | undefined {
 /** Where a loader would have mapped an arena that does not say. */
 const ARENA_ADDRESS = 1n << 44n;
 
-function ask(kernel: Kernel, subject: Subject, as: <T>(work: () => T) => T): KernelAnswer {
+/** Does some work with fewer capabilities. */
+type As = <T>(work: () => T) => T;
+
+function ask(kernel: Kernel, subject: Subject, as: As): KernelAnswer {
+  try {
+    return withLoader(kernel, subject, as, ({ load }) => {
+      const short = load(1);
+      if (short === undefined) return { unasked: "refused without a log" };
+      return short.processed > LONG ? short : { ...(load(2) ?? short), microseconds: short.microseconds };
+    });
+  } catch (error) {
+    if (error instanceof BpfError) return { unasked: error.message };
+    throw error;
+  }
+}
+
+/** Calls `use` with a way to load the program at a log level; its maps and types are there meanwhile. */
+function withLoader<T>(
+  kernel: Kernel,
+  subject: Subject,
+  as: As,
+  use: (loader: { load(level: number): JudgedByKernel | undefined }) => T,
+): T {
   const open: Handle[] = [];
   try {
     const { definition, btf } = definitionOf(kernel, subject);
@@ -104,19 +143,15 @@ function ask(kernel: Kernel, subject: Subject, as: <T>(work: () => T) => T): Ker
     }
     const instructions = resolveReferences(subject.linked, maps);
     const withoutTypes = subject.spec.btf !== undefined && btf === undefined;
-    const load = (level: number): JudgedByKernel | undefined => {
-      // Level 4 tells time and stack depth as well.
-      const { result, log } = as(() => attemptLoad(kernel, { ...definition, instructions }, level | 4));
-      if (result >= 0) new Handle(kernel, result).close();
-      else if (log.trim() === "") return undefined;
-      return { ...answerOf(result >= 0, result >= 0 ? "" : nameOfErrno(result), log), level, withoutTypes };
-    };
-    const short = load(1);
-    if (short === undefined) return { unasked: "refused without a log" };
-    return short.processed > LONG ? short : { ...(load(2) ?? short), microseconds: short.microseconds };
-  } catch (error) {
-    if (error instanceof BpfError) return { unasked: error.message };
-    throw error;
+    return use({
+      load(level) {
+        // Level 4 tells time and stack depth as well.
+        const { result, log } = as(() => attemptLoad(kernel, { ...definition, instructions }, level | 4));
+        if (result >= 0) new Handle(kernel, result).close();
+        else if (log.trim() === "") return undefined;
+        return { ...answerOf(result >= 0, result >= 0 ? "" : nameOfErrno(result), log), level, withoutTypes };
+      },
+    });
   } finally {
     for (const handle of open.reverse()) handle.close();
   }

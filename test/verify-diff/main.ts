@@ -15,6 +15,7 @@ import { subjectsOf } from "./subject.ts";
 import { compareRandom } from "./random.ts";
 import { compareConstructs } from "./random-constructs.ts";
 import { compareKernelObjects } from "./random-kernel.ts";
+import { coldTime, compareSpeed } from "./speed.ts";
 import { type Row, summary } from "./summary.ts";
 
 /** Returns the exit status: 1 if we accepted what the kernel rejects. */
@@ -35,6 +36,9 @@ export async function main(args: readonly string[]): Promise<number> {
       constructs: { type: "string" },
       capabilities: { type: "string" },
       unprivileged: { type: "boolean", default: false },
+      speed: { type: "boolean", default: false },
+      cold: { type: "boolean", default: false },
+      "cold-time": { type: "string" },
       seed: { type: "string", default: "0" },
     },
   });
@@ -69,6 +73,7 @@ export async function main(args: readonly string[]): Promise<number> {
       "usage: npm run verify-diff -- FILES [-p PROGRAM] [--core] [-d] [--json] [--out FILE] [--logs DIRECTORY] [--limit SECONDS]\n" +
         "         [--capabilities bpf,perfmon,net_admin: those that loading has on both sides]\n" +
         "         [--unprivileged: nobody's capabilities, against the expectations in the objects]\n" +
+        "       npm run verify-diff -- FILES --speed [--cold]\n" +
         "       npm run verify-diff -- --random COUNT | --objects COUNT | --constructs COUNT [--seed SEED]",
     );
     return 2;
@@ -82,6 +87,14 @@ export async function main(args: readonly string[]): Promise<number> {
       judged.push(judgeUnprivileged(subject, expected, Number(values.limit) * 1000));
     }
     console.log(unprivilegedSummary(judged));
+    return 0;
+  }
+  if (values["cold-time"] !== undefined) {
+    console.log(`cold ${coldTime(positionals[0] as string, values["cold-time"])}`);
+    return 0;
+  }
+  if (values.speed) {
+    console.log(await compareSpeed(positionals, values.cold, (line) => console.log(line)));
     return 0;
   }
   const kernel = new KernelSide(kept);

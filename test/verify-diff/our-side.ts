@@ -1,6 +1,12 @@
 /** Our verifier's answer. */
 import { PROGRAM_FLAGS, possibleCpus } from "../../src/kernel/index.ts";
-import { type Capability, verifierProgram, verify } from "../../src/verifier/index.ts";
+import {
+  type Capability,
+  type VerifierOptions,
+  type VerifierProgram,
+  verifierProgram,
+  verify,
+} from "../../src/verifier/index.ts";
 import { type Answer, answerOf } from "./answer.ts";
 import { type Subject, surroundings } from "./subject.ts";
 
@@ -12,25 +18,25 @@ export interface OurAnswer extends Answer {
   readonly crash?: string;
 }
 
-export function ourAnswer(
+/** What `verify` is given for a program. */
+export function ourProgram(
   { linked, type, attachType, license, flags }: Subject,
-  { level: logLevel, withoutTypes }: { readonly level: number; readonly withoutTypes: boolean },
-  limit: number,
+  logLevel: number,
+  withoutTypes: boolean,
   capabilities?: readonly Capability[],
-): OurAnswer {
-  const begin = performance.now();
-  try {
-    const whole = verifierProgram(linked, {
-      type,
-      attachType,
-      license,
-      sleepable: (flags & PROGRAM_FLAGS.sleepable) !== 0,
-      frags: (flags & PROGRAM_FLAGS.xdp_has_frags) !== 0,
-      attachTo: linked.program?.attachTo,
-      ...surroundings(),
-    });
-    const program = withoutTypes ? { ...whole, btf: undefined, functionInfo: [], lines: [] } : whole;
-    const { accepted, errno, log, cancelled } = verify(program, {
+): { readonly program: VerifierProgram; readonly options: VerifierOptions } {
+  const whole = verifierProgram(linked, {
+    type,
+    attachType,
+    license,
+    sleepable: (flags & PROGRAM_FLAGS.sleepable) !== 0,
+    frags: (flags & PROGRAM_FLAGS.xdp_has_frags) !== 0,
+    attachTo: linked.program?.attachTo,
+    ...surroundings(),
+  });
+  return {
+    program: withoutTypes ? { ...whole, btf: undefined, functionInfo: [], lines: [] } : whole,
+    options: {
       logLevel,
       ...(capabilities === undefined ? {} : { capabilities }),
       strictAlignment: (flags & PROGRAM_FLAGS.strict_alignment) !== 0,
@@ -38,6 +44,21 @@ export function ourAnswer(
       testStateFrequency: (flags & PROGRAM_FLAGS.test_state_freq) !== 0,
       testRegisterInvariants: (flags & PROGRAM_FLAGS.test_reg_invariants) !== 0,
       cpus: possibleCpus(),
+    },
+  };
+}
+
+export function ourAnswer(
+  subject: Subject,
+  { level, withoutTypes }: { readonly level: number; readonly withoutTypes: boolean },
+  limit: number,
+  capabilities?: readonly Capability[],
+): OurAnswer {
+  const begin = performance.now();
+  try {
+    const { program, options } = ourProgram(subject, level, withoutTypes, capabilities);
+    const { accepted, errno, log, cancelled } = verify(program, {
+      ...options,
       cancelled: () => performance.now() - begin > limit,
     });
     return {

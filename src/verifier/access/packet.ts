@@ -11,7 +11,7 @@ import type { Environment } from "../environment.ts";
 import type { MemoryAccess } from "../memory.ts";
 import { PTR_TO_PACKET, PTR_TO_PACKET_END, PTR_TO_PACKET_META } from "../register-types.ts";
 import { isZero, smin, umax } from "../scalar/index.ts";
-import { type RegisterState, type VerifierState, eachRegister } from "../state.ts";
+import { type RegisterState, type VerifierState, changeRegisters } from "../state.ts";
 import { checkLeak } from "./leak.ts";
 import { checkBounds, loadUnknown, negative } from "./map-value.ts";
 
@@ -138,9 +138,13 @@ function extendRanges(state: VerifierState, pointer: RegisterState, type: number
   const most = umax(scalar);
   if (most > MAX_PACKET_OFFSET || most + off > MAX_PACKET_OFFSET) return;
   const range = open ? off + 1 : off;
-  eachRegister(state, (reg) => {
-    if (reg.type === type && reg.id === id) reg.range = Math.max(reg.range, range);
-  });
+  changeRegisters(
+    state,
+    (reg) => reg.type === type && reg.id === id && reg.range < range,
+    (reg) => {
+      reg.range = range;
+    },
+  );
 }
 
 function markEnd({ frames }: VerifierState, regno: number, beyond: boolean): void {

@@ -30,7 +30,7 @@ import {
   type VerifierState,
   copyRegister,
   createFunctionState,
-  eachRegister,
+  changeRegisters,
 } from "../state.ts";
 import { findSubprogram } from "../subprograms.ts";
 import { matchArguments } from "./function-arguments.ts";
@@ -45,12 +45,11 @@ export function clearCallerSaved(env: Environment, frame: FunctionState): void {
 
 /** The packet may have moved: pointers into it become numbers (clear_all_pkt_pointers). */
 export function clearPacketPointers(env: Environment): void {
-  eachRegister(env.state, (reg) => {
-    const slice =
-      baseType(reg.type) === PTR_TO_MEM &&
-      (reg.type & (DYNPTR_TYPE_SKB | DYNPTR_TYPE_XDP | DYNPTR_TYPE_SKB_META)) !== 0;
-    if (isAnyPacketPointer(reg.type) || slice) markInvalid(env, reg);
-  });
+  const isInPacket = ({ type }: RegisterState): boolean =>
+    isAnyPacketPointer(type) ||
+    (baseType(type) === PTR_TO_MEM &&
+      (type & (DYNPTR_TYPE_SKB | DYNPTR_TYPE_XDP | DYNPTR_TYPE_SKB_META)) !== 0);
+  changeRegisters(env.state, isInPacket, (reg) => markInvalid(env, reg));
 }
 
 /** Sets the registers of a frame that begins. */

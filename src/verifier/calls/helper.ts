@@ -44,7 +44,7 @@ import {
 import { checkRegister, isNull, markInvalid, markKnownZero, markNotInit, markUnknown } from "../registers.ts";
 import { UNKNOWN, constantNumber, isConstant, umax, withRange, withSignedRange } from "../scalar/index.ts";
 import { dynptrView, isPacketDynptr, releaseDynptr } from "../stack-objects/dynptr.ts";
-import { DEF_NOT_SUBREG, type RegisterState, eachRegister } from "../state.ts";
+import { DEF_NOT_SUBREG, type RegisterState, changeRegisters } from "../state.ts";
 import { checkArgument, constantText } from "./arguments.ts";
 import {
   pushAsyncCallback,
@@ -231,13 +231,16 @@ function release(
 function handOver(env: Environment, refObjId: number): boolean {
   const protects = inRcuSection(env);
   if (!releaseReferenceNoMark(env.state, refObjId)) return false;
-  eachRegister(env.state, (reg) => {
-    if (reg.refObjId !== refObjId) return;
-    if (protects && (reg.type & MEM_ALLOC) !== 0 && (reg.type & MEM_PERCPU) !== 0) {
-      reg.refObjId = 0;
-      reg.type = (reg.type & ~MEM_ALLOC) | MEM_RCU;
-    } else markInvalid(env, reg);
-  });
+  changeRegisters(
+    env.state,
+    (reg) => reg.refObjId === refObjId,
+    (reg) => {
+      if (protects && (reg.type & MEM_ALLOC) !== 0 && (reg.type & MEM_PERCPU) !== 0) {
+        reg.refObjId = 0;
+        reg.type = (reg.type & ~MEM_ALLOC) | MEM_RCU;
+      } else markInvalid(env, reg);
+    },
+  );
   return true;
 }
 

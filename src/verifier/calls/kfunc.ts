@@ -16,7 +16,8 @@ import {
   type FunctionState,
   type RegisterState,
   STACK_ITER,
-  eachRegister,
+  changeRegisters,
+  ownSlot,
   slotType,
 } from "../state.ts";
 import { pushAsyncCallback, pushCallback, setTaskWork, setTimer, setTreeAdd } from "./callbacks.ts";
@@ -137,13 +138,16 @@ function enterRegions(env: Environment, { name, flags }: Kfunc, sleeps: boolean)
 /** What RCU kept alive may be gone now. */
 function leaveRcu(env: Environment): void {
   const { state } = env;
+  const isProtected = (reg: RegisterState): boolean => (reg.type & MEM_RCU) !== 0;
   const distrust = (reg: RegisterState): void => {
-    if ((reg.type & MEM_RCU) === 0) return;
     reg.type = (reg.type & ~(MEM_RCU | PTR_MAYBE_NULL)) | PTR_UNTRUSTED;
   };
-  eachRegister(state, distrust);
+  changeRegisters(state, isProtected, distrust);
   for (const frame of state.frames) {
-    for (const slot of frame.stack) if (slotType(slot, 7) === STACK_ITER) distrust(slot.spilled);
+    for (const [number, slot] of frame.stack.entries()) {
+      if (slotType(slot, 7) === STACK_ITER && isProtected(slot.spilled))
+        distrust(ownSlot(frame, number).spilled);
+    }
   }
   state.activeRcuLocks = 0;
 }

@@ -4,11 +4,13 @@ import { PTR_MAYBE_NULL, PTR_TO_MEM } from "../register-types.ts";
 import { markInvalid, markNotInit, scratchSlot } from "../registers.ts";
 import {
   type FunctionState,
+  type RegisterState,
   STACK_DYNPTR,
   STACK_INVALID,
   type StackSlot,
   allOf,
-  eachRegister,
+  changeRegisters,
+  ownSlot,
   slotType,
 } from "../state.ts";
 import { markObjectWritten } from "./slots.ts";
@@ -19,7 +21,7 @@ export const RINGBUF = 2;
 /** A dynptr is gone. `first`: its first slot. */
 export function clearDynptr(env: Environment, frame: FunctionState, first: number): void {
   for (const number of [first, first - 1]) {
-    const slot = frame.stack[number] as StackSlot;
+    const slot = ownSlot(frame, number);
     slot.types = allOf(STACK_INVALID);
     markNotInit(slot.spilled);
   }
@@ -36,9 +38,8 @@ export function destroyDynptr(env: Environment, frame: FunctionState, number: nu
   scratchSlot(env, first);
   scratchSlot(env, first - 1);
   const { id } = spilled;
-  eachRegister(env.state, (reg) => {
-    if (reg.type !== PTR_TO_MEM && reg.type !== (PTR_TO_MEM | PTR_MAYBE_NULL)) return;
-    if (reg.dynptrId === id) markInvalid(env, reg);
-  });
+  const isSlice = ({ type, dynptrId }: RegisterState): boolean =>
+    (type === PTR_TO_MEM || type === (PTR_TO_MEM | PTR_MAYBE_NULL)) && dynptrId === id;
+  changeRegisters(env.state, isSlice, (reg) => markInvalid(env, reg));
   clearDynptr(env, frame, first);
 }

@@ -22,7 +22,15 @@ import { markKnownZero } from "../registers.ts";
 import { frameOf } from "../stack-slots.ts";
 import { type RegisterState, STACK_DYNPTR, type StackSlot, allOf, slotType } from "../state.ts";
 import { RINGBUF, clearDynptr, destroyDynptr } from "./dynptr-slots.ts";
-import { type Place, isWhole, markObjectRead, markObjectWritten, placeOf, slotsOf } from "./slots.ts";
+import {
+  type Place,
+  isWhole,
+  markObjectRead,
+  markObjectWritten,
+  ownSlotsOf,
+  placeOf,
+  slotsOf,
+} from "./slots.ts";
 
 const SLOTS = 2;
 
@@ -146,7 +154,7 @@ function create(env: Environment, reg: RegisterState, flags: number, cloneRefObj
   const type = typeOfFlags(flags);
   const id = env.nextId();
   const refObjId = type !== RINGBUF ? 0 : cloneRefObjId !== 0 ? cloneRefObjId : 0;
-  const slots = slotsOf(env, reg, first, SLOTS);
+  const slots = ownSlotsOf(env, reg, first, SLOTS);
   for (const [index, slot] of slots.entries()) {
     slot.types = allOf(STACK_DYNPTR);
     setSlot(slot.spilled, type, index === 0, id);

@@ -16,7 +16,7 @@ import {
   allOf,
   slotType,
 } from "../state.ts";
-import { isWhole, markObjectRead, markObjectWritten, placeOf, slotsOf } from "./slots.ts";
+import { isWhole, markObjectRead, markObjectWritten, ownSlotsOf, placeOf, slotsOf } from "./slots.ts";
 
 const NATIVE = 0;
 const LOCK = 1;
@@ -57,7 +57,7 @@ function hasFlag(slot: StackSlot): boolean {
 function save(env: Environment, reg: RegisterState, kind: number): void {
   const first = placeOf(env, reg, "irq_flag", 1);
   if (typeof first !== "number") throw env.reject(first === "beyond" ? "ERANGE" : "EINVAL");
-  const [slot] = slotsOf(env, reg, first, 1) as [StackSlot];
+  const [slot] = ownSlotsOf(env, reg, first, 1) as [StackSlot];
   const id = acquireIrq(env, env.index);
   markObjectWritten(env, reg.frameno, first, 1);
   markKnownZero(slot.spilled);
@@ -85,8 +85,9 @@ function restore(env: Environment, reg: RegisterState, slot: StackSlot, first: n
       `cannot restore irq state out of order, expected id=${state.activeIrqId} acquired at insn_idx=${index}`,
     );
   }
-  markNotInit(slot.spilled);
+  const [own] = ownSlotsOf(env, reg, first, 1) as [StackSlot];
+  markNotInit(own.spilled);
   markObjectWritten(env, reg.frameno, first, 1);
-  slot.types = allOf(STACK_INVALID);
+  own.types = allOf(STACK_INVALID);
   scratchSlot(env, first);
 }

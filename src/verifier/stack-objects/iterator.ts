@@ -32,9 +32,10 @@ import {
   type StackSlot,
   type VerifierState,
   allOf,
+  ownSlot,
   slotType,
 } from "../state.ts";
-import { isWhole, markObjectRead, markObjectWritten, placeOf, slotsOf } from "./slots.ts";
+import { isWhole, markObjectRead, markObjectWritten, ownSlotsOf, placeOf, slotsOf } from "./slots.ts";
 
 const ACTIVE = 1;
 const DRAINED = 2;
@@ -84,7 +85,7 @@ export function checkIteratorArgument(env: Environment, regno: number, meta: Kfu
   meta.iterator = { frameno: reg.frameno, slot: first };
   meta.refObjId = (slots[0] as StackSlot).spilled.refObjId;
   if (!flags.has("iter_destroy")) return;
-  for (const [index, slot] of slots.entries()) {
+  for (const [index, slot] of ownSlotsOf(env, reg, first, count).entries()) {
     if (index === 0) releaseReference(env, slot.spilled.refObjId);
     markNotInit(slot.spilled);
     slot.types = allOf(STACK_INVALID);
@@ -119,7 +120,7 @@ function create(env: Environment, reg: RegisterState, { kfunc }: KfuncMeta, id: 
   const first = placeOf(env, reg, "iter", count);
   if (typeof first !== "number") throw env.reject(first === "beyond" ? "ERANGE" : "EINVAL");
   const reference = acquireReference(env, env.index);
-  for (const [index, slot] of slotsOf(env, reg, first, count).entries()) {
+  for (const [index, slot] of ownSlotsOf(env, reg, first, count).entries()) {
     const { spilled } = slot;
     markKnownZero(spilled);
     spilled.type = PTR_TO_STACK;
@@ -135,17 +136,16 @@ function create(env: Environment, reg: RegisterState, { kfunc }: KfuncMeta, id: 
   markObjectWritten(env, frameOf(env, reg).frameno, first, count);
 }
 
-/** The iterator of a call, in a state. */
+/** The iterator of a call, in a state, to be changed. */
 export function iteratorIn(state: VerifierState, { iterator }: KfuncMeta): RegisterState {
   const { frameno, slot } = iterator as { readonly frameno: number; readonly slot: number };
-  return ((state.frames[frameno] as FunctionState).stack[slot] as StackSlot).spilled;
+  return ownSlot(state.frames[frameno] as FunctionState, slot).spilled;
 }
 
 /** After a `next` has set r0 to an element that may be NULL. */
 export function forkAtNext(env: Environment, meta: KfuncMeta): void {
   const { state, index } = env;
-  const iterator = iteratorIn(state, meta);
-  if (iterator.iterState === ACTIVE) {
+  if (iteratorIn(state, meta).iterState === ACTIVE) {
     const { parent } = state;
     if (parent === undefined || parent.index !== index || !sameCallsites(parent, state)) {
       throw env.bug("bad parent state for iter next call");
@@ -159,7 +159,8 @@ export function forkAtNext(env: Environment, meta: KfuncMeta): void {
     const frame = queued.frames[queued.frames.length - 1] as FunctionState;
     markPointerNotNull(frame.registers[0] as RegisterState);
   }
-  iterator.iterState = DRAINED;
+  // Asked for once more: the slot may be shared with the state that waits.
+  iteratorIn(state, meta).iterState = DRAINED;
   markConstantZero(env.registers[0] as RegisterState);
 }
 

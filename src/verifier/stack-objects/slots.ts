@@ -6,7 +6,7 @@ import type { Environment } from "../environment.ts";
 import { scratchSlot } from "../registers.ts";
 import { constantNumber, isConstant } from "../scalar/index.ts";
 import { frameOf } from "../stack-slots.ts";
-import { REG_SIZE, type RegisterState, type StackSlot, allOf } from "../state.ts";
+import { REG_SIZE, type RegisterState, type StackSlot, allOf, ownSlot } from "../state.ts";
 
 /** Where an object begins: a slot number, "invalid" (the log says why), or "beyond" the slots that exist. */
 export type Place = number | "invalid" | "beyond";
@@ -25,6 +25,12 @@ export function placeOf(env: Environment, reg: RegisterState, what: string, coun
     return "invalid";
   }
   return number < frameOf(env, reg).stack.length ? number : "beyond";
+}
+
+/** The slots of an object, the first one first, to be changed. */
+export function ownSlotsOf(env: Environment, reg: RegisterState, first: number, count: number): StackSlot[] {
+  const frame = frameOf(env, reg);
+  return Array.from({ length: count }, (_, index) => ownSlot(frame, first - index));
 }
 
 /** The slots of an object, the first one first. */
