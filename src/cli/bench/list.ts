@@ -3,6 +3,14 @@ import { compileSuite } from "./compile.ts";
 import { mapsSuite } from "./maps.ts";
 import { packetsSuite } from "./packets.ts";
 import { stackSuite } from "./stack/suite.ts";
+import { startSuite } from "./start.ts";
 import type { Suite } from "./suite.ts";
 
-export const SUITES: readonly Suite[] = [classicSuite, packetsSuite, mapsSuite, compileSuite, stackSuite];
+export const SUITES: readonly Suite[] = [
+  classicSuite,
+  packetsSuite,
+  mapsSuite,
+  compileSuite,
+  startSuite,
+  stackSuite,
+];

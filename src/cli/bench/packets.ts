@@ -13,7 +13,8 @@ const BACKENDS = 64;
 const BATCH = 4096;
 
 /** Ethernet, IPv4, TCP to port 80, of 128 bytes. */
-function packet(): Uint8Array {
+/** A TCP packet of 128 bytes. */
+export function packet(): Uint8Array {
   const bytes = new Uint8Array(128);
   const view = new DataView(bytes.buffer);
   bytes.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);

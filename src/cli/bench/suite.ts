@@ -32,6 +32,7 @@ export interface Suite {
 /** Nanoseconds, at most three digits that count. */
 export function ns(value: number | undefined): string {
   if (value === undefined) return "-";
+  if (value >= 1e9) return `${(value / 1e9).toPrecision(3)} s`;
   if (value >= 1e6) return `${(value / 1e6).toPrecision(3)} ms`;
   if (value >= 1e3) return `${(value / 1e3).toPrecision(3)} µs`;
   return `${value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2)} ns`;
