@@ -2,7 +2,13 @@
 export { Btf, type BtfOptions, parseBtf } from "./btf.ts";
 export * from "./types.ts";
 export { alignmentOf, findMember, POINTER_SIZE, resolve, sizeOf } from "./resolve.ts";
-export { type BtfSpecialField, specialFields } from "./special.ts";
+export {
+  type BtfFieldTarget,
+  type BtfSpecialField,
+  containsTags,
+  objectFields,
+  specialFields,
+} from "./special.ts";
 export { declaration, typeName } from "./name.ts";
 export { type BtfValue, decodeValue } from "./value.ts";
 export { encodeValue } from "./encode.ts";

@@ -58,6 +58,23 @@ export interface CoreExports {
   /** Where the packet of a context lies, metadata included: 0 if it has none. */
   packet_start(context: number): number;
   packet_end(context: number): number;
+  /** A type of objects that programs allocate (CACHE_ descriptor), 0 when the memory is used up. */
+  object_cache(size: number, copies: number, type: number, record: number, rights: number): number;
+  /** A zeroed object with one reference, 0 when the memory is used up. */
+  object_alloc(cache: number, owner: number): number;
+  /** One reference less: 1 if it was the last. */
+  object_release(object: number): number;
+  object_retain(object: number): void;
+  /** The object in use that an address lies in, or 0. */
+  object_of(address: number): number;
+  /** The entry (FIELD_) of the kernel's field that begins at an address, if the program under way may reach it; or 0. */
+  field_at(address: number): number;
+  /** The field of a FIELD_ kind in the same value or object: its address, or 0. */
+  field_beside(address: number, kind: number): number;
+  /** Whose the value or object is that an address lies in: a map's descriptor, an object's address, or 0. */
+  owner_of(address: number): number;
+  /** Takes the bpf_spin_lock from a sandboxed program that has ended with it. */
+  drop_lock(exec: number): void;
   /** Lets a sandboxed program use a map. */
   grant(prog: number, map: number): void;
   /** For compiled sandboxed programs: checks r1 to r5 of the execution state before a helper is called. */

@@ -117,6 +117,9 @@ export const EXEC_REDIRECT_KEY = 23308;
 export const EXEC_CGROUP = 23312;
 // 1 while a thread runs a program on this CPU, where threads share the memory.
 export const EXEC_BUSY = 23316;
+// Counts runs on this CPU, where anybody asks (frames.ts); the bpf_spin_lock that a sandboxed program holds, or 0.
+export const EXEC_RUN = 23320;
+export const EXEC_LOCK = 23324;
 export const EXEC_SIZE = 23368;
 
 // --- Why a run was stopped ----------------------------------------------------------------------------------------
@@ -193,6 +196,9 @@ export const POINTER_STRING = 9;
 // Exactly what was handed out: a record of a ring buffer, an object.
 export const POINTER_SAMPLE = 10;
 export const POINTER_OBJECT = 11;
+// A bpf_spin_lock to be taken, while none is held; the one that is held, to be given back.
+export const POINTER_LOCK = 12;
+export const POINTER_UNLOCK = 13;
 // The helper is not for this program.
 export const POINTER_REFUSED = 31;
 // Added to those above: or NULL.
@@ -232,12 +238,66 @@ export const REGION_SAMPLE = 4;
 export const REGION_OBJECT = 5;
 export const REGION_PACKET = 6;
 export const REGION_STACK = 7;
+// Objects that programs allocate: the owner is their type (a CACHE_ descriptor), what is in use says the header of each.
+export const REGION_HEAP = 8;
 
 export const RIGHT_READ = 1;
 export const RIGHT_WRITE = 2;
 // Of regions beside the rights: memory of a process, or of the kernel alone, which helpers tell apart. What inputs of a run lay out may be either.
 export const SPACE_USER = 16;
 export const SPACE_KERNEL = 32;
+
+// --- Fields of values and objects that are the kernel's ------------------------------------------------------------------
+
+// A record of them: their number, then for each, ascending, offset, size, a FIELD_ constant, the number of the type that a
+// pointer or a root is for (0: none), and where its node lies in that.
+export const FIELD_ENTRY = 20;
+export const FIELD_OFFSET = 0;
+export const FIELD_SIZE = 4;
+export const FIELD_KIND = 8;
+export const FIELD_TARGET = 12;
+export const FIELD_NODE = 16;
+
+export const FIELD_SPIN_LOCK = 1;
+export const FIELD_RES_SPIN_LOCK = 2;
+export const FIELD_TIMER = 3;
+export const FIELD_WQ = 4;
+export const FIELD_TASK_WORK = 5;
+export const FIELD_KPTR = 6;
+export const FIELD_PERCPU_KPTR = 7;
+export const FIELD_UPTR = 8;
+export const FIELD_LIST_HEAD = 9;
+export const FIELD_RB_ROOT = 10;
+export const FIELD_LIST_NODE = 11;
+export const FIELD_RB_NODE = 12;
+export const FIELD_REFCOUNT = 13;
+// `kptr_untrusted`: programs store what they like there, and who reads it does not trust it.
+export const FIELD_KPTR_UNTRUSTED = 14;
+
+// --- Objects that programs allocate --------------------------------------------------------------------------------------
+
+// A type of objects: bytes of one, distance between the copies for CPUs (0: there is one copy), bytes of a block with header
+// and copies, address of the record of its fields, the number of the type, a lock, the list of free blocks (first and last),
+// how many blocks the next slab gets, the rights that programs have.
+export const CACHE_SIZE = 0;
+export const CACHE_COPY_STRIDE = 4;
+export const CACHE_BLOCK = 8;
+export const CACHE_RECORD = 12;
+export const CACHE_TYPE = 16;
+export const CACHE_LOCK = 20;
+export const CACHE_FREE = 24;
+export const CACHE_LAST = 28;
+export const CACHE_NEXT_SLAB = 32;
+export const CACHE_RIGHTS = 36;
+export const CACHE_BYTES = 40;
+
+// Before each object: references (0: free); whose it is: an execution state's, a map's, that of the object at this address,
+// 0: everybody's; its type; the next free object.
+export const HEAP_HEADER = 16;
+export const HEAP_REFERENCES = -16;
+export const HEAP_OWNER = -12;
+export const HEAP_CACHE = -8;
+export const HEAP_NEXT = -4;
 
 // --- Maps -----------------------------------------------------------------------------------------------------------
 
@@ -256,8 +316,7 @@ export const MAP_CPU_STRIDE = 32;
 export const MAP_COUNT = 36;
 // Lock of the map's structure, for memories that threads share.
 export const MAP_LOCK = 40;
-// The fields of a value that are the kernel's: address of their number, then of offset and size of each, ascending; 0 for
-// none. Offset of the bpf_spin_lock in a value, NO_SPIN_LOCK if it has none.
+// The fields of a value that are the kernel's: address of their record (FIELD_), 0 for none. Offset of the bpf_spin_lock in a value, NO_SPIN_LOCK if it has none.
 export const MAP_RECORD = 44;
 export const MAP_SPIN_LOCK = 48;
 export const NO_SPIN_LOCK = 0xffffffff;

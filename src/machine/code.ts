@@ -21,10 +21,11 @@ import { BpfError } from "../errors.ts";
 import { type Instruction, OPCODE_LDDW, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
 import { compileProgram } from "../jit/index.ts";
-import { PROGRAM_TYPES } from "../uapi/index.ts";
+import { PROGRAM_TYPES, helperId } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
 import { sandboxOf } from "./held.ts";
 import { helperContracts } from "./helpers/contracts.ts";
+import { helperGuards } from "./helpers/handles.ts";
 import type { ProgramImage } from "./image.ts";
 import { probedSlots } from "./probes.ts";
 import { poisonedSlot } from "./poison.ts";
@@ -226,7 +227,7 @@ export class CodeSpace {
       codeAddress: code,
       programAddress: descriptor,
       names: true,
-      repeats: true,
+      repeats: safety !== "sandbox" || !instructions.some(needsRunEnds),
       probes,
     });
     const poison: Record<string, () => void> = {};
@@ -294,6 +295,16 @@ export class CodeSpace {
     return Number.isInteger(slot) && slot >= 0 && slot < installed.instructions.length ? slot : undefined;
   }
 }
+
+/** Whether what a call leaves must be taken from a sandboxed run at its end: runs then end one by one. */
+function needsRunEnds(instruction: Instruction): boolean {
+  const semantics = rowOf(instruction)?.semantics;
+  if (semantics?.kind !== "call") return false;
+  if (semantics.target !== "helper") return semantics.target === "kfunc";
+  return instruction.imm === SPIN_LOCK || helperGuards(instruction.imm).length > 0;
+}
+
+const SPIN_LOCK = helperId("spin_lock");
 
 /** First slots of the functions whose address the program takes, but for the main function's. */
 function functionTargets(image: ProgramImage): number[] {

@@ -9,6 +9,7 @@ import {
   EXEC_REGS,
   FAULT_FUEL,
   FAULT_MEMORY,
+  FAULT_NONE,
   FUNC_PROG,
   STATUS_DONE,
   STATUS_PAUSED,
@@ -20,6 +21,7 @@ import type { Engine } from "./engine.ts";
 import { describeFault } from "./faults.ts";
 import { Thrown } from "./kfuncs/exceptions.ts";
 import type { Timers } from "./helpers/timers.ts";
+import type { Handles } from "./handles.ts";
 import { sourceOf } from "./image.ts";
 import type { Waiters } from "./maps/wait.ts";
 import type { LinearMemory } from "./memory.ts";
@@ -34,6 +36,7 @@ interface ExecutionWorld {
   readonly core: CoreExports;
   readonly clock: Clock;
   readonly timers: Timers;
+  readonly handles: Handles;
   readonly waiters: Waiters;
   readonly regions: Regions;
   readonly engine: Engine;
@@ -57,9 +60,14 @@ export class Execution {
   running<T>(cpu: number, run: (exec: number) => T): T {
     const exec = this.#world.core.exec_of(cpu);
     const busy = this.#claim(exec, cpu);
+    // What a stopped run held is looked at once more, to say why it was stopped.
+    let stopped = true;
     try {
-      return run(exec);
+      const result = run(exec);
+      stopped = this.#world.memory.u32(exec + EXEC_FAULT) !== FAULT_NONE;
+      return result;
     } finally {
+      if (!stopped) this.#world.handles.end(exec >>> 0);
       if (busy !== undefined) Atomics.store(busy, 0, 0);
       this.#world.waiters.check();
     }
@@ -130,8 +138,9 @@ export class Execution {
    */
   endedBy(error: unknown, cpu: number, engine: Engine): boolean {
     if (!(error instanceof Thrown)) return false;
-    const { core, fuel, memory, exceptionCallback } = this.#world;
+    const { core, fuel, memory, exceptionCallback, handles } = this.#world;
     const exec = core.exec_of(cpu) >>> 0;
+    handles.end(exec);
     const callback = exceptionCallback(memory.u32(exec + EXEC_PROG));
     if (callback === undefined) memory.setU64(exec + EXEC_REGS, error.cookie);
     else {
@@ -143,6 +152,7 @@ export class Execution {
   }
 
   prepare(program: Program, engine: Engine, cpu: number): PreparedCall {
+    const sandboxed = program.safety === "sandbox";
     const world = {
       memory: this.#world.memory,
       exec: this.#world.core.exec_of(cpu) >>> 0,
@@ -154,6 +164,8 @@ export class Execution {
           if (this.endedBy(error, cpu, engine)) return STATUS_DONE;
           throw error;
         } finally {
+          if (sandboxed && this.#world.memory.u32(exec + EXEC_FAULT) === FAULT_NONE)
+            this.#world.handles.end(exec);
           this.#world.waiters.check();
         }
       },
@@ -174,17 +186,19 @@ export class Execution {
     const cause = explainPoison(image, thrown, (slot) => sourceOf(image, slot));
     const nearest = (frame: number, address: number, size: number): Window | undefined =>
       regions.nearest(exec, frame, address, size);
-    return describeFault({ program: name, memory, exec, cause, nearest }, (address) => {
+    const error = describeFault({ program: name, memory, exec, cause, nearest }, (address) => {
       const slot = slotAt(descriptor, address);
       if (slot === undefined) return undefined;
       const source = sourceOf(image, slot);
       return { slot, ...(source === undefined ? {} : { source }) };
     });
+    this.#world.handles.end(exec);
+    return error;
   }
 
   /** Runs the callbacks of timers and work queues that are due; with a real clock nothing else does. */
   runTimers(): number {
-    const { clock, core, engine, fuel, memory, programAt, timers } = this.#world;
+    const { clock, core, engine, fuel, memory, programAt, regions, timers } = this.#world;
     const now = clock.now();
     let count = 0;
     for (let due = timers.takeDue(now); due !== undefined; due = timers.takeDue(now)) {
@@ -195,13 +209,27 @@ export class Execution {
       if (jit === 1) program?.compile();
       let cause: unknown;
       let done = false;
+      const [, key] = due.args;
+      const sandboxed = program?.safety === "sandbox";
+      if (sandboxed)
+        regions.add({
+          kind: "memory",
+          label: "key",
+          address: key,
+          size: due.keySize,
+          writable: false,
+          owner: exec,
+        });
       try {
         const budget = Math.min(Number(fuel), 0xffffffff);
         done = core.run_callback(exec, due.callback, jit, budget) === STATUS_DONE;
       } catch (error) {
         done = this.endedBy(error, 0, engine);
         cause = error;
+      } finally {
+        if (sandboxed) regions.remove(key);
       }
+      if (done) this.#world.handles.end(exec);
       if (!done && program !== undefined) throw this.faultOf(program, 0, cause);
       count++;
     }

@@ -19,6 +19,7 @@ import {
   RIGHT_READ,
   RIGHT_WRITE,
 } from "../core/layout.ts";
+import { Refusal } from "./handles.ts";
 import type { LinearMemory } from "./memory.ts";
 import type { Window } from "./regions.ts";
 
@@ -50,7 +51,8 @@ export function describeFault(
 ): BpfError {
   const code = memory.u32(exec + EXEC_FAULT);
   // What a helper throws is no fault of the core's: both engines note where they call one.
-  const from = code === FAULT_NONE && cause instanceof BpfError ? EXEC_PC : EXEC_FAULT_ADDRESS;
+  const said = cause instanceof BpfError || cause instanceof Refusal;
+  const from = code === FAULT_NONE && said ? EXEC_PC : EXEC_FAULT_ADDRESS;
   const place = findSlot(memory.u32(exec + from));
   const where: ErrorLocation = {
     program,

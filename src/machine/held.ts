@@ -30,7 +30,10 @@ function reaches(map: BpfMap, address: number, bytes: number, right: number): bo
   if (layout === undefined || layout.cpuStride !== 0 || (rightsOf(map) & right) !== right) return false;
   const { values, stride, maxEntries } = layout;
   const distance = address - values;
-  return distance >= 0 && distance < stride * maxEntries && (distance % stride) + bytes <= map.valueSize;
+  if (distance < 0 || distance >= stride * maxEntries) return false;
+  const from = distance % stride;
+  const free = map.fields.every(({ offset, size }) => from + bytes <= offset || from >= offset + size);
+  return free && from + bytes <= map.valueSize;
 }
 
 /** `contracts`: see helperContracts. */
@@ -43,7 +46,11 @@ export function sandboxOf(contracts: BigUint64Array, maps: readonly BpfMap[]): S
       const map = byAddress.get(address);
       if (map === undefined) return undefined;
       const { keySize, valueSize } = map;
-      return { keySize, valueSize, rights: PLAIN.includes(map.type) ? rightsOf(map) : 0 };
+      return {
+        keySize,
+        valueSize,
+        rights: PLAIN.includes(map.type) && map.fields.length === 0 ? rightsOf(map) : 0,
+      };
     },
     reaches: (address, bytes, right) => maps.some((map) => reaches(map, address, bytes, right)),
   };

@@ -1,6 +1,6 @@
 import { type Btf, sizeOf } from "../btf/index.ts";
 import { type CoreExports, createMemory, instantiateCore, loadSharedCore } from "../core/index.ts";
-import { MAP_ID } from "../core/layout.ts";
+import { MAP_ID, EXEC_PROG } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { PACKET_HOOKS, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
@@ -18,6 +18,8 @@ import { Files } from "./helpers/system.ts";
 import { Timers } from "./helpers/timers.ts";
 import type { HelperWorld } from "./helpers/types.ts";
 import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
+import { Handles } from "./handles.ts";
+import { Heap } from "./heap.ts";
 import { BpfMap } from "./map.ts";
 import type { MapDefinition, MapHost } from "./maps/definition.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
@@ -84,6 +86,7 @@ export class Machine {
   /** Where names of types are looked up: the machine's own, then those of loaded objects. */
   readonly #types = new Set<Btf>();
   readonly #maps = new Map<number, BpfMap>();
+  readonly #heap: Heap;
   readonly #waiters: Waiters;
   readonly #joined: boolean;
   readonly #optimize: boolean;
@@ -108,6 +111,8 @@ export class Machine {
     let linear: LinearMemory | undefined;
     let core: CoreExports | undefined;
     let events: EventRunner | undefined;
+    let heap: Heap | undefined;
+    let handles: Handles | undefined;
     this.world = new World(options.world);
     const means: HelperWorld = {
       get memory(): LinearMemory {
@@ -118,7 +123,14 @@ export class Machine {
       now: () => this.clock.now(),
       trace: (line: string) => onTrace?.(line),
       mapAt: (address) => this.#maps.get(address),
-      typeSize: (program, type) => this.#typeSize(program, type),
+      btfOf: (program, type) => this.#btfOf(program, type),
+      get heap(): Heap {
+        return heap as Heap;
+      },
+      get handles(): Handles {
+        return handles as Handles;
+      },
+      isSandboxed: (exec) => this.#programs.get(this.memory.u32(exec + EXEC_PROG))?.safety === "sandbox",
       get core(): CoreExports {
         return core as CoreExports;
       },
@@ -133,7 +145,10 @@ export class Machine {
       createMap: (definition) => this.createMap(definition),
       files: new Files(),
       timers: this.#timers,
-      regions: { add: (region) => this.regions.add(region) },
+      regions: {
+        add: (region) => this.regions.add(region),
+        remove: (address) => this.regions.remove(address),
+      },
       get run(): RunState {
         return events?.means.state ?? {};
       },
@@ -152,6 +167,7 @@ export class Machine {
     this.#means = means;
     const helpers = new HelperSet(means, () => ({
       core: this.#core,
+      handles: handles as Handles,
       programName: (descriptor) => this.#programs.get(descriptor)?.name ?? "",
       recompile: (id) => this.#code.recompile(id),
     }));
@@ -169,13 +185,18 @@ export class Machine {
     });
     linear = new LinearMemory(memory, this.#core);
     this.memory = linear;
+    heap = this.#heap = new Heap(linear, this.#core, this.cpus);
+    handles = new Handles(linear, this.#core, heap);
     this.#waiters = new Waiters(linear);
     this.user = new UserMemory(linear, (type, value) =>
       allocateObject(linear, [...this.#types], type, value, type, "user"),
     );
     if (joined === undefined) this.#core.init(this.cpus, options.seed ?? 1);
     else this.#core.join(joined.cpu);
-    this.regions = new Regions(linear, this.#core, (address) => this.#maps.get(address)?.name);
+    this.regions = new Regions(linear, this.#core, {
+      map: (address) => this.#maps.get(address)?.name,
+      type: (number) => this.#heap.nameOf(number),
+    });
     linear.lending = this.regions;
     events = new EventRunner(linear, this.regions);
     this.#code = new CodeSpace({
@@ -192,6 +213,7 @@ export class Machine {
       core: this.#core,
       clock: this.clock,
       timers: this.#timers,
+      handles,
       waiters: this.#waiters,
       regions: this.regions,
       engine: this.engine,
@@ -482,7 +504,7 @@ export class Machine {
         { where: { map: name }, errno },
       );
     }
-    noteFields(this.memory, address >>> 0, fields, `map '${name}'`);
+    noteFields(this.memory, this.#heap, address >>> 0, fields, `map '${name}'`);
     const map = new BpfMap(this.#mapHost(), definition, address >>> 0);
     this.#maps.set(map.address, map);
     this.memory.setU32(map.address + MAP_ID, this.#maps.size);
@@ -562,11 +584,11 @@ export class Machine {
     return this.#execution.runTimers();
   }
 
-  #typeSize(program: number, type: number): number | undefined {
+  #btfOf(program: number, type: number): Btf | undefined {
     const btf = this.#btfs.get(program);
     if (btf === undefined) return undefined;
     try {
-      return sizeOf(btf, type);
+      return sizeOf(btf, type) > 0 ? btf : undefined;
     } catch {
       return undefined;
     }

@@ -8,7 +8,15 @@ import {
   EXEC_CTX,
   EXEC_PROG,
   EXEC_STACK,
+  FIELD_ENTRY,
+  FIELD_KIND,
+  FIELD_OFFSET,
+  FIELD_SIZE,
   FRAME_SIZE,
+  CACHE_RECORD,
+  CACHE_TYPE,
+  HEAP_REFERENCES,
+  MAP_RECORD,
   GRANTS_COUNT,
   GRANTS_LIST,
   PROG_GRANTS,
@@ -17,6 +25,7 @@ import {
   REGION_COPIES,
   REGION_COPY_STRIDE,
   REGION_END,
+  REGION_HEAP,
   REGION_KEY,
   REGION_KEY_SIZE,
   REGION_KIND,
@@ -37,6 +46,7 @@ import {
   STACK_SIZE,
 } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
+import { FIELD_KINDS } from "./heap.ts";
 import type { LinearMemory } from "./memory.ts";
 
 const KINDS = {
@@ -48,6 +58,9 @@ const KINDS = {
 } as const;
 
 const SPACES = { user: SPACE_USER, kernel: SPACE_KERNEL } as const;
+const FIELD_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(FIELD_KINDS).map(([name, number]) => [number, name]),
+);
 
 export interface RegionDefinition {
   readonly kind: keyof typeof KINDS;
@@ -80,16 +93,24 @@ type RegionCore = Pick<
   "region_add" | "region_remove" | "region_table" | "region_count" | "packet_start" | "packet_end"
 >;
 
+/** What maps and types of objects are called. */
+export interface RegionNames {
+  /** Of the map whose descriptor lies at an address. */
+  map(address: number): string | undefined;
+  /** Of the type of a number. */
+  type(number: number): string;
+}
+
 export class Regions {
   readonly #memory: LinearMemory;
   readonly #core: RegionCore;
   readonly #labels = new Map<number, string>();
-  readonly #mapName: (address: number) => string | undefined;
+  readonly #names: RegionNames;
 
-  constructor(memory: LinearMemory, core: RegionCore, mapName: (address: number) => string | undefined) {
+  constructor(memory: LinearMemory, core: RegionCore, names: RegionNames) {
     this.#memory = memory;
     this.#core = core;
-    this.#mapName = mapName;
+    this.#names = names;
   }
 
   /**
@@ -159,6 +180,10 @@ export class Regions {
         continue;
       }
       const owner = field(REGION_OWNER);
+      if (field(REGION_KIND) === REGION_HEAP) {
+        yield* this.#blockWindows(record, address, owner);
+        continue;
+      }
       if (owner !== 0 && owner !== exec && owner !== prog && !this.#holds(prog, owner)) continue;
       yield* this.#blockWindows(record, address, owner);
     }
@@ -170,17 +195,34 @@ export class Regions {
     const base = field(REGION_BASE);
     const end = field(REGION_END);
     const stride = field(REGION_STRIDE) || end - base;
-    const rights = field(REGION_RIGHTS);
-    const map = this.#mapName(owner);
-    const name = map === undefined ? (this.#labels.get(base) ?? "memory") : `map value '${map}'`;
+    const heap = field(REGION_KIND) === REGION_HEAP;
+    const map = heap ? undefined : this.#names.map(owner);
+    const name = heap
+      ? `struct ${this.#names.type(this.#memory.u32(owner + CACHE_TYPE))}`
+      : map === undefined
+        ? (this.#labels.get(base) ?? "memory")
+        : `map value '${map}'`;
     const inside = Math.min(Math.max(address, base), end - 1);
     const block = base + Math.floor((inside - base) / stride) * stride;
     for (const start of [block - stride, block, block + stride]) {
       if (start < base || start + stride > end) continue;
+      const first = start + field(REGION_OFFSET);
+      const freed = heap && this.#memory.u32(first + HEAP_REFERENCES) === 0;
       const copies = Math.max(1, field(REGION_COPIES));
       for (let copy = 0; copy < copies; copy++) {
-        const at = start + field(REGION_OFFSET) + copy * field(REGION_COPY_STRIDE);
-        yield { label: name, start: at, size: field(REGION_SIZE), rights };
+        const at = first + copy * field(REGION_COPY_STRIDE);
+        const fields = heap
+          ? this.#memory.u32(owner + CACHE_RECORD)
+          : map === undefined
+            ? 0
+            : this.#memory.u32(owner + MAP_RECORD);
+        yield* this.#fieldWindows(fields, at, field(REGION_SIZE), address);
+        yield {
+          label: freed ? `freed ${name}` : name,
+          start: at,
+          size: field(REGION_SIZE),
+          rights: freed ? 0 : field(REGION_RIGHTS),
+        };
       }
       if (field(REGION_KEY_SIZE) === 0) continue;
       yield {
@@ -189,6 +231,19 @@ export class Regions {
         size: field(REGION_KEY_SIZE),
         rights: RIGHT_READ,
       };
+    }
+  }
+
+  /** A field of the kernel's that an address lies in: it is nearer than the value around it. */
+  *#fieldWindows(record: number, value: number, size: number, address: number): Generator<Window> {
+    if (record === 0 || address < value || address >= value + size) return;
+    for (let index = 0; index < this.#memory.u32(record); index++) {
+      const entry = record + 4 + FIELD_ENTRY * index;
+      const start = value + this.#memory.u32(entry + FIELD_OFFSET);
+      const bytes = this.#memory.u32(entry + FIELD_SIZE);
+      if (address < start || address >= start + bytes) continue;
+      const kind = this.#memory.u32(entry + FIELD_KIND);
+      yield { label: FIELD_NAMES[kind] ?? "field of the kernel's", start, size: bytes, rights: 0 };
     }
   }
 

@@ -52,7 +52,8 @@ export function describeMap(map: BpfMap): SharedMap {
     valueSize,
     maxEntries,
     flags,
-    fields,
+    // The core knows what they are for.
+    fields: fields.map(({ kind, offset, size }) => ({ kind, offset, size })),
     inner: map.inner?.address,
     buffers: map.perfBuffers,
     key: map.keyType?.shared,

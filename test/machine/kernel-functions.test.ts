@@ -32,10 +32,12 @@ function cipherOf(mode: "ecb" | "cbc", ivSize: number): Cipher {
   return { keySizes: [16, 24, 32], ivSize, encrypt: run(createCipheriv), decrypt: run(createDecipheriv) };
 }
 
-describe.each(ENGINES)("%s", (engine) => {
+const MODES = ENGINES.flatMap((engine) => [[engine, "trusted"] as const, [engine, "sandbox"] as const]);
+
+describe.each(MODES)("%s, %s", (engine, unverified) => {
   const load = async (name: string, world: WorldOptions = {}) => {
     // Without the kernel's types the verifier cannot judge them.
-    const machine = await Machine.create({ engine, world, verify: false, unverified: "trusted" });
+    const machine = await Machine.create({ engine, world, verify: false, unverified });
     const loaded = await machine.load(spec, { programs: [name] });
     return { machine, ...loaded, program: loaded.programs[name]! };
   };

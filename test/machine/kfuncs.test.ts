@@ -16,15 +16,21 @@ const packet = PACKETS[0] as Uint8Array;
 const NAMES = Object.keys(spec.programs);
 
 describe.each(ENGINES)("%s", (engine) => {
-  test.each(NAMES)("%s returns 0", async (name) => {
-    const machine = await Machine.create({ engine, clock: "virtual", verify: true, unverified: "trusted" });
+  test.each([
+    ...NAMES.map((name) => [name, "trusted", true] as const),
+    ...NAMES.map((name) => [name, "sandbox", false] as const),
+  ])("%s returns 0, %s", async (name, unverified, verify) => {
+    const machine = await Machine.create({ engine, clock: "virtual", verify, unverified });
     const { programs } = await machine.load(spec, { programs: [name] });
     expect(programs[name]?.run({ packet }).returnValue).toBe(0);
     expect(programs[name]?.run({ packet }).returnValue).toBe(0);
   });
 
-  test("timers ring when the clock has come so far, each at its time, and can start again", async () => {
-    const machine = await Machine.create({ engine, clock: "virtual", verify: true, unverified: "trusted" });
+  test.each([
+    ["trusted", true],
+    ["sandbox", false],
+  ] as const)("timers ring at their time, and can start again: %s", async (unverified, verify) => {
+    const machine = await Machine.create({ engine, clock: "virtual", verify, unverified });
     const { programs, maps } = await machine.load(spec, { programs: ["timers"] });
     const begin = machine.clock.now();
     programs["timers"]?.run({ packet });

@@ -197,7 +197,7 @@ describe.each(ENGINES)("sandboxed programs in the %s", (engine) => {
       "bpf_cpumask_setall",
       `r1 = ${machine.memory.alloc(64, "secret")}\ncall 1\nr0 = 0\nexit`,
     );
-    expect(() => forged.call()).toThrow(/can.t be called from the sandbox/);
+    expect(() => forged.call()).toThrow(/argument r1: there is no bpf_cpumask at 0x/);
     const text = kfunc(
       machine,
       "bpf_strlen",
@@ -205,7 +205,8 @@ describe.each(ENGINES)("sandboxed programs in the %s", (engine) => {
     );
     expect(text.call()).toBe(3n);
     const endless = kfunc(machine, "bpf_strlen", "*(u32 *)(r10 - 4) = -1\nr1 = r10\nr1 += -4\ncall 1\nexit");
-    expect(() => endless.call()).toThrow(/argument r1: read of 5 bytes/);
+    // What lies behind the stack is not there: -EFAULT.
+    expect(BigInt.asIntN(32, endless.call())).toBe(-14n);
   });
 
   it("functions of the host see what the program may see", async () => {

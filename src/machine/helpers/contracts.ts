@@ -9,6 +9,7 @@ import {
   POINTER_IN,
   POINTER_IN_BYTES,
   POINTER_KEY,
+  POINTER_LOCK,
   POINTER_MAP,
   POINTER_NULLABLE,
   POINTER_OBJECT,
@@ -18,6 +19,7 @@ import {
   POINTER_SAMPLE,
   POINTER_START,
   POINTER_STRING,
+  POINTER_UNLOCK,
   POINTER_VALUE,
   POINTER_VALUE_OUT,
 } from "../../core/layout.ts";
@@ -31,6 +33,8 @@ import {
   kfuncOf,
   prototypeOf,
 } from "../../uapi/index.ts";
+import { DYNPTR_BYTES } from "./dynptr.ts";
+import { isGuarded, roomOf } from "./handles.ts";
 
 /** ARG_ names that stand for one kind of pointer, whatever their flags. */
 const KINDS: Readonly<Record<string, number>> = {
@@ -51,12 +55,13 @@ const KINDS: Readonly<Record<string, number>> = {
   ptr_to_btf_id_sock_common: POINTER_OBJECT,
   ptr_to_sock_common: POINTER_OBJECT,
   ptr_to_socket: POINTER_OBJECT,
-  // struct bpf_spin_lock has 4 bytes, a kptr 8.
-  ptr_to_spin_lock: POINTER_OUT_BYTES + 4,
-  kptr_xchg_dest: POINTER_OUT_BYTES + 8,
-  // Timers and dynptrs lie where the program can write, and a forged one would be believed.
-  ptr_to_timer: POINTER_REFUSED,
-  ptr_to_dynptr: POINTER_REFUSED,
+  ptr_to_spin_lock: POINTER_LOCK,
+  // Handles, which guards look at (guards.ts).
+  kptr_xchg_dest: POINTER_ANY,
+  ptr_to_timer: POINTER_ANY,
+  ptr_to_dynptr: POINTER_ANY,
+  // Of what is no per-CPU object the address itself comes back.
+  ptr_to_percpu_btf_id: POINTER_ANY,
 };
 
 /** Memory arguments without flags that are read nevertheless: the kernel's prototypes are not strict here. */
@@ -97,6 +102,9 @@ function kindOf(row: PrototypeRow, index: number): number {
   const known = KINDS[name];
   if (known !== undefined) {
     if (name === "ptr_to_ctx" && row.helper === "tail_call") return POINTER_START;
+    if (row.helper === "spin_unlock") return POINTER_UNLOCK;
+    if (row.helper === "kptr_xchg") return POINTER_ANY;
+    if (name === "ptr_to_dynptr" && flags.includes("uninit")) return POINTER_OUT_BYTES + DYNPTR_BYTES;
     return known === POINTER_ANY || known >= POINTER_IN_BYTES ? known : known + nullable;
   }
   if (name === "ptr_to_map_value")
@@ -118,15 +126,6 @@ export function keepsWindows(row: PrototypeRow): boolean {
   return !row.args.some((arg) => arg.startsWith("ptr_to_func") || arg.includes("release"));
 }
 
-/** Helpers that read whatever address the program names, without asking whether it may (those of the core ask). */
-const PROBES: readonly HelperName[] = [
-  // Its attributes hold addresses.
-  "sys_bpf",
-  "copy_from_user_task",
-  "snprintf_btf",
-  "seq_printf_btf",
-];
-
 /** Whose prototypes hold for programs without a type: a type for which no helper has a meaning of its own. */
 const TYPELESS: ProgramType = "socket_filter";
 
@@ -135,29 +134,50 @@ const KEEPS = 1n << BigInt(CONTRACT_KEEPS_BIT);
 /** C types of kernel functions' arguments, and what they stand for. What has no row here, sandboxed programs may not call. */
 const KFUNC_KINDS: readonly (readonly [RegExp, number])[] = [
   [/^[^*]*$/, POINTER_ANY],
-  [/__ign$/, POINTER_REFUSED],
+  // Not looked at by the kernel's verifier either: the function itself asks whether it may read there.
+  [/__ign$|__prog$|__opt$/, POINTER_ANY],
   [/^const char \*\w+__str$/, POINTER_STRING],
   [/__map$|^const struct bpf_map \*/, POINTER_MAP],
-  [/^(const )?struct (xdp_md|__sk_buff) \*/, POINTER_CONTEXT],
-  [/^struct bpf_iter_num \*/, POINTER_OUT_BYTES + 8],
-  [/^unsigned long \*\w+__irq_flag$/, POINTER_OUT_BYTES + 8],
-  [/^struct bpf_res_spin_lock \*/, POINTER_OUT_BYTES + 8],
-  [/^(const )?struct (task_struct|cgroup|file|dentry|path|inode) \*/, POINTER_OBJECT],
+  [
+    /^(const )?struct (xdp_md|__sk_buff|bpf_sock_ops_kern|bpf_sock_addr_kern) \*|^void \*obj$/,
+    POINTER_CONTEXT,
+  ],
+  [/^int \*/, POINTER_OUT_BYTES + 4],
+  [/^union nf_inet_addr \*/, POINTER_IN_BYTES + 16],
+  [
+    /^(const )?struct (task_struct|cgroup|cgroup_subsys_state|file|dentry|path|inode|super_block|sock|sock_common|tcp_sock|nf_conn|nf_conn___init|xfrm_state) \*/,
+    POINTER_OBJECT,
+  ],
 ];
 
-/** Strings are compared where they lie: `__ign` keeps the verifier from asking for more than the function does. */
-const TEXTS = /^const char \*\w+__ign$/;
+const SIZE = /__szk?$/;
 
-/** What a call of a kernel function is checked for; of those that keep addresses in memory of the program, that it is refused. */
+function kfuncKind(name: string, args: readonly string[], index: number): number {
+  const arg = args[index] as string;
+  const room = roomOf(name, index);
+  if (room !== 0) return POINTER_OUT_BYTES + room;
+  if (
+    isGuarded(name, index) &&
+    !/^(const )?struct (task_struct|cgroup|file|nf_conn|nf_conn___init) \*/.test(arg)
+  )
+    return POINTER_ANY;
+  const nullable = arg.endsWith("__nullable") ? POINTER_NULLABLE : 0;
+  const known = KFUNC_KINDS.find(([type]) => type.test(arg))?.[1];
+  if (known !== undefined)
+    return known === POINTER_ANY || known >= POINTER_IN_BYTES ? known : known + nullable;
+  if (SIZE.test(args[index + 1] ?? ""))
+    return (arg.startsWith("const ") ? POINTER_IN : POINTER_OUT) + nullable;
+  return POINTER_REFUSED;
+}
+
+/** What a call of a kernel function is checked for, beside its handles (handles.ts). */
 export function kfuncContract(name: string): bigint {
   const row = kfuncOf(name);
   if (row === undefined) return BigInt(POINTER_REFUSED);
-  return row.args.reduce((sum, arg, index) => {
-    const kind = TEXTS.test(arg)
-      ? POINTER_STRING
-      : (KFUNC_KINDS.find(([type]) => type.test(arg))?.[1] ?? POINTER_REFUSED);
-    return sum | (BigInt(kind) << BigInt(8 * index));
-  }, 0n);
+  return row.args.reduce(
+    (sum, _, index) => sum | (BigInt(kfuncKind(name, row.args, index)) << BigInt(8 * index)),
+    0n,
+  );
 }
 
 /** The kinds of r1, r2 and so on in a contract, as far as one of them must be something. */
@@ -182,7 +202,7 @@ export function helperContracts(type: ProgramType | undefined, attachType?: Atta
   for (let id = 1; id < contracts.length; id++) {
     if (allowed?.has(id) === false) continue;
     const row = prototypeOf(id, { type: type ?? TYPELESS });
-    if (row === undefined || PROBES.includes(row.helper)) continue;
+    if (row === undefined) continue;
     const kinds = row.args.reduce(
       (sum, _, index) => sum | (BigInt(kindOf(row, index)) << BigInt(8 * index)),
       0n,

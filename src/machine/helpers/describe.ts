@@ -2,7 +2,7 @@
 import { type Btf, showValue } from "../../btf/index.ts";
 import { EXEC_PROG } from "../../core/layout.ts";
 import { ERRNO, type HelperName } from "../../uapi/index.ts";
-import { inMemory } from "./memory.ts";
+import { mayRead } from "./memory.ts";
 import { type HelperArguments, type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
 
 // uapi/linux/bpf.h struct btf_ptr: address, type, flags.
@@ -28,7 +28,7 @@ function describe(
   args: HelperArguments,
   from: number,
 ): string | number {
-  const { memory } = world;
+  const { memory, core } = world;
   const [pointer, size, flags] = [args.u32(from), args.u32(from + 1), args.u64(from + 2)];
   if ((flags & ~ALL_FLAGS) !== 0n || size !== POINTER_SIZE) return -ERRNO.EINVAL;
   const type = memory.u32(pointer + TYPE_AT);
@@ -39,7 +39,7 @@ function describe(
   const text = showValue(types, type, Number(flags), {
     bytes: (offset, length) => {
       const at = start + BigInt(offset);
-      return inMemory(memory, at, length) ? memory.read(Number(at), length) : undefined;
+      return mayRead(core, at, length) ? memory.read(Number(at), length) : undefined;
     },
     // The kernel hides addresses behind a random number; as for %p they are themselves here.
     pointer: (value) => value.toString(16).padStart(16, "0"),

@@ -1,8 +1,10 @@
 /** Addresses that programs give to helpers. */
-import { FIRST_ADDRESS } from "../../core/layout.ts";
-import type { LinearMemory } from "../memory.ts";
+import type { HelperWorld } from "./types.ts";
 
-/** Whether all bytes of a range lie in the machine's memory, above what is never handed out. */
-export function inMemory(memory: LinearMemory, address: bigint, length: number): boolean {
-  return address >= BigInt(FIRST_ADDRESS) && address + BigInt(length) <= BigInt(memory.u8.length);
+/**
+ * Whether all bytes of a range can be read for the program under way: in the machine's memory, above what is never handed out;
+ * of a sandboxed program only what is its own.
+ */
+export function mayRead(core: HelperWorld["core"], address: bigint, length: number): boolean {
+  return core.may_probe(address, length) !== 0;
 }

@@ -1,7 +1,7 @@
 /** Samples with a part of a packet, sent by programs that trace the kernel's own structures (net/core/filter.c). */
 import { findMember } from "../../btf/index.ts";
 import { ERRNO, type HelperName } from "../../uapi/index.ts";
-import { inMemory } from "./memory.ts";
+import { mayRead } from "./memory.ts";
 import { type HelperArguments, type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
 
 const INDEX_MASK = 0xffffffffn;
@@ -56,7 +56,7 @@ function output(
     if (args.u32(1) === 0) return -ERRNO.EFAULT;
     if (extra === 0) return core.perf_event_output(0, map, index, data, size);
     const packet = packetOf(memberReader(helper, world, type, args.u32(1)));
-    if (BigInt(extra) > packet.length || !inMemory(memory, packet.data, extra)) return -ERRNO.EFAULT;
+    if (BigInt(extra) > packet.length || !mayRead(core, packet.data, extra)) return -ERRNO.EFAULT;
     // The packet follows the program's own data in the sample.
     const both = memory.alloc(Number(size) + extra, "sample", 8);
     try {

@@ -1,8 +1,8 @@
 /** Pointers in maps, per-CPU variables, memory areas. */
 import { EXEC_CPU, SPACE_KERNEL } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
-import { cpuCopy, currentCpu } from "../kfuncs/objects.ts";
-import { inMemory } from "./memory.ts";
+import { cpuCopy, currentCpu, handOver, takeBack } from "../kfuncs/objects.ts";
+import { mayRead } from "./memory.ts";
 import type { HostHelper } from "./types.ts";
 
 export const POINTERS: readonly HostHelper[] = [
@@ -10,10 +10,13 @@ export const POINTERS: readonly HostHelper[] = [
     // Puts a pointer into a map's value and takes out what was there.
     name: "kptr_xchg",
     args: 2,
-    call({ memory }, args) {
+    call(world, args) {
+      const { memory } = world;
       const field = args.u32(1);
       const before = memory.u64(field);
       memory.setU64(field, args.u64(2));
+      handOver(world, args.u32(2), field);
+      takeBack(world, Number(before & 0xffffffffn), args.exec);
       return before;
     },
   },
@@ -33,7 +36,7 @@ export const POINTERS: readonly HostHelper[] = [
       if (size === 0) return 0;
       const known = world.tasks.byObject(args.u32(4)) !== undefined;
       const there =
-        known && inMemory(memory, args.u64(3), size) && core.space_of(args.u64(3)) !== SPACE_KERNEL;
+        known && mayRead(core, args.u64(3), size) && core.space_of(args.u64(3)) !== SPACE_KERNEL;
       if (there) memory.write(to, memory.read(args.u32(3), size));
       else memory.u8.fill(0, to, to + size);
       return there ? 0 : -ERRNO.EFAULT;

@@ -17,7 +17,10 @@ import { helperId, helperName, kfuncOf } from "../../uapi/index.ts";
 import { HOST_KFUNCS } from "../kfuncs/table.ts";
 import type { HostKfunc } from "../kfuncs/types.ts";
 import { poisonReached, poisonedSlot } from "../poison.ts";
+import type { Handles } from "../handles.ts";
 import { kfuncContract } from "./contracts.ts";
+import type { Guard, GuardedCall } from "./guards.ts";
+import { helperGuards, kfuncGuards } from "./handles.ts";
 import { type CallSite, type HelperCall, type HelperMock, type HelperSpy, Spy } from "./mock.ts";
 import { HOST_HELPERS } from "./table.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
@@ -71,6 +74,8 @@ class RegisterArguments implements HelperArguments {
 /** What the helpers of a machine need of it beside the world. */
 export interface HelperHost {
   readonly core: CoreExports;
+  /** What sandboxed runs hold. */
+  readonly handles: Handles;
   programName(descriptor: number): string;
   /** Programs that call this helper must be compiled anew. */
   recompile(id: number): void;
@@ -143,15 +148,33 @@ export class HelperSet {
     const name = this.#kfuncs[id];
     if (name === undefined || name === "")
       throw new BpfError("helper", `kernel function ${id} does not exist`);
-    if (this.#isSandboxed(exec) && !this.#registered.has(name)) {
-      const { memory } = this.#world;
-      this.#host().core.check_contract(
-        kfuncContract(name),
-        memory.u32(exec + EXEC_REGS + 80),
-        memory.u32(exec + EXEC_PC),
-      );
+    const call = (): bigint | number =>
+      this.#kfunc(name, exec, (this.#registered.get(name)?.length ?? 0) - 1);
+    if (this.#registered.has(name) || !this.#isSandboxed(exec)) {
+      this.#store(exec, call());
+      return;
     }
-    this.#store(exec, this.#kfunc(name, exec, (this.#registered.get(name)?.length ?? 0) - 1));
+    const { memory } = this.#world;
+    const [frame, pc] = [memory.u32(exec + EXEC_REGS + 80), memory.u32(exec + EXEC_PC)];
+    this.#host().core.check_contract(kfuncContract(name), frame, pc);
+    this.#store(exec, this.#guarded(exec, name, kfuncGuards(name), call));
+  }
+
+  /** A call of a sandboxed program, with a look at the handles that it gives and gets. */
+  #guarded(
+    exec: number,
+    name: string,
+    guards: readonly Guard[],
+    call: () => bigint | number,
+  ): bigint | number {
+    if (guards.length === 0) return call();
+    const { memory } = this.#world;
+    const registers = [1, 2, 3, 4, 5].map((register) => memory.u64(exec + EXEC_REGS + 8 * register));
+    const guarded: GuardedCall = { world: this.#world, handles: this.#host().handles, exec, name, registers };
+    for (const { before } of guards) before?.(guarded);
+    const result = call();
+    for (const { after } of guards) after?.(guarded, BigInt.asUintN(64, BigInt(result)));
+    return result;
   }
 
   #isSandboxed(exec: number): boolean {
@@ -230,13 +253,16 @@ export class HelperSet {
 
   #create(id: number): HostFunction {
     const helper = HOST_BY_ID.get(id);
+    const guards = helperGuards(id);
     const store = (exec: number, result: number | bigint): void => this.#store(exec, result);
     return (exec) => {
       const spies = this.#spies.get(id);
       if (spies !== undefined) store(exec, this.#spied(id, exec, spies, spies.length - 1));
       else if (helper !== undefined) {
         this.#args.exec = exec;
-        store(exec, helper.call(this.#world, this.#args));
+        const call = (): number | bigint => helper.call(this.#world, this.#args);
+        const looks = guards.length > 0 && this.#isSandboxed(exec);
+        store(exec, looks ? this.#guarded(exec, `bpf_${helper.name}`, guards, call) : call());
       } else {
         const slot = poisonedSlot(id);
         if (slot !== undefined) throw poisonReached(slot);

@@ -36,6 +36,26 @@ function occupy({ memory }: HelperWorld, ring: number): boolean {
   return Atomics.compareExchange(word, 0, 0, 1) === 0;
 }
 
+/** A record that a sandboxed program may look at as long as its function runs. */
+function lend(world: HelperWorld, { exec }: HelperArguments, dynptr: number, data: number, size: number): void {
+  if (!world.isSandboxed(exec)) return;
+  world.handles.note(exec, dynptr, "dynptr", DYNPTR_BYTES, { lent: true });
+  if (size > 0)
+    world.regions.add({ kind: "memory", label: "record of a user ring buffer", address: data, size, owner: exec });
+}
+
+function takeBack(
+  { isSandboxed, handles, regions }: HelperWorld,
+  { exec }: HelperArguments,
+  dynptr: number,
+  data: number,
+  size: number,
+): void {
+  if (!isSandboxed(exec)) return;
+  handles.forget(exec, dynptr);
+  if (size > 0) regions.remove(data);
+}
+
 function drain(world: HelperWorld, args: HelperArguments): number {
   const { memory } = world;
   const [map, callback, context, flags] = [args.u32(1), args.u32(2), args.u64(3), args.u64(4)];
@@ -60,12 +80,15 @@ function drain(world: HelperWorld, args: HelperArguments): number {
       }
       const { data, size } = record;
       writeDynptr(world, dynptr, { data, kind: KIND.local, size, offset: 0, readOnly: false });
+      lend(world, args, dynptr, data, size);
       answer = world.callBack(callback, dynptr, context);
+      takeBack(world, args, dynptr, data, size);
       releaseRecord(memory, ring, size);
     }
     if ((flags & FORCE_WAKEUP) !== 0n || ((flags & NO_WAKEUP) === 0n && taken > 0)) addWakeup(memory, ring);
     return failure === 0 ? taken - discarded : failure;
   } finally {
+    world.handles.forget(args.exec, dynptr);
     memory.free(dynptr);
     Atomics.store(new Int32Array(memory.u8.buffer as ArrayBuffer, ring + RING_BUSY, 1), 0, 0);
   }

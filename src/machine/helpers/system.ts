@@ -8,7 +8,7 @@ import { ERRNO, type ErrnoName, MAP_TYPES } from "../../uapi/index.ts";
 import type { BpfMap } from "../map.ts";
 import type { LinearMemory } from "../memory.ts";
 import { typesOf } from "./describe.ts";
-import { inMemory } from "./memory.ts";
+import { mayRead } from "./memory.ts";
 import { type HelperArguments, type HelperWorld, type HostHelper, notInWorld } from "./types.ts";
 
 // enum bpf_cmd, those that programs may use.
@@ -103,9 +103,9 @@ function errnoOf(error: unknown): number {
 }
 
 /** Copies a range that the attributes name; undefined if it is none. */
-function bytesAt({ memory }: HelperWorld, address: bigint, length: number): Uint8Array | undefined {
+function bytesAt({ memory, core }: HelperWorld, address: bigint, length: number): Uint8Array | undefined {
   if (length === 0) return new Uint8Array(0);
-  return inMemory(memory, address, length) ? memory.read(Number(address), length) : undefined;
+  return mayRead(core, address, length) ? memory.read(Number(address), length) : undefined;
 }
 
 function updateElement(world: HelperWorld, attributes: Attributes): number {

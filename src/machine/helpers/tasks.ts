@@ -1,7 +1,7 @@
 /** The process that runs, and its control groups. */
 import { ERRNO } from "../../uapi/index.ts";
 import { ancestorOf } from "../world/tasks.ts";
-import { inMemory } from "./memory.ts";
+import { mayRead } from "./memory.ts";
 import { notInWorld, type HelperWorld, type HostHelper } from "./types.ts";
 
 /** A process as its two numbers in one register: the second in the upper half. */
@@ -38,10 +38,10 @@ export const TASKS: readonly HostHelper[] = [
     // The name is padded with NULs; a buffer that is too short gets what fits, ended by one (strscpy_pad).
     name: "get_current_comm",
     args: 2,
-    call({ world, memory }, args) {
+    call({ world, memory, core }, args) {
       const size = args.u32(2);
       const to = args.u32(1);
-      if (!inMemory(memory, args.u64(1), size)) return -ERRNO.EFAULT;
+      if (!mayRead(core, args.u64(1), size)) return -ERRNO.EFAULT;
       const name = new TextEncoder().encode(world.current.comm);
       const { u8 } = memory;
       u8.fill(0, to, to + size);

@@ -25,6 +25,8 @@ interface Timer {
 export interface DueCallback {
   readonly callback: number;
   readonly args: readonly [map: number, key: number, value: number];
+  /** Bytes of the key. */
+  readonly keySize: number;
 }
 
 const CLOCKS: readonly bigint[] = [0n, 1n, 7n];
@@ -78,7 +80,8 @@ export class Timers {
       this.#timers.delete(number);
       return this.takeDue(now);
     }
-    return { callback: timer.callback, args: [timer.map.address, value.key, value.value] };
+    const { callback, map } = timer;
+    return { callback, args: [map.address, value.key, value.value], keySize: map.keySize };
   }
 }
 

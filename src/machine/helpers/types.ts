@@ -2,6 +2,8 @@ import type { Btf } from "../../btf/index.ts";
 import type { CoreExports } from "../../core/index.ts";
 import { BpfError } from "../../errors.ts";
 import { type AttachType, type HelperName, type ProgramType, helperId } from "../../uapi/index.ts";
+import type { Handles } from "../handles.ts";
+import type { Heap } from "../heap.ts";
 import type { BpfMap } from "../map.ts";
 import type { MapDefinition } from "../maps/definition.ts";
 import type { LinearMemory } from "../memory.ts";
@@ -15,6 +17,10 @@ import type { Timers } from "./timers.ts";
 
 /** Functions of the core that helpers in TypeScript call. */
 type CoreFunction =
+  | "field_at"
+  | "field_beside"
+  | "owner_of"
+  | "may_access"
   | "may_probe"
   | "space_of"
   | "stack_map_put"
@@ -52,8 +58,14 @@ export interface HelperWorld {
   trace(line: string): void;
   /** The map whose descriptor lies at an address. */
   mapAt(address: number): BpfMap | undefined;
-  /** Bytes of a BTF type of the program whose descriptor lies at an address; undefined if it has none. */
-  typeSize(program: number, type: number): number | undefined;
+  /** The BTF of the program whose descriptor lies at an address, if a type of it has a size; undefined if not. */
+  btfOf(program: number, type: number): Btf | undefined;
+  /** Objects that programs allocate. */
+  readonly heap: Heap;
+  /** What sandboxed runs hold. */
+  readonly handles: Handles;
+  /** Whether the program that runs on a CPU is sandboxed. */
+  isSandboxed(exec: number): boolean;
   /** Types that the machine knows, the kernel's first if it was given them. */
   readonly types: Iterable<Btf>;
   /** The address of a process's struct task_struct, made of the kernel's types if the machine has them; undefined if not. */
@@ -70,7 +82,7 @@ export interface HelperWorld {
   /** Timers and work queues of programs. */
   readonly timers: Timers;
   /** Where memory that helpers hand out becomes known to the sandbox. */
-  readonly regions: Pick<Regions, "add">;
+  readonly regions: Pick<Regions, "add" | "remove">;
   /** What the run under way is about. */
   readonly run: RunState;
   /** Of the program whose descriptor lies at an address. */

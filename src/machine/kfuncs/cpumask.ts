@@ -5,8 +5,6 @@ import type { HostKfunc } from "./types.ts";
 
 /** A machine has at most 1024 CPUs. */
 const BYTES = 128;
-/** Behind the bits. */
-const REFERENCES = BYTES;
 
 const has = ({ memory }: HelperWorld, mask: number, cpu: number): boolean =>
   (((memory.u8[mask + (cpu >> 3)] as number) >> (cpu & 7)) & 1) !== 0;
@@ -55,29 +53,16 @@ function setAll(world: HelperWorld, mask: number, on: boolean): void {
 export const CPUMASKS: readonly HostKfunc[] = [
   {
     name: "bpf_cpumask_create",
-    call({ memory }) {
-      const mask = memory.alloc(BYTES + 8, "cpumask", 8);
-      memory.setU32(mask + REFERENCES, 1);
-      return BigInt(mask);
-    },
+    call: ({ heap }, { exec }) => BigInt(heap.allocateKernel("bpf_cpumask", BYTES + 8, exec)),
   },
   {
     name: "bpf_cpumask_acquire",
-    call({ memory }, args) {
-      const mask = args.u32(1);
-      memory.setU32(mask + REFERENCES, memory.u32(mask + REFERENCES) + 1);
-      return BigInt(mask);
+    call({ heap }, args) {
+      heap.retain(args.u32(1));
+      return args.u64(1);
     },
   },
-  {
-    name: "bpf_cpumask_release",
-    call({ memory }, args) {
-      const mask = args.u32(1);
-      const references = memory.u32(mask + REFERENCES);
-      memory.setU32(mask + REFERENCES, references - 1);
-      if (references === 1) memory.free(mask);
-    },
-  },
+  { name: "bpf_cpumask_release", call: ({ heap }, args) => heap.release(args.u32(1)) },
   { name: "bpf_cpumask_first", call: (world, args) => first(world, (cpu) => has(world, args.u32(1), cpu)) },
   {
     name: "bpf_cpumask_first_zero",

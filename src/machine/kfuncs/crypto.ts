@@ -25,7 +25,6 @@ const TYPE = "skcipher";
 interface Context {
   readonly cipher: Cipher;
   readonly key: Uint8Array;
-  references: number;
 }
 
 const contexts = new WeakMap<HelperWorld, Map<number, Context>>();
@@ -60,15 +59,15 @@ function prepare(world: HelperWorld, params: number, size: number): Context | nu
   if (cipher === undefined || memory.u32(params + PARAMS.authSize) !== 0) return -ERRNO.EOPNOTSUPP;
   const length = memory.u32(params + PARAMS.keyLength);
   if (length === 0 || length > KEY_BYTES || !cipher.keySizes.includes(length)) return -ERRNO.EINVAL;
-  return { cipher, key: memory.read(params + PARAMS.key, length), references: 1 };
+  return { cipher, key: memory.read(params + PARAMS.key, length) };
 }
 
 function create(world: HelperWorld, args: HelperArguments): bigint {
   const made = prepare(world, args.u32(1), args.u32(2));
   world.memory.setU32(args.u32(3), typeof made === "number" ? made >>> 0 : 0);
   if (typeof made === "number") return 0n;
-  const address = world.memory.alloc(8, "bpf_crypto_ctx", 8);
-  contextsOf(world).set(address, made);
+  const address = world.heap.allocateKernel("bpf_crypto_ctx", 8, args.exec);
+  if (address !== 0) contextsOf(world).set(address, made);
   return BigInt(address);
 }
 
@@ -105,17 +104,16 @@ export const CRYPTO: readonly HostKfunc[] = [
     call(world, args) {
       const context = contextsOf(world).get(args.u32(1));
       if (context === undefined) return 0n;
-      context.references++;
+      world.heap.retain(args.u32(1));
       return args.u64(1);
     },
   },
   {
     name: "bpf_crypto_ctx_release",
     call(world, args) {
-      const context = contextsOf(world).get(args.u32(1));
-      if (context === undefined || --context.references > 0) return;
-      contextsOf(world).delete(args.u32(1));
-      world.memory.free(args.u32(1));
+      if (!contextsOf(world).has(args.u32(1))) return;
+      world.heap.release(args.u32(1));
+      if (world.heap.objectOf(args.u32(1)) === 0) contextsOf(world).delete(args.u32(1));
     },
   },
   { name: "bpf_crypto_encrypt", call: crypt("encrypt") },

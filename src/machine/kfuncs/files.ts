@@ -72,8 +72,8 @@ const LOOKUP_FLAGS = 3n;
 /** struct bpf_key: a pointer and whether it counts. */
 const KEY_BYTES = 16;
 
-const key = (world: HelperWorld, known: boolean): bigint =>
-  known ? BigInt(world.memory.alloc(KEY_BYTES, "bpf_key", 8)) : 0n;
+const key = ({ heap }: HelperWorld, { exec }: HelperArguments, known: boolean): bigint =>
+  known ? BigInt(heap.allocateKernel("bpf_key", KEY_BYTES, exec)) : 0n;
 
 export const FILES: readonly HostKfunc[] = [
   get("get_file_xattr", [USER, BPF]),
@@ -127,7 +127,7 @@ export const FILES: readonly HostKfunc[] = [
     call(world, args) {
       if ((args.u64(2) & ~LOOKUP_FLAGS) !== 0n) return 0n;
       const { keys } = world.world;
-      if (keys !== undefined) return key(world, keys.includes(args.i32(1)));
+      if (keys !== undefined) return key(world, args, keys.includes(args.i32(1)));
       throw notInWorld(
         "lookup_user_key",
         "there are no keys",
@@ -135,6 +135,6 @@ export const FILES: readonly HostKfunc[] = [
       );
     },
   },
-  { name: "bpf_lookup_system_key", call: (world, args) => key(world, args.u64(1) <= LAST_KEYRING) },
-  { name: "bpf_key_put", call: ({ memory }, args) => memory.free(args.u32(1)) },
+  { name: "bpf_lookup_system_key", call: (world, args) => key(world, args, args.u64(1) <= LAST_KEYRING) },
+  { name: "bpf_key_put", call: ({ heap }, args) => heap.release(args.u32(1)) },
 ];

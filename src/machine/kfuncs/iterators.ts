@@ -1,6 +1,6 @@
 /** Open-coded iterators: numbers, bits, tasks, control groups. Their state lies in the program's own struct. */
 import { ERRNO } from "../../uapi/index.ts";
-import { inMemory } from "../helpers/memory.ts";
+import { mayRead } from "../helpers/memory.ts";
 import { notInWorld, type HelperWorld } from "../helpers/types.ts";
 import type { Cgroup, Task } from "../world/tasks.ts";
 import type { HostKfunc } from "./types.ts";
@@ -100,7 +100,7 @@ export const ITERATORS: readonly HostKfunc[] = [
   },
   {
     name: "bpf_iter_bits_new",
-    call({ memory }, args) {
+    call({ memory, core }, args) {
       const [iterator, words] = [args.u32(1), args.u32(3)];
       const from = args.u64(2);
       memory.setU64(iterator, 0n);
@@ -108,7 +108,7 @@ export const ITERATORS: readonly HostKfunc[] = [
       memory.setU32(iterator + BITS.bit, 0xffffffff);
       if (from === 0n || words === 0) return -ERRNO.EINVAL;
       if (words > MAX_WORDS) return -ERRNO.E2BIG;
-      if (!inMemory(memory, from, 8 * words)) return -ERRNO.EFAULT;
+      if (!mayRead(core, from, 8 * words)) return -ERRNO.EFAULT;
       const bits = memory.alloc(8 * words, "iterator");
       memory.write(bits, memory.read(Number(from), 8 * words));
       memory.setU32(iterator + BITS.bits, bits);

@@ -1,49 +1,57 @@
 /**
- * Objects that programs allocate, and the lists and trees that they put them in.
- *
- * Before each object lies a header: the number of references to it, and for per-CPU objects the distance between two CPUs'
- * copies. Lists are doubly linked; trees are binary search trees whose order is what the program's `less` says.
+ * Objects that programs allocate, and the lists and trees that they put them in. What lies before each object, references and
+ * whose it is, is the core's (core/assembly/objects.ts). Lists are doubly linked; trees are binary search trees whose order is
+ * what the program's `less` says.
  */
 import { BpfError } from "../../errors.ts";
 import { EXEC_CPU, EXEC_PROG } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
-import type { LinearMemory } from "../memory.ts";
 import type { HostKfunc } from "./types.ts";
 
-const HEADER = 16;
-const REFERENCES = -16;
-const STRIDE = -12;
-
-function allocate({ memory, typeSize, cpus }: HelperWorld, args: HelperArguments, perCpu: boolean): bigint {
+function allocate(world: HelperWorld, args: HelperArguments, perCpu: boolean): bigint {
   const type = args.u32(1);
-  const size = typeSize(memory.u32(args.exec + EXEC_PROG), type);
-  if (size === undefined) {
+  const btf = world.btfOf(world.memory.u32(args.exec + EXEC_PROG), type);
+  if (btf === undefined) {
     throw new BpfError("btf", `bpf_obj_new: the program has no BTF type ${type} of a known size`);
   }
-  const stride = Math.ceil(size / 8) * 8;
-  const object = memory.alloc(HEADER + (perCpu ? stride * cpus : size), "object", 8) + HEADER;
-  memory.setU32(object + REFERENCES, 1);
-  memory.setU32(object + STRIDE, perCpu ? stride : 0);
-  return BigInt(object);
+  return BigInt(world.heap.allocate(btf, type, perCpu, args.exec));
 }
 
 /** One reference less; the object is free when it was the last. */
-export function dropObject(memory: LinearMemory, object: number): void {
-  if (object === 0) return;
-  const references = memory.u32(object + REFERENCES);
-  memory.setU32(object + REFERENCES, references - 1);
-  if (references === 1) memory.free(object - HEADER);
+function drop({ heap }: HelperWorld, args: HelperArguments): void {
+  const object = heap.objectOf(args.u32(1));
+  if (object !== 0) heap.release(object);
 }
 
-/** Where a CPU's copy of a per-CPU object is; 0 if there is no such CPU. */
-export function cpuCopy({ memory, cpus }: HelperWorld, object: number, cpu: number): bigint {
-  if (object === 0 || cpu >= cpus) return 0n;
-  return BigInt(object + cpu * memory.u32(object + STRIDE));
+/** Where a CPU's copy of a per-CPU object is; 0 if there is no such CPU. Variables of the kernel are the same for all. */
+export function cpuCopy({ heap, cpus }: HelperWorld, address: number, cpu: number): bigint {
+  if (address === 0 || cpu >= cpus) return 0n;
+  const object = heap.objectOf(address);
+  return BigInt(address + (object === 0 ? 0 : cpu * heap.copyStride(object)));
 }
 
 export function currentCpu({ memory }: HelperWorld, args: HelperArguments): number {
   return memory.u32(args.exec + EXEC_CPU);
+}
+
+/** An object goes from a run to the value or object that a root or pointer lies in. */
+export function handOver({ core, heap }: HelperWorld, address: number, place: number): void {
+  const object = heap.objectOf(address);
+  if (object !== 0) heap.setOwner(object, core.owner_of(place) >>> 0);
+}
+
+/** And back. */
+export function takeBack({ heap }: HelperWorld, address: number, exec: number): void {
+  const object = heap.objectOf(address);
+  if (object !== 0) heap.setOwner(object, exec);
+}
+
+/** A node that is in a list or tree already stays there; the reference that came with it ends (__bpf_list_add). */
+function alreadyIn(world: HelperWorld, node: number): number {
+  const object = world.heap.objectOf(node);
+  if (object !== 0) world.heap.release(object);
+  return -ERRNO.EINVAL;
 }
 
 // Of a list node and a list head (struct bpf_list_node, 24 bytes; bpf_list_head, 16); addresses, 0 for none.
@@ -56,10 +64,7 @@ const LAST = 8;
 function push(world: HelperWorld, args: HelperArguments, front: boolean): number {
   const { memory } = world;
   const [head, node] = [args.u32(1), args.u32(2)];
-  if (memory.u32(node + LIST_OWNER) !== 0) {
-    // It is in a list already. The kernel drops the reference that it was given; here the object stays.
-    return -ERRNO.EINVAL;
-  }
+  if (memory.u32(node + LIST_OWNER) !== 0) return alreadyIn(world, node);
   const other = memory.u32(head + (front ? FIRST : LAST));
   memory.setU32(node + (front ? NEXT : PREVIOUS), other);
   memory.setU32(node + (front ? PREVIOUS : NEXT), 0);
@@ -67,10 +72,12 @@ function push(world: HelperWorld, args: HelperArguments, front: boolean): number
   if (other === 0) memory.setU32(head + (front ? LAST : FIRST), node);
   else memory.setU32(other + (front ? PREVIOUS : NEXT), node);
   memory.setU32(head + (front ? FIRST : LAST), node);
+  handOver(world, node, head);
   return 0;
 }
 
-function pop({ memory }: HelperWorld, args: HelperArguments, front: boolean): bigint {
+function pop(world: HelperWorld, args: HelperArguments, front: boolean): bigint {
+  const { memory } = world;
   const head = args.u32(1);
   const node = memory.u32(head + (front ? FIRST : LAST));
   if (node === 0) return 0n;
@@ -79,6 +86,7 @@ function pop({ memory }: HelperWorld, args: HelperArguments, front: boolean): bi
   if (rest === 0) memory.setU32(head + (front ? LAST : FIRST), 0);
   else memory.setU32(rest + (front ? PREVIOUS : NEXT), 0);
   memory.u8.fill(0, node, node + LIST_OWNER + 8);
+  takeBack(world, node, args.exec);
   return BigInt(node);
 }
 
@@ -91,7 +99,7 @@ const TREE_OWNER = 24;
 function insert(world: HelperWorld, args: HelperArguments): number {
   const { memory } = world;
   const [root, node, less] = [args.u32(1), args.u32(2), args.u32(3)];
-  if (memory.u32(node + TREE_OWNER) !== 0) return -ERRNO.EINVAL;
+  if (memory.u32(node + TREE_OWNER) !== 0) return alreadyIn(world, node);
   let parent = 0;
   let link = root;
   for (let at = memory.u32(root); at !== 0; at = memory.u32(link)) {
@@ -103,6 +111,7 @@ function insert(world: HelperWorld, args: HelperArguments): number {
   memory.setU32(node + RIGHT, 0);
   memory.setU32(node + TREE_OWNER, root);
   memory.setU32(link, node);
+  handOver(world, node, root);
   return 0;
 }
 
@@ -120,8 +129,9 @@ function replace({ memory }: HelperWorld, root: number, node: number, by: number
   if (by !== 0) memory.setU32(by + PARENT, parent);
 }
 
-function remove(world: HelperWorld, root: number, node: number): bigint {
+function remove(world: HelperWorld, args: HelperArguments): bigint {
   const { memory } = world;
+  const [root, node] = [args.u32(1), args.u32(2)];
   if (memory.u32(node + TREE_OWNER) !== root) return 0n;
   const [left, right] = [memory.u32(node + LEFT), memory.u32(node + RIGHT)];
   if (left === 0 || right === 0) replace(world, root, node, left === 0 ? right : left);
@@ -137,6 +147,7 @@ function remove(world: HelperWorld, root: number, node: number): bigint {
     memory.setU32(left + PARENT, next);
   }
   memory.u8.fill(0, node, node + TREE_OWNER + 8);
+  takeBack(world, node, args.exec);
   return BigInt(node);
 }
 
@@ -149,14 +160,16 @@ const child =
 export const OBJECTS: readonly HostKfunc[] = [
   { name: "bpf_obj_new_impl", call: (world, args) => allocate(world, args, false) },
   { name: "bpf_percpu_obj_new_impl", call: (world, args) => allocate(world, args, true) },
-  { name: "bpf_obj_drop_impl", call: ({ memory }, args) => dropObject(memory, args.u32(1)) },
-  { name: "bpf_percpu_obj_drop_impl", call: ({ memory }, args) => dropObject(memory, args.u32(1)) },
+  { name: "bpf_obj_drop_impl", call: drop },
+  { name: "bpf_percpu_obj_drop_impl", call: drop },
   {
+    // NULL of an object that has gone in the meantime.
     name: "bpf_refcount_acquire_impl",
-    call({ memory }, args) {
-      const object = args.u32(1);
-      memory.setU32(object + REFERENCES, memory.u32(object + REFERENCES) + 1);
-      return BigInt(object);
+    call({ heap }, args) {
+      const object = heap.objectOf(args.u32(1));
+      if (object === 0) return 0n;
+      heap.retain(object);
+      return args.u64(1);
     },
   },
   { name: "bpf_list_push_front_impl", call: (world, args) => push(world, args, true) },
@@ -170,5 +183,5 @@ export const OBJECTS: readonly HostKfunc[] = [
   { name: "bpf_rbtree_root", call: ({ memory }, args) => BigInt(memory.u32(args.u32(1))) },
   { name: "bpf_rbtree_left", call: child(LEFT) },
   { name: "bpf_rbtree_right", call: child(RIGHT) },
-  { name: "bpf_rbtree_remove", call: (world, args) => remove(world, args.u32(1), args.u32(2)) },
+  { name: "bpf_rbtree_remove", call: remove },
 ];

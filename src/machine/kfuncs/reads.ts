@@ -2,7 +2,7 @@
 import { SPACE_KERNEL, SPACE_USER } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { locateDynptr, readDynptr } from "../helpers/dynptr.ts";
-import { inMemory } from "../helpers/memory.ts";
+import { mayRead } from "../helpers/memory.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import type { HostKfunc } from "./types.ts";
 
@@ -22,20 +22,20 @@ function exists({ world }: HelperWorld, args: HelperArguments, register: number 
   return register === undefined || world.tasks.byObject(args.u32(register)) !== undefined;
 }
 
-function copy({ memory }: HelperWorld, to: number, from: bigint, size: number): number {
-  if (!inMemory(memory, from, size)) return -ERRNO.EFAULT;
+function copy({ memory, core }: HelperWorld, to: number, from: bigint, size: number): number {
+  if (!mayRead(core, from, size)) return -ERRNO.EFAULT;
   memory.u8.copyWithin(to, Number(from), Number(from) + size);
   return 0;
 }
 
 /** With its NUL, which is there even if the text was cut off; how many bytes. */
-export function copyText({ memory }: HelperWorld, to: number, from: bigint, size: number): number {
+export function copyText({ memory, core }: HelperWorld, to: number, from: bigint, size: number): number {
   if (size === 0) return 0;
-  if (!inMemory(memory, from, 1)) return -ERRNO.EFAULT;
+  if (!mayRead(core, from, 1)) return -ERRNO.EFAULT;
   const start = Number(from);
   const nul = memory.u8.subarray(start, start + size - 1).indexOf(0);
-  if (nul < 0 && !inMemory(memory, from, size - 1)) return -ERRNO.EFAULT;
   const length = nul < 0 ? size - 1 : nul;
+  if (!mayRead(core, from, length)) return -ERRNO.EFAULT;
   memory.u8.copyWithin(to, start, start + length);
   memory.u8[to + length] = 0;
   return length + 1;

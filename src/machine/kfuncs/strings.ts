@@ -1,131 +1,175 @@
-/** Strings that may lie anywhere (kernel/bpf/helpers.c): -EFAULT where they cannot be read, -E2BIG where they do not end. */
+/**
+ * Strings that may lie anywhere (kernel/bpf/helpers.c of 6.18, from __bpf_strcasecmp on). A string is read byte by byte and no
+ * further than the answer needs: -EFAULT where one cannot be read, -ERANGE for addresses that are none of the kernel's,
+ * -E2BIG where the search comes to XATTR_SIZE_MAX.
+ */
+import { FIRST_ADDRESS } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
-import { inMemory } from "../helpers/memory.ts";
+import { mayRead } from "../helpers/memory.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import type { HostKfunc } from "./types.ts";
 
-// linux/limits.h XATTR_SIZE_MAX bounds how far the kernel reads.
+/** linux/limits.h XATTR_SIZE_MAX. */
 const LIMIT = 65536;
+/** Bytes that are asked for at a time. */
+const CHUNK = 256;
+/** The lowest address of the kernel's half (core/assembly/helpers/probe.ts). */
+const KERNEL_START = 0xffff800000000000n;
 
-/** Up to a NUL or `limit` bytes; an errno, negated, if there is neither. */
-function text(
-  { memory }: HelperWorld,
-  args: HelperArguments,
-  register: number,
-  limit = LIMIT,
-): Uint8Array | number {
-  const address = args.u64(register);
-  if (limit === 0) return new Uint8Array(0);
-  if (!inMemory(memory, address, 1)) return -ERRNO.EFAULT;
-  const bytes = memory.u8.subarray(Number(address), Number(address) + Math.min(limit, LIMIT));
-  const nul = bytes.indexOf(0);
-  if (nul >= 0) return bytes.slice(0, nul);
-  if (limit < LIMIT) return bytes.length === limit ? bytes.slice() : -ERRNO.EFAULT;
-  return bytes.length === LIMIT ? -ERRNO.E2BIG : -ERRNO.EFAULT;
+/** Ends a function that met an address that cannot be read. */
+class Unreadable extends Error {}
+
+/** The bytes of a string, as they are asked for. */
+class Text {
+  readonly #world: HelperWorld;
+  readonly #start: bigint;
+  #known = 0;
+
+  constructor(world: HelperWorld, start: bigint) {
+    this.#world = world;
+    this.#start = start;
+  }
+
+  at(index: number): number {
+    const { core, memory } = this.#world;
+    if (index >= this.#known) {
+      const from = this.#start + BigInt(index);
+      const rest = CHUNK - (index % CHUNK);
+      const length = mayRead(core, from, rest) ? rest : 1;
+      if (!mayRead(core, from, length)) throw new Unreadable();
+      this.#known = index + length;
+    }
+    return memory.u8[Number(this.#start) + index] as number;
+  }
 }
 
-type Texts = readonly [Uint8Array, Uint8Array];
+/** Runs a function over the strings in the first `count` registers. */
+const over =
+  (count: number, answer: (texts: readonly Text[], args: HelperArguments) => number): HostKfunc["call"] =>
+  (world, args) => {
+    const starts = Array.from({ length: count }, (_, index) => args.u64(index + 1));
+    if (
+      starts.some((start) => start < BigInt(FIRST_ADDRESS) || (start >> 32n !== 0n && start < KERNEL_START))
+    )
+      return -ERRNO.ERANGE;
+    try {
+      return answer(
+        starts.map((start) => new Text(world, start)),
+        args,
+      );
+    } catch (error) {
+      if (error instanceof Unreadable) return -ERRNO.EFAULT;
+      throw error;
+    }
+  };
 
-function both(world: HelperWorld, args: HelperArguments, answer: (texts: Texts) => number): number {
-  const a = text(world, args, 1);
-  if (typeof a === "number") return a;
-  const b = text(world, args, 2);
-  return typeof b === "number" ? b : answer([a, b]);
-}
+type Letter = (byte: number) => number;
+const same: Letter = (byte) => byte;
+/** As lib/ctype.c has it: the capitals of Latin-1 too. */
+const lower: Letter = (byte) =>
+  (byte >= 0x41 && byte <= 0x5a) || (byte >= 0xc0 && byte <= 0xde && byte !== 0xd7) ? byte + 32 : byte;
 
-function one(
-  world: HelperWorld,
-  args: HelperArguments,
-  answer: (bytes: Uint8Array) => number,
-  limit?: number,
-): number {
-  const bytes = text(world, args, 1, limit);
-  return typeof bytes === "number" ? bytes : answer(bytes);
-}
-
-const found = (index: number): number => (index < 0 ? -ERRNO.ENOENT : index);
-
-/** Index of a byte in a text and the NUL behind it. */
-const indexOf = (bytes: Uint8Array, byte: number): number =>
-  byte === 0 ? bytes.length : bytes.indexOf(byte);
-
-function compare([a, b]: Texts, map: (byte: number) => number): number {
-  for (let at = 0; ; at++) {
-    const [left, right] = [map(a[at] ?? 0), map(b[at] ?? 0)];
+function compare(a: Text, b: Text, letter: Letter): number {
+  for (let at = 0; at < LIMIT; at++) {
+    const [left, right] = [letter(a.at(at)), letter(b.at(at))];
     if (left !== right) return left < right ? -1 : 1;
     if (left === 0) return 0;
   }
+  return -ERRNO.E2BIG;
 }
 
-const lower = (byte: number): number => (byte >= 0x41 && byte <= 0x5a ? byte + 32 : byte);
-
-/** How many bytes from the start are, or are not, among others. */
-function span([bytes, set]: Texts, among: boolean): number {
-  const end = bytes.findIndex((byte) => set.includes(byte) !== among);
-  return end < 0 ? bytes.length : end;
-}
-
-function search([bytes, wanted]: Texts): number {
-  for (let at = 0; at + wanted.length <= bytes.length; at++) {
-    if (wanted.every((byte, index) => bytes[at + index] === byte)) return at;
-  }
-  return -ERRNO.ENOENT;
-}
-
-const size = (args: HelperArguments, register: number): number =>
+/** A count of bytes in a register, no more than is ever looked at. */
+const bound = (args: HelperArguments, register: number): number =>
   Number(args.u64(register) > BigInt(LIMIT) ? BigInt(LIMIT) : args.u64(register));
 
+function length(text: Text, count: number): number {
+  for (let at = 0; at < count; at++) if (text.at(at) === 0) return at;
+  return count === LIMIT ? -ERRNO.E2BIG : count;
+}
+
+/** Where a byte is among the first `count`, the NUL that ends them included. */
+function indexOf(text: Text, count: number, byte: number): number {
+  for (let at = 0; at < count; at++) {
+    const one = text.at(at);
+    if (one === byte) return at;
+    if (one === 0) return -ERRNO.ENOENT;
+  }
+  return count === LIMIT ? -ERRNO.E2BIG : -ERRNO.ENOENT;
+}
+
+function indexOrEnd(text: Text, byte: number): number {
+  for (let at = 0; at < LIMIT; at++) {
+    const one = text.at(at);
+    if (one === byte || one === 0) return at;
+  }
+  return -ERRNO.E2BIG;
+}
+
+function lastIndexOf(text: Text, byte: number): number {
+  let last = -ERRNO.ENOENT;
+  for (let at = 0; at < LIMIT; at++) {
+    const one = text.at(at);
+    if (one === byte) last = at;
+    if (one === 0) return last;
+  }
+  return -ERRNO.E2BIG;
+}
+
+/** How many bytes from the start are, or are not, among others. */
+function span(text: Text, set: Text, among: boolean): number {
+  for (let at = 0; at < LIMIT; at++) {
+    const byte = text.at(at);
+    if (byte === 0 || isAmong(set, byte) !== among) return at;
+  }
+  return -ERRNO.E2BIG;
+}
+
+function isAmong(set: Text, byte: number): boolean {
+  for (let at = 0; at < LIMIT; at++) {
+    const one = set.at(at);
+    if (one === 0) return false;
+    if (one === byte) return true;
+  }
+  return false;
+}
+
+/** Where one string is in the first `count` bytes of another one. */
+function search(text: Text, wanted: Text, count: number): number {
+  for (let start = 0; start < LIMIT; start++) {
+    let at = 0;
+    for (; start + at < count && at < LIMIT; at++) {
+      const letter = wanted.at(at);
+      if (letter === 0) return start;
+      const byte = text.at(start + at);
+      if (byte === 0) return -ERRNO.ENOENT;
+      if (byte !== letter) break;
+    }
+    if (at === LIMIT) return -ERRNO.E2BIG;
+    if (start + at >= count) return wanted.at(at) === 0 ? start : -ERRNO.ENOENT;
+  }
+  return -ERRNO.E2BIG;
+}
+
+/** `char` and `int` arguments: the low byte. */
+const letter = (args: HelperArguments, register: number): number => args.u32(register) & 255;
+
 export const STRING_KFUNCS: readonly HostKfunc[] = [
-  { name: "bpf_strcmp", call: (world, args) => both(world, args, (texts) => compare(texts, (byte) => byte)) },
-  { name: "bpf_strcasecmp", call: (world, args) => both(world, args, (texts) => compare(texts, lower)) },
-  { name: "bpf_strlen", call: (world, args) => one(world, args, ({ length }) => length) },
-  {
-    name: "bpf_strnlen",
-    call: (world, args) => one(world, args, ({ length }) => length, size(args, 2)),
-  },
-  {
-    name: "bpf_strchr",
-    call: (world, args) => one(world, args, (bytes) => found(indexOf(bytes, args.u32(2) & 255))),
-  },
-  {
-    name: "bpf_strchrnul",
-    call: (world, args) =>
-      one(world, args, (bytes) => {
-        const index = indexOf(bytes, args.u32(2) & 255);
-        return index < 0 ? bytes.length : index;
-      }),
-  },
+  { name: "bpf_strcmp", call: over(2, ([a, b]) => compare(a as Text, b as Text, same)) },
+  { name: "bpf_strcasecmp", call: over(2, ([a, b]) => compare(a as Text, b as Text, lower)) },
+  { name: "bpf_strlen", call: over(1, ([text]) => length(text as Text, LIMIT)) },
+  { name: "bpf_strnlen", call: over(1, ([text], args) => length(text as Text, bound(args, 2))) },
+  { name: "bpf_strchr", call: over(1, ([text], args) => indexOf(text as Text, LIMIT, letter(args, 2))) },
+  { name: "bpf_strchrnul", call: over(1, ([text], args) => indexOrEnd(text as Text, letter(args, 2))) },
   {
     name: "bpf_strnchr",
-    call(world, args) {
-      const limit = size(args, 2);
-      const byte = args.u32(3) & 255;
-      return one(
-        world,
-        args,
-        (bytes) => (byte === 0 && bytes.length === limit ? -ERRNO.ENOENT : found(indexOf(bytes, byte))),
-        limit,
-      );
-    },
+    call: over(1, ([text], args) => indexOf(text as Text, bound(args, 2), letter(args, 3))),
   },
-  {
-    name: "bpf_strrchr",
-    call: (world, args) =>
-      one(world, args, (bytes) => {
-        const byte = args.u32(2) & 255;
-        return found(byte === 0 ? bytes.length : bytes.lastIndexOf(byte));
-      }),
-  },
-  { name: "bpf_strspn", call: (world, args) => both(world, args, (texts) => span(texts, true)) },
-  { name: "bpf_strcspn", call: (world, args) => both(world, args, (texts) => span(texts, false)) },
-  { name: "bpf_strstr", call: (world, args) => both(world, args, search) },
+  { name: "bpf_strrchr", call: over(1, ([text], args) => lastIndexOf(text as Text, letter(args, 2))) },
+  { name: "bpf_strspn", call: over(2, ([text, set]) => span(text as Text, set as Text, true)) },
+  { name: "bpf_strcspn", call: over(2, ([text, set]) => span(text as Text, set as Text, false)) },
+  { name: "bpf_strstr", call: over(2, ([text, wanted]) => search(text as Text, wanted as Text, LIMIT)) },
   {
     name: "bpf_strnstr",
-    call(world, args) {
-      const bytes = text(world, args, 1, size(args, 3));
-      if (typeof bytes === "number") return bytes;
-      const wanted = text(world, args, 2);
-      return typeof wanted === "number" ? wanted : search([bytes, wanted]);
-    },
+    call: over(2, ([text, wanted], args) => search(text as Text, wanted as Text, bound(args, 3))),
   },
 ];

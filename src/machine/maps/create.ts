@@ -12,6 +12,7 @@ import {
 } from "../../uapi/index.ts";
 import { codecOf } from "../codec.ts";
 import type { BpfMap } from "../map.ts";
+import type { Heap } from "../heap.ts";
 import type { Codec, MapDefinition, MapField } from "./definition.ts";
 import type { LinearMemory } from "../memory.ts";
 
@@ -72,18 +73,13 @@ export function checkFields({ name, type, flags, valueSize, fields = [] }: MapDe
 /** Tells the core which fields of the values are not to be copied. */
 export function noteFields(
   memory: LinearMemory,
+  heap: Heap,
   map: number,
   fields: readonly MapField[],
   what: string,
 ): void {
   if (fields.length === 0) return;
-  const record = memory.alloc(4 + 8 * fields.length, what);
-  memory.setU32(record, fields.length);
-  fields.forEach(({ offset, size }, index) => {
-    memory.setU32(record + 4 + 8 * index, offset);
-    memory.setU32(record + 8 + 8 * index, size);
-  });
-  memory.setU32(map + MAP_RECORD, record);
+  memory.setU32(map + MAP_RECORD, heap.record(fields, what));
   const lock = fields.find(({ kind }) => kind === "spin_lock" || kind === "res_spin_lock");
   if (lock !== undefined) memory.setU32(map + MAP_SPIN_LOCK, lock.offset);
 }

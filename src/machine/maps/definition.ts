@@ -1,4 +1,5 @@
 /** What a map is made of, what it needs of its machine, and which types hold what. */
+import type { BtfFieldTarget } from "../../btf/index.ts";
 import type { CoreExports } from "../../core/index.ts";
 import type { MapType } from "../../uapi/index.ts";
 import type { BpfMap } from "../map.ts";
@@ -40,6 +41,9 @@ export interface MapField {
   readonly kind: string;
   readonly offset: number;
   readonly size: number;
+  /** Of kernel pointers and roots: what they point to or hold (`specialFields` tells it). */
+  readonly target?: BtfFieldTarget;
+  readonly untrusted?: true;
 }
 
 /** Flags of an update (uapi/linux/bpf.h): create or replace, create only, replace only, under the value's bpf_spin_lock. */

@@ -2,7 +2,7 @@
  * The fields of a map value or an allocated object that the kernel keeps for itself: locks, timers, kernel pointers, roots and nodes
  * of lists and trees (btf_parse_fields of kernel/bpf/btf.c). Programs reach them through helpers and kernel functions only.
  */
-import { type Btf, type BtfType, resolve } from "../../btf/index.ts";
+import { type Btf, type BtfType, containsTags, resolve } from "../../btf/index.ts";
 import type { Environment } from "../environment.ts";
 import type { VerifierMap } from "../input.ts";
 
@@ -332,7 +332,7 @@ function contained(
   [type, component]: readonly [type: number, component: number],
   kind: FieldKind,
 ): RecordField["graph"] {
-  const tag = declarationTags(btf).get(`${type}:${component}`);
+  const tag = containsTags(btf).get(`${type}:${component}`);
   const [name, field] = tag?.slice("contains:".length).split(":") ?? [];
   if (name === undefined || field === undefined) return undefined;
   const [struct] = btf.find(name, "struct");
@@ -341,24 +341,4 @@ function contained(
   const member = struct.members.find((row) => row.name === field && resolve(btf, row.type).name === node);
   if (member === undefined) return undefined;
   return { btf, id: struct.id, nodeOffset: member.bitOffset / 8 };
-}
-
-const tags = new WeakMap<Btf, ReadonlyMap<string, string>>();
-
-/** "contains:" tags by type and member. */
-function declarationTags(btf: Btf): ReadonlyMap<string, string> {
-  let known = tags.get(btf);
-  if (known === undefined) {
-    const found = new Map<string, string>();
-    for (let id = btf.firstId; id < btf.count; id++) {
-      if (btf.kind(id) !== "decl_tag") continue;
-      const tag = btf.type(id);
-      if (tag.kind === "decl_tag" && tag.name.startsWith("contains:")) {
-        found.set(`${tag.type}:${tag.component}`, tag.name);
-      }
-    }
-    known = found;
-    tags.set(btf, known);
-  }
-  return known;
 }

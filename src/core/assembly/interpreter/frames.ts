@@ -5,11 +5,13 @@ import {
   EXEC_DEPTH,
   EXEC_FAULT,
   EXEC_FRAMES,
+  EXEC_LOCK,
   EXEC_MAY_GOTO,
   EXEC_PC,
   EXEC_PROG,
   EXEC_REDIRECT,
   EXEC_REDIRECT_MAP,
+  EXEC_RUN,
   EXEC_STACK,
   EXEC_STACK_END,
   EXEC_STACK_LOW,
@@ -35,6 +37,7 @@ import {
   SAFETY_SANDBOX,
   STACK_SIZE,
 } from "../../layout";
+import { spinUnlock } from "../lock";
 import { forgetWindows } from "../sandbox/access";
 import { nextRun, setCompiled } from "../state";
 import { nextRound } from "./rounds";
@@ -79,6 +82,8 @@ function setRegisters(state: u32, func: u32, r1: u32, r2: u32): void {
 /** What both engines need before a run. */
 export function reset(state: u32, func: u32, context: u32): void {
   nextRun();
+  store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
+  if (load<u32>(state, EXEC_LOCK) != 0) drop_lock(state);
   const prog = load<u32>(func, FUNC_PROG);
   openStack(state, prog);
   store<u32>(state, prog, EXEC_PROG);
@@ -98,8 +103,16 @@ export function resetAgain(state: u32, func: u32, context: u32): void {
     return;
   }
   nextRun();
+  store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
+  if (load<u32>(state, EXEC_LOCK) != 0) drop_lock(state);
   store<u64>(state, 0, EXEC_REDIRECT);
   store<u32>(state, 0, EXEC_REDIRECT_MAP);
+}
+
+/** Takes the lock from a sandboxed program that has ended with it. */
+export function drop_lock(state: u32): void {
+  spinUnlock(load<u32>(state, EXEC_LOCK));
+  store<u32>(state, 0, EXEC_LOCK);
 }
 
 /** Whether every access of the program under way is checked. */

@@ -4,6 +4,7 @@
  * the address again, of which the host makes what the kernel shows.
  */
 import {
+  FIELD_ENTRY,
   MAP_CPU_STRIDE,
   MAP_FLAGS,
   MAP_FROZEN,
@@ -222,7 +223,7 @@ function fits(map: u32, inner: u32): bool {
 function sameFields(a: u32, b: u32): bool {
   if (a == 0 || b == 0) return a == b;
   const count = load<u32>(a);
-  return count == load<u32>(b) && memory.compare(a, b, 4 + (count << 3)) == 0;
+  return count == load<u32>(b) && memory.compare(a, b, 4 + count * FIELD_ENTRY) == 0;
 }
 
 /** BPF_MAP_UPDATE_ELEM. */

@@ -2,7 +2,14 @@
  * Values of maps as wholes. A value may have fields that are the kernel's (locks, timers, kernel pointers): copies
  * step over them, new values begin with zero there, and readers outside see zero (linux/bpf.h, bpf_obj_memcpy).
  */
-import { MAP_RECORD, MAP_SPIN_LOCK, MAP_VALUE_SIZE, NO_SPIN_LOCK } from "../../layout";
+import {
+  FIELD_ENTRY,
+  FIELD_SIZE,
+  MAP_RECORD,
+  MAP_SPIN_LOCK,
+  MAP_VALUE_SIZE,
+  NO_SPIN_LOCK,
+} from "../../layout";
 import { copyBytes } from "../bytes";
 import { spinLock, spinUnlock } from "../lock";
 
@@ -19,8 +26,8 @@ export function copyValue(map: u32, to: u32, from: u32): void {
   for (let left = load<u32>(record); left != 0; left--) {
     const offset = load<u32>(field);
     copyBytes(to + at, from + at, offset - at);
-    at = offset + load<u32>(field, 4);
-    field += 8;
+    at = offset + load<u32>(field, FIELD_SIZE);
+    field += FIELD_ENTRY;
   }
   copyBytes(to + at, from + at, size - at);
 }
@@ -37,8 +44,8 @@ export function clearFields(map: u32, value: u32): void {
   if (record == 0) return;
   let field = record + 4;
   for (let left = load<u32>(record); left != 0; left--) {
-    memory.fill(value + load<u32>(field), 0, load<u32>(field, 4));
-    field += 8;
+    memory.fill(value + load<u32>(field), 0, load<u32>(field, FIELD_SIZE));
+    field += FIELD_ENTRY;
   }
 }
 

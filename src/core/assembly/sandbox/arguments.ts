@@ -5,8 +5,11 @@ import {
   EXEC_ACCESS_ADDRESS,
   EXEC_ACCESS_RIGHT,
   EXEC_CTX,
+  EXEC_LOCK,
   EXEC_PROG,
   FAULT_ARGUMENT,
+  FIELD_KIND,
+  FIELD_SPIN_LOCK,
   KIND_SKB_LINK,
   KIND_SKB_NETWORK,
   MAP_KEY_SIZE,
@@ -16,6 +19,7 @@ import {
   POINTER_IN,
   POINTER_IN_BYTES,
   POINTER_KEY,
+  POINTER_LOCK,
   POINTER_MAP,
   POINTER_NULLABLE,
   POINTER_OBJECT,
@@ -25,6 +29,7 @@ import {
   POINTER_SAMPLE,
   POINTER_START,
   POINTER_STRING,
+  POINTER_UNLOCK,
   POINTER_VALUE,
   POINTER_VALUE_OUT,
   PROG_CONTRACTS,
@@ -39,6 +44,7 @@ import {
 } from "../../layout";
 import { exec, fault } from "../state";
 import { isAllowed, refuse } from "./access";
+import { field_at } from "./fields";
 import { holds, isGranted } from "./grants";
 import { lockRegions, regionAt, unlockRegions } from "./regions";
 import { contextOf, findWindow, windowRights, windowSize, windowStart } from "./window";
@@ -141,6 +147,10 @@ function checkMemory(kind: u32, register: u32, address: u32, map: u32, next: u32
     case POINTER_OBJECT:
       if (!isHandedOut(kind, address)) wrong(register, pc);
       return;
+    case POINTER_LOCK:
+    case POINTER_UNLOCK:
+      if (!changesLock(kind, address)) wrong(register, pc);
+      return;
     case POINTER_REFUSED:
       wrong(0, pc);
       return;
@@ -154,6 +164,23 @@ function checkMemory(kind: u32, register: u32, address: u32, map: u32, next: u32
   }
   if (size == 0 || isAllowed(exec, frame, address, size, right)) return;
   refuse(exec, frame, address, size, right | i32(register << 8), pc);
+}
+
+/**
+ * A program holds at most one bpf_spin_lock (kernel/bpf/verifier.c, process_spin_lock), and gives back the one that it holds.
+ * Who waited for its own lock would wait forever.
+ */
+function changesLock(kind: u32, address: u32): bool {
+  const held = load<u32>(exec, EXEC_LOCK);
+  if (kind == POINTER_UNLOCK) {
+    if (held == 0 || held != address) return false;
+    store<u32>(exec, 0, EXEC_LOCK);
+    return true;
+  }
+  const entry = field_at(address);
+  if (held != 0 || entry == 0 || load<i32>(entry, FIELD_KIND) != FIELD_SPIN_LOCK) return false;
+  store<u32>(exec, address, EXEC_LOCK);
+  return true;
 }
 
 /** With its zero byte. Of text that has none, one byte more than there is. */

@@ -10,12 +10,16 @@ import {
   EXEC_CTX,
   EXEC_PROG,
   EXEC_STACK,
+  FIELD_ENTRY,
+  FIELD_KIND,
+  FIELD_OFFSET,
   FRAME_SIZE,
   KIND_XDP,
   REGION_BASE,
   REGION_CONTEXT,
   REGION_COPIES,
   REGION_COPY_STRIDE,
+  REGION_HEAP,
   REGION_KEY,
   REGION_KEY_SIZE,
   REGION_KIND,
@@ -31,6 +35,8 @@ import {
 } from "../../layout";
 import { packetEnd, packetStart } from "../batch/bounds";
 import { fragmentsOf, fragmentsSize, pageEnd } from "../helpers/xdp-frags";
+import { lockedObject } from "../objects";
+import { fieldEnd, mayReach, recordOf, rightsOfField } from "./fields";
 import { isGranted } from "./grants";
 import { isRecord, lockRegions, regionAt, unlockRegions } from "./regions";
 
@@ -89,31 +95,68 @@ function findElsewhere(state: u32, address: u32, right: i32): bool {
   if (load<i32>(record, REGION_KIND) == REGION_CONTEXT) {
     return context == load<u32>(record, REGION_BASE) && findContext(state, context, address, right);
   }
-  const owner = load<u32>(record, REGION_OWNER);
-  if (owner != 0 && owner != state) {
-    const prog = load<u32>(state, EXEC_PROG);
-    if (owner != prog && !isGranted(prog, owner)) return false;
+  return isTheirs(state, record, address) && findBlock(record, address);
+}
+
+/** Whether the program under way, or the run, may touch the block of a region that an address lies in. */
+function isTheirs(state: u32, record: u32, address: u32): bool {
+  const prog = load<u32>(state, EXEC_PROG);
+  if (load<i32>(record, REGION_KIND) == REGION_HEAP) {
+    const object = lockedObject(address);
+    return object != 0 && mayReach(state, prog, object);
   }
-  return findBlock(record, address);
+  const owner = load<u32>(record, REGION_OWNER);
+  return owner == 0 || owner == state || owner == prog || isGranted(prog, owner);
 }
 
 function findBlock(record: u32, address: u32): bool {
+  const value = valueIn(record, address);
+  if (value != 0)
+    return findBetween(recordOf(record), value, load<u32>(record, REGION_SIZE), record, address);
+  const key = blockOf(record, address) + load<u32>(record, REGION_KEY);
+  if (address - key < load<u32>(record, REGION_KEY_SIZE))
+    return set(key, load<u32>(record, REGION_KEY_SIZE), RIGHT_READ);
+  return false;
+}
+
+function blockOf(record: u32, address: u32): u32 {
   const base = load<u32>(record, REGION_BASE);
   const stride = load<u32>(record, REGION_STRIDE);
-  const rights = load<i32>(record, REGION_RIGHTS);
-  const block = stride == 0 ? base : address - ((address - base) % stride);
-  const at = address - block;
+  return stride == 0 ? base : address - ((address - base) % stride);
+}
+
+/** The first byte of the value, or of the CPU's copy of it, that an address lies in; 0 if it lies in none. */
+function valueIn(record: u32, address: u32): u32 {
+  const first = blockOf(record, address) + load<u32>(record, REGION_OFFSET);
   const size = load<u32>(record, REGION_SIZE);
-  const offset = load<u32>(record, REGION_OFFSET);
-  if (at - offset < size) return set(block + offset, size, rights);
-  if (at - load<u32>(record, REGION_KEY) < load<u32>(record, REGION_KEY_SIZE)) {
-    return set(block + load<u32>(record, REGION_KEY), load<u32>(record, REGION_KEY_SIZE), RIGHT_READ);
-  }
+  if (address - first < size) return first;
   const distance = load<u32>(record, REGION_COPY_STRIDE);
-  if (distance == 0 || at < offset) return false;
-  const copy = (at - offset) / distance;
-  if (copy >= load<u32>(record, REGION_COPIES) || (at - offset) % distance >= size) return false;
-  return set(block + offset + copy * distance, size, rights);
+  if (distance == 0 || address < first) return 0;
+  const copy = (address - first) / distance;
+  if (copy >= load<u32>(record, REGION_COPIES) || (address - first) % distance >= size) return 0;
+  return first + copy * distance;
+}
+
+/** The value or object that an address lies in, if the program under way may touch it; or 0. The table is locked. */
+export function lockedValue(state: u32, address: u32): u32 {
+  const record = regionAt(address);
+  return record != 0 && isTheirs(state, record, address) ? valueIn(record, address) : 0;
+}
+
+/** The kernel's fields in a value part it into several windows. */
+function findBetween(fields: u32, value: u32, size: u32, record: u32, address: u32): bool {
+  const rights = load<i32>(record, REGION_RIGHTS);
+  if (fields == 0) return set(value, size, rights);
+  let from = value;
+  let entry = fields + 4;
+  for (let left = load<u32>(fields); left != 0; left--, entry += FIELD_ENTRY) {
+    const start = value + load<u32>(entry, FIELD_OFFSET);
+    const end = value + fieldEnd(entry);
+    if (address < start) return set(from, start - from, rights);
+    if (address < end) return set(start, end - start, rights & rightsOfField(load<i32>(entry, FIELD_KIND)));
+    from = end;
+  }
+  return set(from, value + size - from, rights);
 }
 
 /** Address of the context of the run, or 0 if r1 was something else. */
