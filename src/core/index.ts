@@ -53,6 +53,8 @@ export interface CoreExports {
   /** Adds a record to the table of regions (REGION_ and RIGHT_ constants); its address, 0 when the memory is used up. */
   region_add(base: number, size: number, kind: number, rights: number, owner: number): number;
   region_remove(base: number): void;
+  /** Notes what may be written (WRITE_ record) of the object that begins at an address. */
+  region_writes(base: number, writes: number): void;
   region_table(): number;
   region_count(): number;
   /** Where the packet of a context lies, metadata included: 0 if it has none. */

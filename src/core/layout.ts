@@ -165,6 +165,8 @@ export const PROG_CONTRACTS = 44;
 export const PROG_CONTRACTS_COUNT = 48;
 // Index in the function table of the compiled function that runs the program many times; 0: there is none.
 export const PROG_REPEAT = 52;
+// Of struct_ops: the number of the interface whose methods may write members of the kernel's structures, 0 for none.
+export const PROG_WRITER = 56;
 export const PROG_SIZE = 64;
 
 export const GRANTS_COUNT = 0;
@@ -227,7 +229,15 @@ export const REGION_COPIES = 36;
 // A second window of each block, for reading: the key.
 export const REGION_KEY = 40;
 export const REGION_KEY_SIZE = 44;
+// Of objects in the place of the key: a record of what may be written (WRITE_), 0 where nothing may.
+export const REGION_WRITES = 40;
 export const REGION_RECORD = 48;
+
+// The number of entries, then each: offset, bytes, and who: a program type or PROG_WRITER.
+export const WRITE_ENTRY = 12;
+export const WRITE_OFFSET = 0;
+export const WRITE_SIZE = 4;
+export const WRITE_WHO = 8;
 
 // Memory that the host lends; a context (CTX_SIZE and CTX_RIGHTS say more); values of a map; a ring buffer's record; an object
 // that stands for one of the kernel's. Of each run, without records: the packet and the stack.

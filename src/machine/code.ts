@@ -15,6 +15,7 @@ import {
   PROG_SAFETY,
   PROG_SIZE,
   PROG_TYPE,
+  PROG_WRITER,
 } from "../core/layout.ts";
 import { milliseconds } from "../elapsed.ts";
 import { BpfError } from "../errors.ts";
@@ -24,6 +25,7 @@ import { compileProgram } from "../jit/index.ts";
 import { PROGRAM_TYPES, helperId } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
 import { sandboxOf } from "./held.ts";
+import { writerNumber } from "./objects/index.ts";
 import { helperContracts } from "./helpers/contracts.ts";
 import { helperGuards } from "./helpers/handles.ts";
 import type { ProgramImage } from "./image.ts";
@@ -109,6 +111,7 @@ export class CodeSpace {
     memory.setU32(descriptor + PROG_CODE, code);
     memory.setU32(descriptor + PROG_CODE_END, code + size);
     memory.setU32(descriptor + PROG_ID, this.#nextId++);
+    memory.setU32(descriptor + PROG_WRITER, writerNumber(image.interface));
     memory.setU32(descriptor + PROG_SAFETY, SAFETY_CODES[safety]);
     if (safety === "sandbox") {
       const contracts = this.#contractsOf(image);

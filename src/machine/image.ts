@@ -28,6 +28,8 @@ export interface ProgramTarget {
   readonly ownTypes?: Btf;
   /** Where names in its input are looked up: the types that it is fitted to, then its own. */
   readonly types?: readonly Btf[];
+  /** Of a struct_ops program: the name of the structure of methods that it is one of. */
+  readonly interface?: string;
   /** Of a struct_ops program: the type of the member that it is for, in `ownTypes`. */
   readonly method?: number;
 }
@@ -73,13 +75,23 @@ function targetOf({ programs, maps, btf }: ObjectSpec, name: string): ProgramTar
   const { section, attachType, attachTo } = programs[name] ?? {};
   const known = ATTACH_TYPES.find((row) => row.name === attachType)?.name;
   const method = methodOf(btf, Object.values(maps), name);
+  const struct = interfaceOf(btf, Object.values(maps), name);
   return {
     ...(section === undefined ? {} : { section }),
     ...(known === undefined ? {} : { attachType: known }),
     ...(attachTo === undefined ? {} : { attachTo }),
     ...(btf === undefined ? {} : { ownTypes: btf }),
     ...(method === undefined ? {} : { method }),
+    ...(struct === undefined ? {} : { interface: struct }),
   };
+}
+
+/** The name of the structure of methods that a struct_ops program is put into. */
+function interfaceOf(btf: Btf | undefined, maps: readonly MapSpec[], name: string): string | undefined {
+  const holds = ({ type, values }: MapSpec): boolean =>
+    type === "struct_ops" && values.some((row) => row.kind === "program" && row.name === name);
+  const value = maps.find(holds)?.value;
+  return btf === undefined || value === undefined ? undefined : essentialName(resolve(btf, value).name);
 }
 
 /** The type of the member that a program is put into, of the first struct_ops map that holds it. */

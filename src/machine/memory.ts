@@ -10,6 +10,7 @@ interface Allocator {
 interface Lending {
   add(region: { kind: LentKind; label: string; address: number; size: number } & LendOptions): void;
   remove(address: number): void;
+  allowWrites(address: number, record: number): void;
 }
 
 /** What sandboxed programs take lent memory for: an object of the kernel, which helpers take as one, or mere bytes. */

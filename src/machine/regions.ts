@@ -90,7 +90,13 @@ export interface Window {
 
 type RegionCore = Pick<
   CoreExports,
-  "region_add" | "region_remove" | "region_table" | "region_count" | "packet_start" | "packet_end"
+  | "region_add"
+  | "region_remove"
+  | "region_writes"
+  | "region_table"
+  | "region_count"
+  | "packet_start"
+  | "packet_end"
 >;
 
 /** What maps and types of objects are called. */
@@ -128,6 +134,11 @@ export class Regions {
     if (this.#core.region_add(address, size, KINDS[kind], rights, owner) === 0)
       throw new BpfError("memory", `region '${label}': no room for it in the machine's memory`);
     this.#labels.set(address, label);
+  }
+
+  /** Lets programs write members of an object (WRITE_ record). */
+  allowWrites(address: number, record: number): void {
+    if (record !== 0) this.#core.region_writes(address, record);
   }
 
   /** Takes back the region that begins at an address. */
@@ -224,7 +235,7 @@ export class Regions {
           rights: freed ? 0 : field(REGION_RIGHTS),
         };
       }
-      if (field(REGION_KEY_SIZE) === 0) continue;
+      if (field(REGION_KEY_SIZE) === 0 || field(REGION_KIND) !== REGION_MAP_VALUE) continue;
       yield {
         label: `key of map '${map ?? ""}'`,
         start: start + field(REGION_KEY),

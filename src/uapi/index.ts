@@ -6,5 +6,6 @@ export * from "./kfuncs.ts";
 export { KFUNC_SETS, mayCallKfunc } from "./kfunc-sets.ts";
 export * from "./maps.ts";
 export { HELPER_ACCESS } from "./helper-access.ts";
+export { KERNEL_WRITES, type KernelWriteRow } from "./kernel-writes.ts";
 export * from "./prototypes.ts";
 export * from "./helper-lookup.ts";

@@ -95,12 +95,13 @@ describe.each(MODES)("%s, %s", (engine, unverified) => {
   });
 
   test("attributes of files", async () => {
-    const file = 0x7000;
-    const xattrs = new Map([[file, new Map([["user.name", Uint8Array.from(Buffer.from("abc"))]])]]);
-    const { program } = await load("attributes", { xattrs });
+    const { program, machine } = await load("attributes");
+    const file = machine.memory.lend(64, "file", "object");
+    machine.world.xattrs.set(file, new Map([["user.name", Uint8Array.from(Buffer.from("abc"))]]));
+    const other = machine.memory.lend(64, "file", "object");
     const argument = (address: number) => new Uint8Array(BigUint64Array.of(BigInt(address)).buffer);
     expect(program.run({ argument: argument(file) }).returnValue).toBe(0);
-    expect(() => program.run({ argument: argument(0x8000) })).toThrow(
+    expect(() => program.run({ argument: argument(other) })).toThrow(
       /kernel function bpf_get_file_xattr: nothing is known of the attributes .* machine.registerKfunc\("bpf_get_file_xattr"/,
     );
   });

@@ -100,7 +100,7 @@ export { drop_lock } from "./interpreter/frames";
 export { object_alloc, object_cache, object_of, object_release, object_retain } from "./objects";
 export { field_at, field_beside, owner_of } from "./sandbox/fields";
 export { grant } from "./sandbox/grants";
-export { region_add, region_count, region_remove, region_table } from "./sandbox/regions";
+export { region_add, region_count, region_remove, region_table, region_writes } from "./sandbox/regions";
 export { check_call, check_contract, check_packet_context } from "./sandbox/arguments";
 export {
   copy_from_user,

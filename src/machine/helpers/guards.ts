@@ -147,7 +147,10 @@ export const endsDynptr = (register: number): Guard => ({
       const other = kind === DYNPTR ? readDynptr(world, address) : undefined;
       return dynptr !== undefined && other?.kind === KIND.ringbuf && other.data === dynptr.data;
     });
-    if (dynptr !== undefined && (dynptr.kind !== KIND.ringbuf || !about.some(([, { leave }]) => leave !== undefined)))
+    if (
+      dynptr !== undefined &&
+      (dynptr.kind !== KIND.ringbuf || !about.some(([, { leave }]) => leave !== undefined))
+    )
       throw refuse(name, register, "the dynptr is no record of a ring buffer that this run has reserved");
     opaque.delete(addressIn(call, register));
     for (const [address] of about) opaque.delete(address);

@@ -37,11 +37,23 @@ function occupy({ memory }: HelperWorld, ring: number): boolean {
 }
 
 /** A record that a sandboxed program may look at as long as its function runs. */
-function lend(world: HelperWorld, { exec }: HelperArguments, dynptr: number, data: number, size: number): void {
+function lend(
+  world: HelperWorld,
+  { exec }: HelperArguments,
+  dynptr: number,
+  data: number,
+  size: number,
+): void {
   if (!world.isSandboxed(exec)) return;
   world.handles.note(exec, dynptr, "dynptr", DYNPTR_BYTES, { lent: true });
   if (size > 0)
-    world.regions.add({ kind: "memory", label: "record of a user ring buffer", address: data, size, owner: exec });
+    world.regions.add({
+      kind: "memory",
+      label: "record of a user ring buffer",
+      address: data,
+      size,
+      owner: exec,
+    });
 }
 
 function takeBack(

@@ -4,10 +4,12 @@ import { BpfError } from "../../errors.ts";
 import type { LinearMemory } from "../memory.ts";
 import { type ObjectValue, lowerValue } from "./lower.ts";
 import { KernelObject } from "./object.ts";
+import { writeRecord } from "./writes.ts";
 
 export { KernelObject } from "./object.ts";
 export { type ObjectValue, type PlacedObject, isPlaced, lowerValue } from "./lower.ts";
 export { UserMemory } from "./user.ts";
+export { writerNumber } from "./writes.ts";
 
 /**
  * Lays a value of a type out in memory.
@@ -27,6 +29,7 @@ export function allocateObject(
   const bytes = encodeValue(btf, id, lowerValue(memory, btf, id, value, parts));
   const address = memory.lend(Math.max(1, bytes.length), label, "object", { align: 64, space });
   memory.write(address, bytes);
+  memory.lending?.allowWrites(address, writeRecord(memory, btf, id));
   return new KernelObject(memory, btf, id, address, bytes.length, parts);
 }
 

@@ -1,6 +1,7 @@
 /** Values of kernel structures as people write them, with objects and texts in place of pointers, made plain for BTF. */
 import { type Btf, type BtfValue, encodeValue, findMember, resolve, sizeOf } from "../../btf/index.ts";
 import type { LinearMemory } from "../memory.ts";
+import { writeRecord } from "./writes.ts";
 
 /** A structure that lies in the machine's memory already. */
 export interface PlacedObject {
@@ -117,7 +118,9 @@ function pointerTo(
   const { kind, name } = resolve(btf, target);
   if (kind !== "struct" && kind !== "union") return value as BtfValue;
   const bytes = encodeValue(btf, target, lowerValue(memory, btf, target, value, parts, depth + 1));
-  return place(bytes, `${kind} ${name}`, "object");
+  const address = place(bytes, `${kind} ${name}`, "object");
+  memory.lending?.allowWrites(address, writeRecord(memory, btf, resolve(btf, target).id));
+  return address;
 }
 
 function isRecord(value: ObjectValue): value is { readonly [member: string]: ObjectValue } {

@@ -3,31 +3,24 @@
  * (btf_struct_access of struct bpf_verifier_ops, and of struct_ops).
  */
 import { type Btf, findMember, resolve, sizeOf } from "../../btf/index.ts";
+import { KERNEL_WRITES } from "../../uapi/index.ts";
 import type { Environment } from "../environment.ts";
 import { targetOf } from "./target.ts";
 
 /** tc_cls_act and XDP: the mark of a connection (nf_conntrack_btf_struct_access). */
-const CONNTRACK_TYPES: ReadonlySet<string> = new Set(["sched_cls", "sched_act", "xdp"]);
+const CONNTRACK_TYPES: ReadonlySet<string> = new Set(
+  KERNEL_WRITES.filter(({ struct }) => struct === "nf_conn").flatMap(({ types = [] }) => types),
+);
 
-/** Of struct tcp_sock, for congestion control (bpf_tcp_ca_btf_struct_access): the structure that has the member, and its path. */
-const TCP_MEMBERS: readonly (readonly [struct: string, ...path: string[]])[] = [
-  ["sock", "sk_pacing_rate"],
-  ["sock", "sk_pacing_status"],
-  ["inet_connection_sock", "icsk_ca_priv"],
-  ["inet_connection_sock", "icsk_ack", "pending"],
-  ["tcp_sock", "snd_cwnd"],
-  ["tcp_sock", "snd_cwnd_cnt"],
-  ["tcp_sock", "snd_cwnd_stamp"],
-  ["tcp_sock", "snd_ssthresh"],
-  ["tcp_sock", "ecn_flags"],
-  ["tcp_sock", "app_limited"],
-];
+const TCP = "tcp_congestion_ops";
+/** Of struct tcp_sock (bpf_tcp_ca_btf_struct_access). */
+const TCP_MEMBERS = KERNEL_WRITES.filter((row) => row.interface === TCP);
 
 /** True if the write is allowed; false if the program type has no list. What a list lacks is refused here. */
 export function checkKernelWrite(env: Environment, struct: string, off: number, size: number): boolean {
   if (env.type === "struct_ops") {
     const { struct: interfaceName, btf } = targetOf(env);
-    if (interfaceName === "tcp_congestion_ops") checkTcp(env, btf, struct, off, size);
+    if (interfaceName === TCP) checkTcp(env, btf, struct, off, size);
     else if (interfaceName === "bpf_dummy_ops") checkDummy(env, btf, struct, off, size);
     else throw env.unsupported(`writes of ${interfaceName ?? ""}`);
     return true;
@@ -55,7 +48,7 @@ function checkConnection(env: Environment, struct: string, off: number, size: nu
 
 function checkTcp(env: Environment, btf: Btf, struct: string, off: number, size: number): void {
   if (struct !== "tcp_sock") throw env.reject("EACCES", "only read is supported");
-  for (const [outer, ...path] of TCP_MEMBERS) {
+  for (const { struct: outer, path } of TCP_MEMBERS) {
     const place = placeOf(btf, outer, path);
     if (place === undefined) continue;
     // The private area may be entered anywhere, others at their beginning.

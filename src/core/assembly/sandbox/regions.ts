@@ -15,12 +15,14 @@ import {
   REGION_KEY,
   REGION_KEY_SIZE,
   REGION_KIND,
+  REGION_OBJECT,
   REGION_OFFSET,
   REGION_OWNER,
   REGION_RECORD,
   REGION_RIGHTS,
   REGION_SIZE,
   REGION_STRIDE,
+  REGION_WRITES,
 } from "../../layout";
 import { alloc, free } from "../allocator";
 import { lock, unlock } from "../lock";
@@ -138,6 +140,15 @@ export function setKey(record: u32, offset: u32, size: u32): void {
   if (record == 0) return;
   store<u32>(record, offset, REGION_KEY);
   store<u32>(record, size, REGION_KEY_SIZE);
+}
+
+/** Notes what may be written of the object that begins at an address. */
+export function region_writes(base: u32, writes: u32): void {
+  lock(CORE_REGION_LOCK);
+  const record = regionAt(base);
+  if (record != 0 && load<i32>(record, REGION_KIND) == REGION_OBJECT)
+    store<u32>(record, writes, REGION_WRITES);
+  unlock(CORE_REGION_LOCK);
 }
 
 /** Takes the region that begins at an address off the table; nothing happens if there is none. */

@@ -15,6 +15,8 @@ import {
   FIELD_OFFSET,
   FRAME_SIZE,
   KIND_XDP,
+  PROG_TYPE,
+  PROG_WRITER,
   REGION_BASE,
   REGION_CONTEXT,
   REGION_COPIES,
@@ -23,15 +25,21 @@ import {
   REGION_KEY,
   REGION_KEY_SIZE,
   REGION_KIND,
+  REGION_OBJECT,
   REGION_OFFSET,
   REGION_OWNER,
   REGION_RIGHTS,
   REGION_SIZE,
   REGION_STRIDE,
+  REGION_WRITES,
   RIGHT_READ,
   RIGHT_WRITE,
   STACK_SIZE,
   XDP_PAGE,
+  WRITE_ENTRY,
+  WRITE_OFFSET,
+  WRITE_SIZE,
+  WRITE_WHO,
 } from "../../layout";
 import { packetEnd, packetStart } from "../batch/bounds";
 import { fragmentsOf, fragmentsSize, pageEnd } from "../helpers/xdp-frags";
@@ -95,7 +103,10 @@ function findElsewhere(state: u32, address: u32, right: i32): bool {
   if (load<i32>(record, REGION_KIND) == REGION_CONTEXT) {
     return context == load<u32>(record, REGION_BASE) && findContext(state, context, address, right);
   }
-  return isTheirs(state, record, address) && findBlock(record, address);
+  if (!isTheirs(state, record, address)) return false;
+  if ((right & RIGHT_WRITE) != 0 && load<i32>(record, REGION_KIND) == REGION_OBJECT)
+    return findMember(state, record, address);
+  return findBlock(record, address);
 }
 
 /** Whether the program under way, or the run, may touch the block of a region that an address lies in. */
@@ -117,6 +128,22 @@ function findBlock(record: u32, address: u32): bool {
   if (address - key < load<u32>(record, REGION_KEY_SIZE))
     return set(key, load<u32>(record, REGION_KEY_SIZE), RIGHT_READ);
   return false;
+}
+
+/** Of the kernel's structures a few members may be written, by programs of certain types and struct_ops. */
+function findMember(state: u32, record: u32, address: u32): bool {
+  const writes = load<u32>(record, REGION_WRITES);
+  const base = load<u32>(record, REGION_BASE);
+  const prog = load<u32>(state, EXEC_PROG);
+  let entry = writes + 4;
+  for (let left: u32 = writes == 0 ? 0 : load<u32>(writes); left != 0; left--, entry += WRITE_ENTRY) {
+    const start = base + load<u32>(entry, WRITE_OFFSET);
+    const who = load<u32>(entry, WRITE_WHO);
+    if (address - start >= load<u32>(entry, WRITE_SIZE)) continue;
+    if (who == load<u32>(prog, PROG_TYPE) || who == load<u32>(prog, PROG_WRITER))
+      return set(start, load<u32>(entry, WRITE_SIZE), RIGHT_READ | RIGHT_WRITE);
+  }
+  return findBlock(record, address);
 }
 
 function blockOf(record: u32, address: u32): u32 {
