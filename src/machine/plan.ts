@@ -13,6 +13,7 @@ import {
 import { type ProgramImage, essentialName, linkedImage } from "./image.ts";
 import { convertContextAccesses } from "./convert.ts";
 import type { LoadOptions } from "./options.ts";
+import { ABSENT_KFUNCS } from "./kfuncs/absent.ts";
 import { prove } from "./prove.ts";
 import { type Safety, type SafetyChoice, chooseSafety, safetyOf } from "./safety.ts";
 
@@ -80,6 +81,7 @@ export async function planLoad(
   for (const name of wanted) {
     const linked = linkProgram(spec, name, {
       provides: (extern) => extern.kind === "kfunc" && world.hasKfunc(essentialName(extern.name)),
+      why: ({ name: extern }) => ABSENT_KFUNCS[essentialName(extern)],
     });
     const fitted = target === undefined ? linked : relocate(linked, { target });
     const image = linkedImage(fitted, spec, target);

@@ -125,7 +125,7 @@ export function writeAddress(instructions: Instruction[], slot: number, address:
 }
 
 /** What somebody has to do who wants to run a program that uses this. */
-export function howToResolve({ btf }: ObjectSpec, { name, kind, type }: ExternSpec): string {
+export function howToResolve({ btf }: ObjectSpec, { name, kind, type }: ExternSpec, why?: string): string {
   switch (kind) {
     case "kconfig":
       return `the kernel configuration value '${name}', which was not given: load it with { kconfig: { ${name}: ... } }`;
@@ -136,7 +136,7 @@ export function howToResolve({ btf }: ObjectSpec, { name, kind, type }: ExternSp
       return `the kernel ${typed ? "variable" : "symbol"} '${name}', which was not given: load it with { ksyms: { ${name}: ADDRESS } }`;
     }
     case "kfunc":
-      return `the kernel function '${name}', which is not there: load it in a Linux kernel, link it with an object that defines the function, or give one with machine.registerKfunc("${name}", ...)`;
+      return `the kernel function '${name}', which is not there${why === undefined ? "" : ` (${why})`}: load it in a Linux kernel, link it with an object that defines the function, or give one with machine.registerKfunc("${name}", ...)`;
     default:
       return `'${name}', which is declared and nowhere defined`;
   }

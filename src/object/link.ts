@@ -69,6 +69,8 @@ export interface LinkOptions {
   readonly externs?: "refuse" | "keep";
   /** Names that are kept although the others are refused: what the caller can resolve. */
   readonly provides?: (extern: ExternSpec) => boolean;
+  /** Why an extern is not provided, for the message. */
+  readonly why?: (extern: ExternSpec) => string | undefined;
 }
 
 /**
@@ -85,7 +87,7 @@ export interface LinkOptions {
 export function linkProgram(
   spec: ObjectSpec,
   name: string,
-  { externs = "refuse", provides = () => false }: LinkOptions = {},
+  { externs = "refuse", provides = () => false, why = () => undefined }: LinkOptions = {},
 ): LinkedProgram {
   const program = Object.hasOwn(spec.programs, name) ? spec.programs[name] : undefined;
   const entry = program?.function ?? spec.functions.find((row) => row.name === name);
@@ -109,7 +111,7 @@ export function linkProgram(
     if (own.type !== undefined) functionInfo.push({ slot: start, type: own.type });
     for (const reference of own.references) {
       applyReference(
-        { spec, own, start, externs, provides, placed, instructions, references, poisoned },
+        { spec, own, start, externs, provides, why, placed, instructions, references, poisoned },
         reference,
       );
     }
@@ -196,6 +198,7 @@ interface Site {
   readonly start: number;
   readonly externs: "refuse" | "keep";
   readonly provides: (extern: ExternSpec) => boolean;
+  readonly why: (extern: ExternSpec) => string | undefined;
   readonly placed: ReadonlyMap<number, number>;
   readonly instructions: Instruction[];
   readonly references: Map<number, LinkedReference>;
@@ -257,7 +260,7 @@ function patchWide(instructions: Instruction[], slot: number, src: number, low: 
   instructions[slot + 1] = { ...(instructions[slot + 1] as Instruction), imm: high };
 }
 
-function externError({ own, spec }: Site, slot: number, extern: ExternSpec): BpfError {
+function externError({ own, spec, why }: Site, slot: number, extern: ExternSpec): BpfError {
   const at = own.start + slot;
   const source = sourceOf(own.lines, slot);
   const place = `section '${own.section}': instruction ${at} (in '${own.name}')`;
@@ -269,5 +272,7 @@ function externError({ own, spec }: Site, slot: number, extern: ExternSpec): Bpf
     ...(source === undefined ? {} : { source }),
   };
   const code = extern.kind === "unknown" ? "relocation" : "unsupported";
-  return new BpfError(code, `${place}: uses ${howToResolve(spec, extern)}`, { where });
+  return new BpfError(code, `${place}: uses ${howToResolve(spec, extern, why(extern))}`, {
+    where,
+  });
 }

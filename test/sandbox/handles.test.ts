@@ -30,7 +30,7 @@ function stops(): ReadonlyMap<string, Stop> {
     .split("\n")
     .forEach((text, index) => {
       const begins = /^HOSTILE int (\w+)\(/.exec(text)?.[1];
-      if (/^static/.test(text)) program = "";
+      if (text.startsWith("static")) program = "";
       if (begins !== undefined) {
         program = begins;
         if (before !== undefined) found.set(program, before);

@@ -136,16 +136,15 @@ const KFUNC_KINDS: readonly (readonly [RegExp, number])[] = [
   [/^[^*]*$/, POINTER_ANY],
   // Not looked at by the kernel's verifier either: the function itself asks whether it may read there.
   [/__ign$|__prog$|__opt$/, POINTER_ANY],
+  // They ask themselves whether it is the run's.
+  [/^struct bpf_sock_(ops|addr)_kern \*/, POINTER_ANY],
   [/^const char \*\w+__str$/, POINTER_STRING],
   [/__map$|^const struct bpf_map \*/, POINTER_MAP],
-  [
-    /^(const )?struct (xdp_md|__sk_buff|bpf_sock_ops_kern|bpf_sock_addr_kern) \*|^void \*obj$/,
-    POINTER_CONTEXT,
-  ],
+  [/^(const )?struct (xdp_md|__sk_buff) \*|^void \*obj$/, POINTER_CONTEXT],
   [/^int \*/, POINTER_OUT_BYTES + 4],
   [/^union nf_inet_addr \*/, POINTER_IN_BYTES + 16],
   [
-    /^(const )?struct (task_struct|cgroup|cgroup_subsys_state|file|dentry|path|inode|super_block|sock|sock_common|tcp_sock|nf_conn|nf_conn___init|xfrm_state) \*/,
+    /^(const )?struct (task_struct|cgroup|cgroup_subsys_state|file|dentry|path|inode|super_block|sock|sock_common|tcp_sock|nf_conn|nf_conn___init|xfrm_state|ack_sample|rate_sample|prog_test_ref_kfunc|prog_test_member) \*/,
     POINTER_OBJECT,
   ],
 ];

@@ -69,25 +69,25 @@ function guardsOf(row: KfuncRow, arg: string, register: number): readonly Guard[
   const world = WORLD.exec(arg)?.[1];
   if (world !== undefined) return release ? [releases(register, world)] : [];
   if (/^(const )?struct cpumask \*/.test(arg)) return [isMask(register)];
-  if (/^struct bpf_list_head \*/.test(arg)) return [isLockedRoot(register, "list_head")];
-  if (/^struct bpf_rb_root \*/.test(arg)) return [isLockedRoot(register, "rb_root")];
-  if (/^struct bpf_list_node \*/.test(arg)) return [givesNode(register, "list_node", 1)];
-  if (/^struct bpf_rb_node \*/.test(arg))
+  if (arg.startsWith("struct bpf_list_head *")) return [isLockedRoot(register, "list_head")];
+  if (arg.startsWith("struct bpf_rb_root *")) return [isLockedRoot(register, "rb_root")];
+  if (arg.startsWith("struct bpf_list_node *")) return [givesNode(register, "list_node", 1)];
+  if (arg.startsWith("struct bpf_rb_node *"))
     return row.name === "bpf_rbtree_add_impl"
       ? [givesNode(register, "rb_node", 1)]
       : [isNode(register, "rb_node")];
-  if (/\*p__alloc$/.test(arg))
+  if (arg.endsWith("*p__alloc"))
     return [isObject(register, row.name.startsWith("bpf_percpu_")), releases(register, OBJECT)];
-  if (/\*p__refcounted_kptr$/.test(arg)) return [isCounted(register)];
+  if (arg.endsWith("*p__refcounted_kptr")) return [isCounted(register)];
   if (/^fn \*|^bpf_\w+_callback_t /.test(arg)) return [isFunction(register)];
   const field = /^struct bpf_(wq|task_work) \*/.exec(arg)?.[1];
   if (field !== undefined) {
     const map = row.args.findIndex((other) => other.endsWith("__map"));
     return [map < 0 ? isField(register, field) : isFieldOf(register, field, map + 1)];
   }
-  if (/^struct bpf_res_spin_lock \*/.test(arg))
+  if (arg.startsWith("struct bpf_res_spin_lock *"))
     return [row.name.includes("_unlock") ? givesLock(register) : takesLock(register)];
-  if (/__irq_flag$/.test(arg))
+  if (arg.endsWith("__irq_flag"))
     return [/unlock|restore/.test(row.name) ? restoresFlags(register) : savesFlags(register)];
   return [];
 }

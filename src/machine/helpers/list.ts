@@ -9,6 +9,7 @@ import {
   allowedHelpers,
   prototypeOf,
 } from "../../uapi/index.ts";
+import { ABSENT_KFUNCS } from "../kfuncs/absent.ts";
 import { HOST_KFUNCS } from "../kfuncs/table.ts";
 import { HOST_HELPERS } from "./table.ts";
 
@@ -30,6 +31,8 @@ export interface KfuncInfo {
   readonly name: string;
   /** "missing": only machine.registerKfunc can answer it. */
   readonly status: "host" | "missing";
+  /** Why it is missing. */
+  readonly why?: string;
   readonly returns: string;
   readonly args: readonly string[];
   readonly flags: readonly KfuncFlag[];
@@ -60,6 +63,7 @@ export function listKfuncs(): readonly KfuncInfo[] {
   return KFUNCS.map(({ name, returns, args, flags = [] }) => ({
     name,
     status: host.has(name) ? "host" : "missing",
+    ...(ABSENT_KFUNCS[name] === undefined ? {} : { why: ABSENT_KFUNCS[name] }),
     returns,
     args,
     flags,
@@ -96,6 +100,10 @@ export function helpersMarkdown(): string {
     "| function | here | flags |",
     "| --- | --- | --- |",
     ...kfuncs.map(({ name, status, flags }) => `| ${name} | ${mark(status)} | ${flags.join(" ")} |`),
+    "",
+    'What says "no" is not there for a reason:',
+    "",
+    ...kfuncs.flatMap(({ name, why }) => (why === undefined ? [] : [`- ${name}: ${why}`])),
     "",
   ].join("\n");
 }

@@ -1,7 +1,9 @@
 /** Files and programs that are about to run, as security modules ask about them (kernel/bpf/bpf_lsm.c, security/integrity). */
-import { findMember } from "../../btf/index.ts";
+import { findMember, sizeOf } from "../../btf/index.ts";
 import { ERRNO, type HelperName } from "../../uapi/index.ts";
+import { Refusal } from "../handles.ts";
 import { typesOf } from "./describe.ts";
+import { mayRead } from "./memory.ts";
 import { type HostHelper, notInWorld } from "./types.ts";
 
 /** enum hash_algo of uapi/linux/hash_info.h. */
@@ -70,6 +72,10 @@ export const SECURITY: readonly HostHelper[] = [
       }
       const { u8 } = world.memory;
       const at = args.u32(1) + (member.bitOffset >>> 3);
+      if (!mayRead(world.core, BigInt(args.u32(1)), sizeOf(types, type?.id ?? 0)))
+        throw new Refusal(
+          `bpf_bprm_opts_set: there is no struct linux_binprm at 0x${args.u32(1).toString(16)}`,
+        );
       const bit = 1 << (member.bitOffset & 7);
       u8[at] = flags === 0n ? (u8[at] as number) & ~bit : (u8[at] as number) | bit;
       return 0;

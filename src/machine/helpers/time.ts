@@ -7,7 +7,7 @@ const NS_PER_S = 1_000_000_000n;
  * linux/jiffies.h: the count starts five minutes before the 32-bit counter wraps, and bpf_jiffies64 shows it from there: -300 *
  * HZ as 32 bits.
  */
-function jiffies({ world, now }: HelperWorld): bigint {
+export function jiffies({ world, now }: HelperWorld): bigint {
   const initial = BigInt.asUintN(32, -300n * BigInt(world.hz));
   return initial + (now() * BigInt(world.hz)) / NS_PER_S;
 }

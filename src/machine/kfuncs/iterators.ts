@@ -16,7 +16,7 @@ const BITS = { bits: 0, count: 8, bit: 12 } as const;
 /** Iterators over objects keep a list of their addresses, ended by 0, and where they are in it. */
 const LIST = { list: 0, at: 4 } as const;
 
-function startList({ memory }: HelperWorld, iterator: number, addresses: readonly number[]): number {
+export function startList({ memory }: HelperWorld, iterator: number, addresses: readonly number[]): number {
   const list = memory.alloc(4 * (addresses.length + 1), "iterator", 8);
   addresses.forEach((address, index) => memory.setU32(list + 4 * index, address));
   memory.setU32(iterator + LIST.list, list);
@@ -43,7 +43,7 @@ function failed({ memory }: HelperWorld, iterator: number, errno: number): numbe
   return -errno;
 }
 
-const listKfuncs = (name: string): readonly HostKfunc[] => [
+export const listKfuncs = (name: string): readonly HostKfunc[] => [
   { name: `bpf_iter_${name}_next`, call: (world, args) => nextInList(world, args.u32(1)) },
   { name: `bpf_iter_${name}_destroy`, call: (world, args) => endList(world, args.u32(1)) },
 ];

@@ -1,27 +1,11 @@
 /** Sessions, signals, streams, deferred work, sockets and packets: what programs ask for here and there. */
-import {
-  CTX_HEAD,
-  CTX_KIND,
-  EXEC_PROG,
-  KIND_NONE,
-  KIND_XDP,
-  SKB_DATA,
-  SKB_HASH,
-  SKB_LEN,
-  SKB_PROTOCOL,
-  XDP_DATA,
-  XDP_DATA_END,
-  XDP_DATA_META,
-} from "../../core/layout.ts";
+import { CTX_KIND, EXEC_PROG, KIND_XDP, XDP_DATA, XDP_DATA_END } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { worldSocket } from "../helpers/sockets.ts";
 import { fillFormat, textAt, valuesAt } from "../helpers/trace.ts";
 import { type HelperArguments, type HelperWorld, notInWorld } from "../helpers/types.ts";
-import type { KernelObject } from "../objects/index.ts";
+import { kernelContext } from "./contexts.ts";
 import type { HostKfunc } from "./types.ts";
-
-// Of struct __sk_buff.
-const SKB_MARK = 8;
 
 const cookies = new WeakMap<HelperWorld, Map<number, number>>();
 
@@ -90,55 +74,6 @@ function schedule(world: HelperWorld, args: HelperArguments): number {
 
 // struct bpf_xfrm_state_opts.
 const XFRM = { error: 0, netns: 4, bytes: 36 } as const;
-
-const contexts = new WeakMap<HelperWorld, { readonly skb?: KernelObject; readonly xdp?: KernelObject }>();
-
-/** The kernel's own structure of a packet, as far as the context tells; of a probe the context itself. */
-function kernelContext(world: HelperWorld, args: HelperArguments): bigint {
-  const { memory } = world;
-  const context = args.u32(1);
-  const { type } = world.programAt(memory.u32(args.exec + EXEC_PROG));
-  if (type === "kprobe") return args.u64(1);
-  const kind = memory.u32(context + CTX_KIND);
-  const known = contexts.get(world) ?? {};
-  const lacking = (name: string): Error =>
-    notInWorld(
-      "cast_to_kern_ctx",
-      `the machine has no struct ${name}`,
-      "give it the kernel's types: Machine.create({ btf })",
-    );
-  const put = (object: KernelObject | undefined, name: string, members: Record<string, number>): bigint => {
-    if (object === undefined) throw lacking(name);
-    object.set(Object.fromEntries(Object.entries(members).filter(([member]) => object.has(member))));
-    return BigInt(object.address);
-  };
-  if (kind === KIND_XDP) {
-    const xdp = known.xdp ?? world.alloc("xdp_buff", {});
-    contexts.set(world, { ...known, ...(xdp === undefined ? {} : { xdp }) });
-    return put(xdp, "xdp_buff", {
-      data: memory.u32(context + XDP_DATA),
-      data_end: memory.u32(context + XDP_DATA_END),
-      data_meta: memory.u32(context + XDP_DATA_META),
-    });
-  }
-  if (kind !== KIND_NONE) {
-    const skb = known.skb ?? world.alloc("sk_buff", {});
-    contexts.set(world, { ...known, ...(skb === undefined ? {} : { skb }) });
-    return put(skb, "sk_buff", {
-      len: memory.u32(context + SKB_LEN),
-      data: memory.u32(context + SKB_DATA),
-      head: memory.u32(context + CTX_HEAD),
-      mark: memory.u32(context + SKB_MARK),
-      protocol: memory.u32(context + SKB_PROTOCOL),
-      hash: memory.u32(context + SKB_HASH),
-    });
-  }
-  throw notInWorld(
-    "cast_to_kern_ctx",
-    `nothing is known of the kernel's own context of ${type ?? "such"} programs`,
-    "look at the context itself",
-  );
-}
 
 export const OTHERS: readonly HostKfunc[] = [
   {

@@ -51,6 +51,12 @@ export class KernelObject {
     return findMember(this.btf, this.typeId, name) !== undefined;
   }
 
+  /** Bytes from its start to a member, undefined if there is none of that name. */
+  offsetOf(name: string): number | undefined {
+    const member = findMember(this.btf, this.typeId, name);
+    return member === undefined ? undefined : Math.floor(member.bitOffset / 8);
+  }
+
   /** The whole value, as the program left it: members by name, pointers as bigint. */
   get(): BtfValue {
     return decodeValue(this.btf, this.typeId, this.bytes());

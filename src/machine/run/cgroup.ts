@@ -62,7 +62,11 @@ export const CGROUP_SOCK_ADDR: Arranger = {
     return {
       context,
       result(after) {
-        if (family === AF_UNIX) return text === undefined ? {} : { address: text };
+        if (family === AF_UNIX) {
+          const path = subject.state.unixPath;
+          if (path !== undefined) return { address: unixName(path) };
+          return text === undefined ? {} : { address: text };
+        }
         const fields = decoded(subject, after);
         const words = (name: string): number[] => [fields[name] as number | number[]].flat();
         const four = family === AF_INET;
@@ -76,6 +80,14 @@ export const CGROUP_SOCK_ADDR: Arranger = {
     };
   },
 };
+
+/** A name that begins with a NUL is none of the file system: it is written with an @, as ss and /proc/net/unix do. */
+function unixName(path: Uint8Array): string {
+  const text = new TextDecoder().decode(path);
+  if (text.startsWith("\0")) return `@${text.slice(1)}`;
+  const end = text.indexOf("\0");
+  return end < 0 ? text : text.slice(0, end);
+}
 
 function ofFamily(text: string, family: number, what: string): ReturnType<typeof parseEndpoint> {
   const end = parseEndpoint(text, what);

@@ -158,6 +158,8 @@ export interface EventResult {
   };
   /** What a TCP event's program answered (sock_ops). */
   readonly reply?: number;
+  /** bpf_sock_ops_enable_tx_tstamp has asked for time stamps of the message (sock_ops). */
+  readonly stamped?: boolean;
   /** The message as the program left it (sk_msg), the TCP header (sock_ops). */
   readonly data?: Uint8Array;
   /** What the dissector found, fields of struct bpf_flow_keys (flow_dissector). */

@@ -66,6 +66,10 @@ export interface RunState {
   optionRoom?: number | undefined;
   /** The address that bpf_bind has given the socket. */
   bound?: string | undefined;
+  /** The name that bpf_sock_addr_set_sun_path has given. */
+  unixPath?: Uint8Array | undefined;
+  /** bpf_sock_ops_enable_tx_tstamp has asked for time stamps. */
+  stamped?: boolean | undefined;
   remote?: RemoteEvent[] | undefined;
 }
 
@@ -114,6 +118,8 @@ function forget(state: RunState): void {
   state.corkBytes = undefined;
   state.remote = undefined;
   state.bound = undefined;
+  state.unixPath = undefined;
+  state.stamped = undefined;
   state.toSocket = undefined;
   state.selected = undefined;
   state.optionRoom = undefined;

@@ -187,6 +187,7 @@ export const SOCK_OPS: Arranger = {
       result: (after) => ({
         reply: new DataView(after.buffer, after.byteOffset).getInt32(OPS_REPLY, true),
         ...(data === undefined ? {} : { data: between(subject, after, OPS_DATA, OPS_DATA_END) }),
+        ...(subject.state.stamped === true ? { stamped: true } : {}),
       }),
     };
   },

@@ -174,6 +174,10 @@ export interface WorldOptions {
   readonly keys?: readonly number[];
   /** Ciphers by the kernel's names, "ecb(aes)": bpf_crypto_encrypt and its kin. */
   readonly ciphers?: Readonly<Record<string, Cipher>>;
+  /** Caches of the kernel's allocator: bpf_get_kmem_cache, bpf_iter_kmem_cache_new. */
+  readonly slabCaches?: readonly SlabCache[];
+  /** Addresses of the struct dma_buf of buffers that devices share: bpf_iter_dmabuf_new. */
+  readonly dmaBuffers?: readonly number[];
   /** What was measured of files, by the address of the struct file or inode (bpf_ima_file_hash); null: nothing. */
   readonly digests?: ReadonlyMap<number, Digest | null>;
   /** The struct socket behind a struct file, by their addresses (bpf_sock_from_file); 0 for what is no socket's file. */
@@ -182,6 +186,14 @@ export interface WorldOptions {
   readonly symbols?: Readonly<Record<string, bigint>>;
   /** What perf events have counted, by the name of the perf event array and the index in it: bpf_perf_event_read and its kin. */
   readonly counters?: Readonly<Record<string, readonly (PerfCounter | undefined)[]>>;
+}
+
+/** A cache of the kernel's allocator. */
+export interface SlabCache {
+  /** Address of its struct kmem_cache. */
+  readonly object: number;
+  /** Where its objects lie: addresses from the first up to, not including, the second. */
+  readonly holds?: readonly (readonly [start: bigint | number, end: bigint | number])[];
 }
 
 /** A connection that netfilter tracks. */
@@ -244,6 +256,8 @@ export const WORLD_OPTION_NAMES: readonly (keyof WorldOptions)[] = [
   "xattrs",
   "keys",
   "ciphers",
+  "slabCaches",
+  "dmaBuffers",
   "digests",
   "fileSockets",
   "symbols",

@@ -48,6 +48,23 @@ export interface Socket {
   readonly placed: { sock: number; tcp: number };
 }
 
+/** A connection that a SYN cookie stood for, as a program has read it out of the packet (bpf_sk_assign_tcp_reqsk). */
+export interface ConnectionRequest {
+  /** Undefined if the program's socket is none of the world's. */
+  readonly listener: Socket | undefined;
+  readonly ipv6: boolean;
+  readonly mss: number;
+  readonly sendScale: number;
+  readonly receiveScale: number;
+  readonly windowScaling: boolean;
+  readonly selectiveAcks: boolean;
+  readonly timestamps: boolean;
+  /** Time stamps count microseconds. */
+  readonly microseconds: boolean;
+  readonly congestionNotification: boolean;
+  readonly receivedTimestamp: number;
+}
+
 /** Which packet is looked for: the socket's own end and the other one. */
 export interface SocketQuestion {
   readonly protocol: "tcp" | "udp";

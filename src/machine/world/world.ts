@@ -5,11 +5,12 @@ import {
   type Digest,
   type Cipher,
   type PerfCounter,
+  type SlabCache,
   type TaskOptions,
   WORLD_OPTION_NAMES,
   type WorldOptions,
 } from "./options.ts";
-import { Sockets } from "./sockets.ts";
+import { type ConnectionRequest, Sockets } from "./sockets.ts";
 import { Cgroups, type Task, Tasks } from "./tasks.ts";
 
 /** International Atomic Time is ahead of UTC by so many seconds since 2017 (IERS Bulletin C). */
@@ -51,10 +52,15 @@ export class World {
   readonly signals: { readonly pid: number; readonly signal: number; readonly thread: boolean }[] = [];
   /** Segments that bpf_tcp_send_ack has asked for: the struct tcp_sock's address, the number that is acknowledged. */
   readonly acknowledgements: { readonly socket: number; readonly received: number }[] = [];
+  /** Connections that bpf_sk_assign_tcp_reqsk has given to listeners, oldest first. */
+  readonly requests: ConnectionRequest[] = [];
   readonly connections: Connections = new Connections();
   readonly xattrs: Map<number, Map<string, Uint8Array>>;
   readonly keys: readonly number[] | undefined;
   readonly ciphers: Readonly<Record<string, Cipher>> | undefined;
+  /** Undefined: nobody has said which there are. */
+  readonly slabCaches: readonly SlabCache[] | undefined;
+  readonly dmaBuffers: readonly number[] | undefined;
   readonly digests: Map<number, Digest | null>;
   readonly fileSockets: Map<number, number>;
   #current: Task;
@@ -78,6 +84,8 @@ export class World {
     this.keys = options.keys;
     for (const row of options.connections ?? []) this.connections.add(row);
     this.ciphers = options.ciphers;
+    this.slabCaches = options.slabCaches;
+    this.dmaBuffers = options.dmaBuffers;
     this.digests = new Map(options.digests);
     this.fileSockets = new Map(options.fileSockets);
     this.symbols = new Map(Object.entries(options.symbols ?? {}));
