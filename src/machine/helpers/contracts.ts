@@ -135,7 +135,7 @@ const KEEPS = 1n << BigInt(CONTRACT_KEEPS_BIT);
 const KFUNC_KINDS: readonly (readonly [RegExp, number])[] = [
   [/^[^*]*$/, POINTER_ANY],
   // Not looked at by the kernel's verifier either: the function itself asks whether it may read there.
-  [/__ign$|__prog$|__opt$/, POINTER_ANY],
+  [/__ign$|__prog$/, POINTER_ANY],
   // They ask themselves whether it is the run's.
   [/^struct bpf_sock_(ops|addr)_kern \*/, POINTER_ANY],
   [/^const char \*\w+__str$/, POINTER_STRING],
@@ -160,7 +160,8 @@ function kfuncKind(name: string, args: readonly string[], index: number): number
     !/^(const )?struct (task_struct|cgroup|file|nf_conn|nf_conn___init) \*/.test(arg)
   )
     return POINTER_ANY;
-  const nullable = arg.endsWith("__nullable") ? POINTER_NULLABLE : 0;
+  // `__opt`: a buffer that need not be there.
+  const nullable = /__nullable$|__opt$/.test(arg) ? POINTER_NULLABLE : 0;
   const known = KFUNC_KINDS.find(([type]) => type.test(arg))?.[1];
   if (known !== undefined)
     return known === POINTER_ANY || known >= POINTER_IN_BYTES ? known : known + nullable;
@@ -168,6 +169,10 @@ function kfuncKind(name: string, args: readonly string[], index: number): number
     return (arg.startsWith("const ") ? POINTER_IN : POINTER_OUT) + nullable;
   return POINTER_REFUSED;
 }
+
+/** What the first argument is for a call that hands over the run's packet as the kernel's own structure. */
+export const withoutPacket = (contract: bigint): bigint =>
+  (contract & 0xffn) === BigInt(POINTER_CONTEXT) ? contract & ~0xffn : contract;
 
 /** What a call of a kernel function is checked for, beside its handles (handles.ts). */
 export function kfuncContract(name: string): bigint {

@@ -101,7 +101,7 @@ function isThere(call: GuardedCall, { data, kind, size, offset, readOnly }: Dynp
   if (kind === KIND.local || kind === KIND.ringbuf)
     return mayAccess(call, data + offset, size, readOnly ? RIGHT_READ : RIGHT_READ | RIGHT_WRITE);
   const context = world.memory.u32(exec + EXEC_CTX);
-  if (data !== context) return false;
+  if (data !== context) return kind === KIND.skb && data === world.run.packet?.context;
   const of = world.memory.u32(context + CTX_KIND);
   return kind === KIND.xdp ? of === KIND_XDP : of !== KIND_XDP && of !== KIND_NONE;
 }

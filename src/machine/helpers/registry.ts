@@ -18,7 +18,7 @@ import { HOST_KFUNCS } from "../kfuncs/table.ts";
 import type { HostKfunc } from "../kfuncs/types.ts";
 import { poisonReached, poisonedSlot } from "../poison.ts";
 import type { Handles } from "../handles.ts";
-import { kfuncContract } from "./contracts.ts";
+import { kfuncContract, withoutPacket } from "./contracts.ts";
 import type { Guard, GuardedCall } from "./guards.ts";
 import { helperGuards, kfuncGuards } from "./handles.ts";
 import { type CallSite, type HelperCall, type HelperMock, type HelperSpy, Spy } from "./mock.ts";
@@ -156,8 +156,18 @@ export class HelperSet {
     }
     const { memory } = this.#world;
     const [frame, pc] = [memory.u32(exec + EXEC_REGS + 80), memory.u32(exec + EXEC_PC)];
-    this.#host().core.check_contract(kfuncContract(name), frame, pc);
+    const contract = kfuncContract(name);
+    const given = this.#givesPacket(exec);
+    this.#host().core.check_contract(given ? withoutPacket(contract) : contract, frame, pc);
     this.#store(exec, this.#guarded(exec, name, kfuncGuards(name), call));
+  }
+
+  /** Whether r1 is the packet of a netfilter program, which has it as the kernel's own structure. */
+  #givesPacket(exec: number): boolean {
+    const { memory, programAt, run } = this.#world;
+    const packet = run.packet?.skb;
+    if (packet === undefined || memory.u64(exec + EXEC_REGS + 8) !== BigInt(packet)) return false;
+    return programAt(memory.u32(exec + EXEC_PROG)).type === "netfilter";
   }
 
   /** A call of a sandboxed program, with a look at the handles that it gives and gets. */

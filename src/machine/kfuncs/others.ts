@@ -1,5 +1,5 @@
 /** Sessions, signals, streams, deferred work, sockets and packets: what programs ask for here and there. */
-import { CTX_KIND, EXEC_PROG, KIND_XDP, XDP_DATA, XDP_DATA_END } from "../../core/layout.ts";
+import { CTX_KIND, EXEC_PROG, KIND_XDP } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { worldSocket } from "../helpers/sockets.ts";
 import { fillFormat, textAt, valuesAt } from "../helpers/trace.ts";
