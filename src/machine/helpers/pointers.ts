@@ -35,8 +35,7 @@ export const POINTERS: readonly HostHelper[] = [
       if (args.u64(5) !== 0n) return -ERRNO.EINVAL;
       if (size === 0) return 0;
       const known = world.tasks.byObject(args.u32(4)) !== undefined;
-      const there =
-        known && mayRead(core, args.u64(3), size) && core.space_of(args.u64(3)) !== SPACE_KERNEL;
+      const there = known && mayRead(core, args.u64(3), size) && core.space_of(args.u64(3)) !== SPACE_KERNEL;
       if (there) memory.write(to, memory.read(args.u32(3), size));
       else memory.u8.fill(0, to, to + size);
       return there ? 0 : -ERRNO.EFAULT;

@@ -9,6 +9,7 @@ import {
   FIRST_ADDRESS,
   FRAME_SIZE,
   REGION_CONTEXT,
+  REGION_HEAP,
   REGION_KIND,
   REGION_MAP_VALUE,
   REGION_RIGHTS,
@@ -42,7 +43,9 @@ function spaceOf(address: u64): i32 {
   const kind = record == 0 ? 0 : load<i32>(record, REGION_KIND);
   const space = record == 0 ? 0 : load<i32>(record, REGION_RIGHTS) & (SPACE_USER | SPACE_KERNEL);
   unlockRegions();
-  return kind == REGION_CONTEXT || kind == REGION_MAP_VALUE || kind == REGION_SAMPLE ? SPACE_KERNEL : space;
+  const kernels =
+    kind == REGION_CONTEXT || kind == REGION_MAP_VALUE || kind == REGION_SAMPLE || kind == REGION_HEAP;
+  return kernels ? SPACE_KERNEL : space;
 }
 
 /** A process's memory cannot be read as the kernel's, nor the other way. */
