@@ -30,11 +30,13 @@ export interface ProgramProfile {
   readonly needs: readonly Need[];
   /** The first release that has all that the program needs. */
   readonly since: string;
+  /** Why there is no verdict of 6.18's verifier; "" if there is one. */
+  readonly reason: string;
 }
 
 function latest(needs: readonly Need[]): string {
   let found = "3.18";
-  for (const { since } of needs) if (hasSince(since, found)) found = since;
+  for (const { since, from } of needs) if (from !== since && hasSince(since, found)) found = since;
   return found;
 }
 
@@ -55,7 +57,10 @@ export function profileOf(
   if (input === undefined) return undefined;
   const kept = linkProgram(spec, name, { externs: "keep" });
   const linked = btf === undefined ? kept : relocate(kept, { target: btf });
-  const { accepted, cancelled, errno, trace, abilities } = verify(input, { logLevel: 0, trace: {} });
+  const { accepted, cancelled, complaint, errno, trace, abilities } = verify(input, {
+    logLevel: 0,
+    trace: {},
+  });
   const exact: ExactVerdict = accepted
     ? "accepted"
     : cancelled || errno === "EOPNOTSUPP"
@@ -67,6 +72,7 @@ export function profileOf(
   const lacksExact = needs.some((need) => !hasNeed(EXACT_KERNEL, need));
   return {
     program: name,
+    reason: exact === "unknown" ? complaint : "",
     needs: [...needs, ...new Set(abler.values())],
     since: latest([...needs, ...abler.values()]),
     judgements: kernels.map((kernel) => {
@@ -80,7 +86,8 @@ export function profileOf(
   };
 }
 
-function hasNeed(kernel: KernelVersion, { since, until }: Need): boolean {
+function hasNeed(kernel: KernelVersion, { since, until, from }: Need): boolean {
+  if (from !== undefined && !hasSince(kernel, from)) return true;
   return hasSince(kernel, since) && (until === undefined || !hasSince(kernel, until));
 }
 

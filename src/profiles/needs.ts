@@ -36,6 +36,11 @@ export interface Need {
   readonly since: string;
   /** The commit in mainline; "" for instructions, whose table names the release alone. */
   readonly commit: string;
+  /**
+   * Older kernels than this do not need it: the program asks for weak functions before it calls them (bpf_ksym_exists), and goes another
+   * way where they are missing.
+   */
+  readonly from?: string;
   /** Of what the verifier must be able to do: what one that can't says. */
   readonly complaint?: string;
   /** A later release of a stable series that has it too: "5.15.163". */
@@ -96,14 +101,21 @@ class Needs {
   }
 
   /** A function that the program's type calls: some types may since later than others. */
-  call(kind: "helper" | "kernel function", name: string, type: ProgramType, place: Place): void {
+  call(
+    kind: "helper" | "kernel function",
+    name: string,
+    type: ProgramType,
+    place: Place,
+    from?: string,
+  ): void {
     const since = sinceOf(kind, name);
     const access = accessSince(kind, type, name);
+    const guard = from === undefined ? {} : { from };
     if (since === undefined || access === undefined || hasSince(since.since, access.since)) {
-      return this.named(kind, name, place);
+      return this.add(kind, name, since === undefined ? since : { ...since, ...guard }, place);
     }
     const { since: later, commit } = access;
-    this.add(kind, `${name} in ${type} programs`, { ...since, since: later, commit }, place);
+    this.add(kind, `${name} in ${type} programs`, { ...since, ...guard, since: later, commit }, place);
   }
 
   feature(id: FeatureId, place?: Place, map?: string): void {
@@ -312,8 +324,10 @@ function instructionNeeds(
 ): void {
   const asked = new Set<string>();
   for (const [slot, reference] of references) {
-    if (reference.kind === "extern" && instructions[slot]?.opcode !== CALL) asked.add(reference.extern.name);
+    if (reference.kind === "extern" && instructions[slot]?.opcode !== CALL)
+      asked.add(bare(reference.extern.name));
   }
+  const guard = latestOf(asked);
   for (let slot = 0; slot < instructions.length; slot++) {
     const instruction = instructions[slot] as Instruction;
     const { opcode, src, imm } = instruction;
@@ -334,9 +348,10 @@ function instructionNeeds(
       (src === PSEUDO_KFUNC_CALL || (src !== PSEUDO_CALL && reference?.kind === "extern"))
     ) {
       needs.feature("kernel_functions", place());
-      // A weak one may be missing if the program asks for its address before it calls (bpf_ksym_exists).
-      if (reference?.kind === "extern" && !(reference.extern.weak && asked.has(reference.extern.name))) {
-        needs.call("kernel function", reference.extern.name.replace(/___.*$/, ""), input.type, place());
+      if (reference?.kind === "extern") {
+        const name = bare(reference.extern.name);
+        const own = asked.has(name) ? sinceOf("kernel function", name)?.since : guard;
+        needs.call("kernel function", name, input.type, place(), reference.extern.weak ? own : undefined);
       }
     }
     if (isWide(instruction)) {
@@ -344,6 +359,21 @@ function instructionNeeds(
       slot++;
     }
   }
+}
+
+/** Without the suffix that tells apart declarations of one function: "bpf_task_release___new". */
+function bare(name: string): string {
+  return name.replace(/___.*$/, "");
+}
+
+/** Since when all of these functions exist; undefined if none is asked for. */
+function latestOf(names: ReadonlySet<string>): string | undefined {
+  let found: string | undefined;
+  for (const name of names) {
+    const since = sinceOf("kernel function", name)?.since;
+    if (since !== undefined && (found === undefined || hasSince(since, found))) found = since;
+  }
+  return found;
 }
 
 /** Where a jump goes; undefined for what is none. */

@@ -246,8 +246,9 @@ export class Environment {
 
   /** For what this verifier does not know yet. Never let such a construct pass. */
   unsupported(what: string): Rejection {
-    this.log.write(`${what}: not supported by this verifier yet\n`);
-    return new Rejection("EOPNOTSUPP", "");
+    const message = `${what}: not supported by this verifier yet`;
+    this.log.write(`${message}\n`);
+    return new Rejection("EOPNOTSUPP", message);
   }
 
   /** For what cannot happen. */

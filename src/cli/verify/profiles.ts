@@ -24,6 +24,8 @@ export interface ProfileRow {
   /** The first release that has all it needs. */
   readonly since: string | undefined;
   readonly judgements: readonly KernelJudgement[];
+  /** Why it has no verdict; "" if it has one. */
+  readonly reason: string;
   /** Why the program did not come as far. */
   readonly error: string | undefined;
 }
@@ -51,6 +53,7 @@ export function profilesOf(
       section,
       loads: profile !== undefined && judgements.every(({ verdict }) => verdict === "accepted"),
       since: profile?.since,
+      reason: profile?.reason ?? "",
       judgements,
       error,
     };
@@ -103,6 +106,13 @@ export function showProfiles(
   if (refused.length > 0) {
     line();
     line(`* ${EXACT_KERNEL}'s verifier rejects it: see 'skep verify' without --kernel`);
+  }
+  const reasons = new Set(rows.map(({ reason }) => reason));
+  reasons.delete("");
+  if (reasons.size > 0) line();
+  for (const reason of reasons) {
+    const hint = reason.includes("types") ? ": give them with --btf /sys/kernel/btf/vmlinux" : "";
+    line(`? not judged: ${reason}${hint}`);
   }
   if (kernels.some((kernel) => kernel !== EXACT_KERNEL) && rows.some(({ loads }) => loads)) {
     line();
