@@ -64,8 +64,29 @@ export function indexIn(place: Place | undefined): string | undefined {
   return /\[([A-Za-z_][\w.>-]*)\]/.exec(place?.text ?? "")?.[1];
 }
 
+/** "flow->history[row * 4 + column]" of a source line: the array, the index if it is no constant, and the whole. */
+export function elementIn(
+  place: Place | undefined,
+): { readonly array: string; readonly index: string; readonly whole: string } | undefined {
+  const match = /((?:[A-Za-z_]\w*(?:->|\.))*[A-Za-z_]\w*)\[([^\][]+)\]/.exec(place?.text ?? "");
+  const [whole = "", array = "", index = ""] = match ?? [];
+  if (match === null || !/[A-Za-z_]/.test(index)) return undefined;
+  return { array, index: index.trim(), whole };
+}
+
+/** Whether a source line copies memory, so that its pointers are not those of one access. */
+export function copiesMemory(place: Place | undefined): boolean {
+  return /mem(cpy|move|cmp|set)/.test(place?.text ?? "");
+}
+
 /** The argument of a call in a source line, counted from 1, if it is a name. */
 export function argumentIn(place: Place | undefined, number: number): string | undefined {
+  const text = argumentText(place, number) ?? "";
+  return /^[A-Za-z_]\w*$/.test(text) ? text : undefined;
+}
+
+/** The argument as it stands. */
+export function argumentText(place: Place | undefined, number: number): string | undefined {
   const list = /\w+\((.*)\)/.exec(place?.text ?? "")?.[1];
   if (list === undefined) return undefined;
   let depth = 0;
@@ -76,8 +97,7 @@ export function argumentIn(place: Place | undefined, number: number): string | u
     if (char === "," && depth === 0) args.push("");
     else args[args.length - 1] += char;
   }
-  const name = args[number - 1]?.trim() ?? "";
-  return /^[A-Za-z_]\w*$/.test(name) ? name : undefined;
+  return args[number - 1]?.trim();
 }
 
 /** What the entry program returns when it gives up, as C. */
@@ -112,7 +132,12 @@ export function comparedRegisters({ instruction: { dst, src, opcode }, state }: 
 /** The last definition of a lineage that came from outside: a load, a result, an argument. */
 export function sourceOf(origin: readonly OriginEvent[]): OriginEvent | undefined {
   return origin.findLast(
-    ({ kind }) => kind === "load" || kind === "call_result" || kind === "atomic" || kind === "partial_fill",
+    ({ kind }) =>
+      kind === "load" ||
+      kind === "call_result" ||
+      kind === "atomic" ||
+      kind === "partial_fill" ||
+      kind === "written",
   );
 }
 

@@ -20,6 +20,8 @@ export type OriginKind =
   /** A call or store changed what is known, or ended it. */
   | "invalidated"
   | "changed"
+  /** A call filled these bytes of the stack. */
+  | "written"
   /** It was so when the function began. */
   | "entry";
 
@@ -110,7 +112,8 @@ function eventAt(path: FailingPath, index: number, place: Location): OriginEvent
   }
   if (next === undefined || place.frame >= next.state.frames.length) return undefined;
   if (knowledgeAt(step.state, place) === knowledgeAt(next.state, place)) return undefined;
-  const kind = isBranch(step) ? "check" : isCall(step) ? "invalidated" : "changed";
+  const filled = isCall(step) && place.kind === "slot" && common.before?.pointer !== true;
+  const kind = filled ? "written" : isBranch(step) ? "check" : isCall(step) ? "invalidated" : "changed";
   return { ...common, kind, from: [], callee: isCall(step) ? calleeOf(path, step) : undefined };
 }
 

@@ -49,6 +49,8 @@ export function eventWords(path: FailingPath, event: OriginEvent): string {
       return `${name} is what the function returned: ${valueWords(after)}`;
     case "check":
       return checkWords(event);
+    case "written":
+      return `${callee ?? "the call"} writes ${name} on the stack: a number to the verifier`;
     case "invalidated":
       return `${callee ?? "the call"} ends what was known of ${name}: it is now ${valueWords(after)}`;
     default:

@@ -7,7 +7,7 @@ const U64_MAX = (1n << 64n) - 1n;
 
 /** "0 to 255", "5"; "any value" if nothing is known. */
 export function rangeWords({ value, constant }: Pick<RegisterSnapshot, "value" | "constant">): string {
-  const { smin, smax, umin, umax } = value;
+  const { smin, smax, umin, umax, u32min, u32max } = value;
   if (constant) return String(BigInt.asIntN(64, value.value));
   const signedKnown = smin !== S64_MIN || smax !== S64_MAX;
   const unsignedKnown = umin !== 0n || umax !== U64_MAX;
@@ -16,6 +16,11 @@ export function rangeWords({ value, constant }: Pick<RegisterSnapshot, "value" |
   if (smin === -(1n << 31n) && smax === (1n << 31n) - 1n) {
     return "-2147483648 to 2147483647 (any signed 32-bit value)";
   }
+  // A comparison in 32 bits says nothing of the upper half.
+  if (umax > 0xffff_ffffn && smin < 0n && (u32min > 0 || u32max < 0xffff_ffff))
+    return `${u32min} to ${u32max} in its lower 32 bits, anything in the upper ones`;
+  // Multiples of something, and no more.
+  if (smin === S64_MIN && smax > 1n << 62n) return "any 64-bit value";
   if (smin >= 0n || !signedKnown) return umax === U64_MAX ? `${umin} or more` : `${umin} to ${umax}`;
   return `${smin} to ${smax === S64_MAX ? "the largest signed value" : smax}`.replace(
     `${S64_MIN} to`,
@@ -52,7 +57,10 @@ export function valueWords(reg: RegisterSnapshot | undefined): string {
   if (reg === undefined) return "nothing that may be read";
   const { type, map } = reg;
   if (!reg.pointer) return reg.constant ? `the number ${rangeWords(reg)}` : `a number: ${rangeWords(reg)}`;
-  const base = type.replace(/_or_null_?$/, "").replace(/or_null_$/, "");
+  const base = type
+    .replace(/ptr_or_null_$/, "ptr_")
+    .replace(/_or_null_?$/, "")
+    .replace(/or_null_$/, "");
   const orNull = reg.nullable ? ", or NULL" : "";
   const offset = offsetWords(reg);
   if (base === "fp") {
@@ -60,6 +68,8 @@ export function valueWords(reg: RegisterSnapshot | undefined): string {
     return reg.constant ? `a stack pointer (fp${fixed === 0 ? "" : fixed})` : `a stack pointer (fp${offset})`;
   }
   if (base === "map_ptr") return `the map '${map?.name ?? ""}'`;
+  if (base === "map_value" && map?.type.endsWith("_of_maps") === true)
+    return `a map that '${map.name}' holds${orNull}`;
   if (base === "map_value") {
     return `a pointer into a value of map '${map?.name ?? ""}' (${map?.valueSize ?? 0} bytes)${offset}${orNull}`;
   }

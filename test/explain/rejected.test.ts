@@ -3,8 +3,9 @@
  * reject each too? The expected class and line stand in the sources, as `// REJECT program: class`; `artefact` behind it
  * marks programs whose source does what it should.
  */
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parseBtf } from "../../src/btf/index.ts";
 import { CLASSES, type Explanation, explain } from "../../src/explain/index.ts";
 import { parseObject } from "../../src/object/index.ts";
 import {
@@ -67,10 +68,22 @@ const specs = new Map(
   }),
 );
 
+const VMLINUX = "/sys/kernel/btf/vmlinux";
+/** Sources that say so are judged with the types of the running kernel. */
+const NEED_TYPES: ReadonlySet<string> = new Set(
+  OBJECTS.filter((name) => readFileSync(`${FOLDER}/${name}`, "utf8").includes("needs: kernel types")).map(
+    (name) => name.replace(/\.c$/, ".o"),
+  ),
+);
+const kernelTypes = existsSync(VMLINUX) ? parseBtf(new Uint8Array(readFileSync(VMLINUX))) : undefined;
+const typesOf = (object: string) => (NEED_TYPES.has(object) ? kernelTypes : undefined);
+/** Skipped where the running kernel shows no types. */
+const JUDGED = ROWS.filter(({ object }) => kernelTypes !== undefined || !NEED_TYPES.has(object));
+
 function explanationOf(row: Row): Explanation | undefined {
   const { object, program } = row;
   const spec = specs.get(object);
-  const input = spec === undefined ? undefined : objectProgram(spec, program);
+  const input = spec === undefined ? undefined : objectProgram(spec, program, typesOf(object) ?? spec.btf);
   return input === undefined ? undefined : explain(input, optionsOf(row));
 }
 
@@ -87,7 +100,7 @@ test("every program of the objects has a row, and every class at least four", ()
 });
 
 describe("the explanation names line and cause", () => {
-  test.each(ROWS)("$program: $class", (row) => {
+  test.each(JUDGED)("$program: $class", (row) => {
     const found = explanationOf(row);
     expect({
       class: found?.class,
@@ -107,7 +120,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("rejects each, with the same 
   afterAll(() => kernel?.close());
 
   // A user without any capability loads nothing where kernel.unprivileged_bpf_disabled is set.
-  const asked = ROWS.filter(({ capabilities }) => capabilities === undefined || capabilities.includes("bpf"));
+  const asked = JUDGED.filter(({ capabilities }) => capabilities === undefined || capabilities.includes("bpf"));
 
   test.each(asked)("$program", async (row) => {
     const { object, program, capabilities } = row;
@@ -119,7 +132,12 @@ describe.skipIf(noKernel !== undefined)(withKernel("rejects each, with the same 
     expect(theirs.accepted).toBe(false);
     // A million instructions twice would cost more than they tell.
     if (theirs.error?.errno === "E2BIG") return;
-    const { reason } = verifyObject(spec, program, { ...optionsOf(row), logLevel: 1 });
+    const btf = typesOf(object);
+    const { reason } = verifyObject(spec, program, {
+      ...optionsOf(row),
+      logLevel: 1,
+      ...(btf === undefined ? {} : { btf }),
+    });
     expect(theirs.log).toContain(reason.replace(/processed \d+ insns.*/, ""));
   });
 });

@@ -2,6 +2,7 @@
 import { HELPERS, MAP_TYPES, allowedHelpers } from "../../uapi/index.ts";
 import { missingForHelper } from "../../verifier/index.ts";
 import { type Case, type Cause, inLine, placeOfEvent } from "../case.ts";
+import { helperOf } from "../effects.ts";
 import { locationName } from "../location.ts";
 import { placeOf } from "../place.ts";
 import type { OriginEvent } from "../origin.ts";
@@ -94,6 +95,33 @@ const ALTERNATIVES: readonly { readonly name: string; readonly instead: string; 
     instead: "xdp_store_bytes",
     code: "bpf_xdp_store_bytes(ctx, off, buf, sizeof(buf));",
   },
+  { name: "bpf_redirect_map", instead: "redirect", code: "return bpf_redirect(ifindex, 0);" },
+  { name: "bpf_redirect", instead: "redirect_map", code: "return bpf_redirect_map(&devices, index, 0);" },
+  {
+    name: "bpf_xdp_adjust_tail",
+    instead: "skb_change_tail",
+    code: "bpf_skb_change_tail(skb, length, 0);",
+  },
+  {
+    name: "bpf_skb_change_tail",
+    instead: "xdp_adjust_tail",
+    code: "bpf_xdp_adjust_tail(ctx, delta);",
+  },
+  {
+    name: "bpf_xdp_adjust_head",
+    instead: "skb_change_head",
+    code: "bpf_skb_change_head(skb, bytes, 0);",
+  },
+  {
+    name: "bpf_skb_change_head",
+    instead: "xdp_adjust_head",
+    code: "bpf_xdp_adjust_head(ctx, -bytes);",
+  },
+  {
+    name: "bpf_get_current_task",
+    instead: "get_current_task_btf",
+    code: "struct task_struct *task = bpf_get_current_task_btf();",
+  },
   {
     name: "bpf_xdp_load_bytes",
     instead: "skb_load_bytes",
@@ -126,6 +154,7 @@ const TYPE_WORDS: Readonly<Record<string, string>> = {
   tcp_sock: "a TCP socket",
   xdp_sock: "an XDP socket",
   trusted_ptr_: "a trusted kernel pointer",
+  ptr_: "a pointer to a kernel structure",
 };
 
 function expectedWords(list: string): string {
@@ -158,6 +187,7 @@ export function typeMismatch(one: Case): Cause {
           ? "__u32 key = 0;\nbpf_map_lookup_elem(&map, &key);"
           : "",
         where: place,
+        ...argumentHint(one),
       };
     }
     case "map": {
@@ -224,6 +254,42 @@ export function typeMismatch(one: Case): Cause {
         where: place,
       };
   }
+}
+
+/** What some helpers want that a program gets wrong often; `type`: of what it passes. */
+const ARGUMENT_HINTS: readonly {
+  readonly helpers: RegExp;
+  readonly type: RegExp;
+  readonly missing: string;
+  readonly code: string;
+}[] = [
+  {
+    helpers: /^(spin_lock|spin_unlock|timer_init|timer_start|timer_set_callback|timer_cancel)$/,
+    type: /^fp$/,
+    missing:
+      "a lock or timer that lies in the value of a map (or in a global variable): it must outlive the program's run",
+    code: "struct value *v = bpf_map_lookup_elem(&map, &key);\nif (v)\n    bpf_spin_lock(&v->lock);",
+  },
+  {
+    helpers: /^(snprintf|strncmp|snprintf_btf)$/,
+    type: /^fp$/,
+    missing: "a text that never changes: it lies in .rodata",
+    code: 'static const char format[] = "%d";',
+  },
+  {
+    helpers: /^(sk_storage_get|sk_storage_delete|sk_fullsock|tcp_sock|sk_release|skc_to_\w+|sk_cgroup_id)$/,
+    type: /^ctx$/,
+    missing: "the socket of the packet, tested for NULL",
+    code: "struct bpf_sock *sk = skb->sk;\nif (!sk)\n    return 0;",
+  },
+];
+
+function argumentHint({ step, value }: Case): Pick<Cause, "missing" | "code"> | Record<string, never> {
+  const helper = step === undefined ? undefined : helperOf(step);
+  const row = ARGUMENT_HINTS.find(
+    ({ helpers, type }) => helpers.test(helper ?? "") && type.test(value?.type ?? ""),
+  );
+  return row === undefined ? {} : { missing: row.missing, code: row.code };
 }
 
 const MAP_HINTS: Readonly<Record<string, string>> = {
@@ -318,20 +384,55 @@ export function kernelPointer(one: Case): Cause {
   const { subject, value, complaint, place } = one;
   const name = subject === undefined ? "The pointer" : locationName(subject);
   const made = lastMade(one);
-  const field = complaint.rule?.cause === "field";
+  if (complaint.rule?.cause === "field") {
+    return {
+      cause:
+        `The access does not fit the kernel's structure: ${complaint.message}.` +
+        (made === undefined ? "" : ` The pointer was made ${inLine(placeOfEvent(one, made))}.`),
+      missing: "a member of the structure, read with its own size",
+      code: "",
+      where: place,
+    };
+  }
+  const ended = one.origin.findLast(({ callee }) => callee === "bpf_rcu_read_unlock");
+  if (ended !== undefined) {
+    return {
+      cause: `${name} was protected until bpf_rcu_read_unlock() ${inLine(placeOfEvent(one, ended))} ended the section; since then the object may be gone, and it is ${valueWords(value)}.`,
+      missing: "use it before the section ends, or take a reference inside of the section",
+      code: "bpf_rcu_read_lock();\np = task->real_parent;\nheld = p ? bpf_task_acquire(p) : NULL;\nbpf_rcu_read_unlock();",
+      where: placeOfEvent(one, ended),
+    };
+  }
+  const at = made === undefined ? undefined : placeOfEvent(one, made);
+  const member = at === undefined ? undefined : /\w+->(\w+)/.exec(at.text)?.[1];
+  const marked = RCU_MEMBERS.has(member ?? "");
   return {
     cause:
-      (field
-        ? `The access does not fit the kernel's structure: ${complaint.message}.`
-        : `${name} holds ${valueWords(value)}, and here the kernel needs a pointer that is known to stay valid: ${complaint.message}.`) +
-      (made === undefined ? "" : ` It got that value ${inLine(placeOfEvent(one, made))}.`),
-    missing: field
-      ? "a member of the structure, read with its own size"
-      : "a reference (an acquire function, such as bpf_task_acquire()), a pointer that is read inside of bpf_rcu_read_lock(), or an argument that is trusted",
-    code: field ? "" : "bpf_rcu_read_lock();\np = task->real_parent;\n...\nbpf_rcu_read_unlock();",
-    where: place,
+      `${name} holds ${valueWords(value)}${at === undefined ? "" : `, read ${inLine(at)}`}, and here the kernel needs a pointer that is known to stay valid (${complaint.message}). ` +
+      (marked
+        ? "What it was read from is protected by RCU only, and no RCU section is open here."
+        : "Walking from one structure to another, or reading it out of a map, promises nothing about the object's life."),
+    missing: marked
+      ? "bpf_rcu_read_lock() before the pointer is read, bpf_rcu_read_unlock() after its last use"
+      : "a reference from an acquire function (bpf_task_from_pid(), bpf_cgroup_from_id(), bpf_kptr_xchg()), or only reading through the pointer",
+    code: marked
+      ? `bpf_rcu_read_lock();\np = task->${member ?? "real_parent"};\n...\nbpf_rcu_read_unlock();`
+      : "struct task_struct *p = bpf_task_from_pid(pid);\nif (p) {\n    ...\n    bpf_task_release(p);\n}",
+    where: at ?? place,
   };
 }
+
+/** Members of the kernel's structures that it marks as protected by RCU (BTF_TYPE_SAFE_RCU of kernel/bpf/verifier.c), and that programs read. */
+const RCU_MEMBERS: ReadonlySet<string> = new Set([
+  "cpus_ptr",
+  "cgroups",
+  "real_parent",
+  "group_leader",
+  "kn",
+  "dfl_cgrp",
+  "socket",
+  "exe_file",
+]);
 
 export function objectState(one: Case): Cause {
   const { complaint, place, step } = one;

@@ -16,6 +16,14 @@ export function contextAccess(one: Case): Cause {
       : "read";
   switch (rule?.cause) {
     case "modified":
+      if (step?.instruction.opcode === 0x85) {
+        return {
+          cause: `The context pointer that is passed${place === undefined ? "" : ` ${inLine(place)}`} was moved: the function takes the pointer as the program got it.`,
+          missing: "pass the context itself",
+          code: "bpf_skb_load_bytes(skb, offset, &byte, 1);   /* offsets are arguments of their own */",
+          where: place,
+        };
+      }
       return {
         cause: `The context pointer was moved before the access${place === undefined ? "" : ` ${inLine(place)}`}: fields are accessed through the pointer as it was given, with constant offsets.`,
         missing:
@@ -46,22 +54,35 @@ export function contextAccess(one: Case): Cause {
         (row) => row.offset <= at && at < row.offset + row.size * (row.count ?? 1),
       );
       return {
-        cause: fieldCause(type, at, size, verb, field),
+        cause: fieldCause(type, path.program.attachType, at, size, verb, field),
         missing:
           field === undefined
             ? "a field that this context has: see `skep types " + type + "`"
             : verb === "written"
               ? "do not write this field; see `skep types " + type + "` for those that may be written"
-              : "read the field with its own size, at its own offset",
-        code: field === undefined ? "" : `__u${field.size * 8} v = ctx->${field.name};`,
+              : whole(field, at, size)
+                ? "another field: see `skep types " +
+                  type +
+                  "` for those that may be read where the program is attached"
+                : "read the field with its own size, at its own offset",
+        code:
+          field === undefined || verb === "written" || whole(field, at, size)
+            ? ""
+            : `__u${field.size * 8} v = ctx->${field.name};`,
         where: place,
       };
     }
   }
 }
 
+/** The access is that of the field: its size and place are right, the field is not for this program. */
+function whole(field: ContextField, at: number, size: number): boolean {
+  return size === field.size && (at - field.offset) % field.size === 0;
+}
+
 function fieldCause(
   type: string,
+  attach: string | undefined,
   at: number,
   size: number,
   verb: string,
@@ -74,6 +95,9 @@ function fieldCause(
     return `The field '${field.name}' may not be written by ${type} programs (${bytes} written).`;
   if (verb === "read" && field.read === undefined)
     return `The field '${field.name}' may not be read by ${type} programs (${bytes} read).`;
+  if (whole(field, at, size)) {
+    return `The field '${field.name}' may not be ${verb} by ${type} programs${attach === undefined ? "" : ` that are attached to ${attach}`}: it belongs to others of the type.`;
+  }
   return `The field '${field.name}' (${field.size} bytes at offset ${field.offset}) may not be ${verb} like this: ${bytes}.`;
 }
 
@@ -108,18 +132,25 @@ export function stackBounds(one: Case): Cause {
     }
     case "calls":
       return {
-        cause: `More than 8 functions call each other at once${place === undefined ? "" : ` ${inLine(place)}`}; recursion is never allowed.`,
+        cause:
+          place !== undefined && place.text.includes(`${place.function}(`)
+            ? `${place.function}() calls itself ${inLine(place)}: recursion is never allowed, and after 8 calls the verifier gives up.`
+            : `More than 8 functions call each other at once${place === undefined ? "" : ` ${inLine(place)}`}; recursion is never allowed.`,
         missing: "fewer levels: inline functions (__always_inline), or a loop instead of recursion",
         code: "static __always_inline int step(...) { ... }",
         where: place,
       };
-    case "tail_call":
+    case "tail_call": {
+      const call = callOfTailCaller(one);
       return {
+        place: call,
         cause: `A function that makes a tail call may be called only while its callers use less than 256 bytes of stack; they use ${groups["bytes"] ?? "more"}.`,
-        missing: "less stack in the callers of the function with the tail call",
-        code: "",
-        where: place,
+        missing:
+          "less stack in the callers of the function with the tail call: large variables in a per-CPU array map, or the tail call in the program itself",
+        code: 'struct {\n    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);\n    __uint(max_entries, 1);\n    __type(key, __u32);\n    __type(value, struct scratch);\n} scratch SEC(".maps");',
+        where: call,
       };
+    }
     case "returned":
       return {
         cause: "The function returns a pointer into its own stack, which is gone when it returns.",
@@ -178,6 +209,24 @@ export function stackBounds(one: Case): Cause {
 }
 
 /** The first instruction of the function with the largest stack. */
+/** The call, by the function with the largest stack, of a function that makes a tail call. */
+function callOfTailCaller(one: Case): ReturnType<typeof placeOf> | undefined {
+  const { instructions, functionInfo = [] } = one.path.program;
+  const starts = functionInfo.map(({ slot }) => slot);
+  const functionOf = (slot: number): number => starts.findLastIndex((start) => start <= slot);
+  const jumping = new Set<number>();
+  for (const [slot, { opcode, src, imm }] of instructions.entries())
+    if (opcode === 0x85 && src === 0 && imm === 12) jumping.add(functionOf(slot));
+  const depths = one.path.result.statistics.stackDepths;
+  let best: { slot: number; depth: number } | undefined;
+  for (const [slot, { opcode, src, imm }] of instructions.entries()) {
+    if (opcode !== 0x85 || src !== 1 || !jumping.has(functionOf(slot + imm + 1))) continue;
+    const depth = depths[functionOf(slot)] ?? 0;
+    if (best === undefined || depth > best.depth) best = { slot, depth };
+  }
+  return best === undefined ? undefined : placeOf(one.path.program, best.slot);
+}
+
 function deepestFunction({ path }: Case): ReturnType<typeof placeOf> | undefined {
   const { functionInfo = [] } = path.program;
   const depths = path.result.statistics.stackDepths;

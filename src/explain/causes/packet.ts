@@ -4,6 +4,8 @@ import {
   type Cause,
   branchesBefore,
   comparedRegisters,
+  copiesMemory,
+  elementIn,
   giveUp,
   inLine,
   otherCheckOf,
@@ -38,11 +40,26 @@ function endChecks(one: Case): EndCheck[] {
   return found;
 }
 
+/** What the program calls the end of the packet. */
+function endName(one: Case): string {
+  for (const { place } of endChecks(one)) {
+    const name = /[<>]=?\s*(?:\(\s*\w+\s*\*\s*\)\s*)?([A-Za-z_]\w*)\s*[)|&;]/.exec(place.text)?.[1];
+    if (name !== undefined) return name;
+  }
+  return "data_end";
+}
+
 /** The comparison that belongs before the access; `bytes` if the source names no pointer whose type tells. */
 function check(bytes: string, pointer: string, one: Case): string {
-  const named = pointerIn(one.place);
-  const end = named === undefined ? `(void *)${pointer} + ${bytes}` : `(void *)(${named} + 1)`;
-  return `if (${end} > data_end)\n    ${giveUp(one)}`;
+  const element = elementIn(one.place);
+  const named = copiesMemory(one.place) ? undefined : pointerIn(one.place);
+  const end =
+    element !== undefined && !copiesMemory(one.place)
+      ? `(void *)(&${element.whole} + 1)`
+      : named === undefined
+        ? `(void *)${pointer} + ${bytes}`
+        : `(void *)(${named} + 1)`;
+  return `if (${end} > ${endName(one)})\n    ${giveUp(one)}`;
 }
 
 /** How far behind the pointer the access reaches. */
@@ -92,13 +109,37 @@ export function packetAccess(one: Case): Cause {
       where: own.place,
     };
   }
+  const element = copiesMemory(place) ? undefined : elementIn(place);
+  if (own !== undefined && value.range > 0 && element !== undefined) {
+    return {
+      cause:
+        `The comparison ${inLine(own.place)} proves ${value.range} bytes, and ${element.whole} with this index needs ${bytes}: each element must be there ` +
+        "before it is read.",
+      missing: `a comparison with ${endName(one)} for this element, right before ${place === undefined || place.line === 0 ? "the access" : `line ${place.line}`}`,
+      code: check(String(bytes), "data", one),
+      where: place,
+    };
+  }
+  if (own !== undefined && value.range > 0 && variable) {
+    const there = Math.max(0, value.range - value.offset);
+    const needed = bytes - value.offset;
+    const pointer = (copiesMemory(place) ? undefined : pointerIn(place)) ?? "p";
+    return {
+      cause:
+        `The comparison ${inLine(own.place)} proves ${there} byte${there === 1 ? "" : "s"} behind '${pointer}' (${rangeWords(value)} bytes further on than data + ${value.offset}), and this access ` +
+        `needs ${needed}.`,
+      missing: `compare ${pointer} + ${needed} with ${endName(one)}, instead of ${pointer}${there === 0 ? "" : ` + ${there}`}`,
+      code: check("sizeof(*p)", "p", one),
+      where: own.place,
+    };
+  }
   if (own !== undefined && value.range > 0) {
     return {
       cause:
         `The comparison ${inLine(own.place)} proves ${value.range} bytes, and this access needs ${bytes}: it reads ${bytes - value.range} ` +
         `byte${bytes - value.range === 1 ? "" : "s"} that may not be there.`,
-      missing: `compare data + ${bytes} with data_end, instead of data + ${value.range}`,
-      code: check(variable ? "sizeof(*p)" : String(bytes), variable ? "p" : "data", one),
+      missing: `compare data + ${bytes} with ${endName(one)}, instead of data + ${value.range}`,
+      code: check(String(bytes), "data", one),
       where: own.place,
     };
   }

@@ -2,6 +2,7 @@
 import {
   type Case,
   type Cause,
+  argumentText,
   assignedIn,
   giveUp,
   inLine,
@@ -9,8 +10,11 @@ import {
   placeOfEvent,
   pointerIn,
 } from "../case.ts";
+import { helperOf, isCall } from "../effects.ts";
 import { type Location, locationName, valueAt } from "../location.ts";
+import { kfuncName } from "../instructions.ts";
 import type { OriginEvent } from "../origin.ts";
+import type { PathStep } from "../path.ts";
 import { placeOf } from "../place.ts";
 import { valueWords } from "../words.ts";
 import { packetInvalidated } from "./packet.ts";
@@ -27,7 +31,9 @@ export function nullCheck(one: Case): Cause {
   const name = subject === undefined ? "The pointer" : locationName(subject);
   const made = origin.findLast(({ kind }) => kind === "call_result");
   const at = made === undefined ? undefined : placeOfEvent(one, made);
-  const variable = at === undefined ? "p" : assignedIn(at, "p");
+  const passed = argumentText(place, subject?.kind === "register" ? subject.regno : 0);
+  const fresh = at === undefined && passed !== undefined && !/^\w+$/.test(passed);
+  const variable = at !== undefined ? assignedIn(at, "p") : fresh ? "p" : (passed ?? pointerIn(place) ?? "p");
   const argument = one.complaint.rule?.cause === "argument";
   const use = argument
     ? "is passed on"
@@ -45,7 +51,7 @@ export function nullCheck(one: Case): Cause {
         ? ""
         : ` The program tests another copy (${locationName(copy.register)}) ${inLine(copy.place)}: that result came from another call.`),
     missing: `a test for NULL ${at === undefined ? "" : `between ${inLine(at).replace("in ", "")} and `}${place === undefined || place.line === 0 ? "before the access" : at === undefined ? `before line ${place.line}` : `line ${place.line}`}`,
-    code: `if (!${variable})\n    ${giveUp(one)}`,
+    code: `${fresh ? `${value?.type.startsWith("sock") === true ? "struct bpf_sock" : "void"} *p = ${passed};\n` : ""}if (!${variable})\n    ${giveUp(one)}`,
     where: at ?? place,
   };
 }
@@ -96,9 +102,9 @@ export function notAPointer(one: Case): Cause {
           path.program.type === "tracepoint" ||
           path.program.type === "perf_event" ||
           path.program.type === "raw_tracepoint"
-            ? "read what it points to with bpf_probe_read_kernel() or BPF_CORE_READ(), which check the address"
+            ? "read what it points to with bpf_probe_read_kernel() or BPF_CORE_READ(), which check the address; with bpf_probe_read_user() what belongs to a process"
             : "keep the pointer in a local variable instead of in a map, or mark the field __kptr if the kernel knows the type",
-        code: "struct task_struct *parent;\nbpf_probe_read_kernel(&parent, sizeof(parent), &task->real_parent);",
+        code: readCode(one),
         where: line,
       };
     }
@@ -107,11 +113,23 @@ export function notAPointer(one: Case): Cause {
         cause: `${name} is what ${event.callee ?? "a call"}() returned ${inLine(line)}: a number, not a pointer.`,
         missing:
           "a call that returns a pointer that the verifier knows, or bpf_probe_read_kernel() on the address",
-        code: "bpf_probe_read_kernel(&value, sizeof(value), address);",
+        code:
+          event.callee === "bpf_get_current_task"
+            ? "struct task_struct *task = bpf_get_current_task_btf();"
+            : readCode(one),
         where: line,
       };
     }
-    if (event.kind === "constant") {
+    if (event.kind === "written") {
+      return {
+        cause: `${name} was read from the stack, where ${event.callee ?? "a call"}() wrote it ${inLine(line)}: an address, perhaps, but to the verifier a number.`,
+        missing:
+          "read what it points to with bpf_probe_read_kernel() or BPF_CORE_READ(), which check the address",
+        code: readCode(one),
+        where: line,
+      };
+    }
+    if (event.kind === "constant" && value?.constant === true) {
       const zero = event.after?.constant === true && event.after.value.value === 0n;
       return {
         cause: zero
@@ -138,6 +156,22 @@ export function notAPointer(one: Case): Cause {
   };
 }
 
+/** A read through a number, as it should be; addresses that system calls are given belong to the process. */
+function readCode(one: Case): string {
+  const { program } = one.path;
+  const user = program.type === "tracepoint" && /^(sys_|.*name)/.test(program.name);
+  const element = /([A-Za-z_]\w*)\[([^\][]*)\]/.exec(one.place?.text ?? "");
+  const star = /\*\s*\(?([A-Za-z_]\w*)\b(?!\s*\))/.exec(one.place?.text.replace(/^.*=/, "") ?? "");
+  const member = /([A-Za-z_]\w*)->(\w+)/.exec(one.place?.text ?? "");
+  const address =
+    member !== null
+      ? `&${member[1]}->${member[2]}`
+      : element !== null
+        ? `&${element[0]}`
+        : (star?.[1] ?? "address");
+  return `bpf_probe_read_${user ? "user" : "kernel"}(&value, sizeof(value), ${address});`;
+}
+
 function writes({ step }: Case): boolean {
   const cls = (step?.instruction.opcode ?? 0) & 7;
   return cls === 2 || cls === 3;
@@ -152,6 +186,29 @@ function nullBranch(one: Case, event: OriginEvent): Cause {
     missing: "leave the function, or skip the access, where the pointer is NULL",
     code: `if (!${pointerIn(one.place) ?? "p"})\n    ${giveUp(one)}`,
     where: line,
+    ...insertedSince(one, event),
+  };
+}
+
+/** An element that was put into the map after the lookup failed is not what the pointer points to. */
+function insertedSince(
+  one: Case,
+  check: OriginEvent,
+): Pick<Cause, "missing" | "code"> | Record<string, never> {
+  const { steps, program } = one.path;
+  const lookup = one.origin.find(
+    ({ kind, callee }) => kind === "call_result" && callee === "bpf_map_lookup_elem",
+  );
+  const update = steps.findIndex(
+    (step, index) => index > check.step && index < one.at && helperOf(step) === "map_update_elem",
+  );
+  if (lookup === undefined || update < 0) return {};
+  const text = placeOf(program, lookup.slot).text;
+  const call = /bpf_map_lookup_elem\s*\(.*?\)/.exec(text)?.[0] ?? "bpf_map_lookup_elem(&map, &key)";
+  const variable = pointerIn(one.place) ?? assignedIn(placeOf(program, lookup.slot), "p");
+  return {
+    missing: `look the element up again after it was inserted ${inLine(placeOf(program, (steps[update] as { slot: number }).slot))}: the pointer does not change by that`,
+    code: `${variable} = ${call};\nif (!${variable})\n    ${giveUp(one)}`,
   };
 }
 
@@ -258,13 +315,24 @@ export function pointerOperation(one: Case): Cause {
         code: "__u64 off = x & 0xff;\nvoid *p = base + off;",
         where: one.place,
       };
-    case "two_pointers":
+    case "two_pointers": {
+      const operation = (one.step?.instruction.opcode ?? 0) & 0xf0;
+      if (operation !== 0 && operation !== 0x10) {
+        return {
+          class: "lost-provenance",
+          cause: `Two pointers are combined${line} by an operation other than + and -: no address comes out of that.`,
+          missing: "do arithmetic on numbers; to swap two pointers, use a third variable",
+          code: "void *t = a;\na = b;\nb = t;",
+          where: one.place,
+        };
+      }
       return {
         cause: `Two pointers are added, multiplied or subtracted in an order${line} that gives no address that the verifier could follow.`,
         missing: "one pointer and one number in each addition; subtract only pointers into the same packet",
         code: "__u64 off = (void *)p - data;\nvoid *q = data + off;",
         where: one.place,
       };
+    }
     case "atomic":
       return {
         cause: `Atomic instructions are not allowed on what ${name} points to: it holds ${valueWords(one.value)}.`,
@@ -316,6 +384,16 @@ export function leak(one: Case): Cause {
   const kind = held?.kind === "lock" ? "lock" : "reference";
   const acquired = path.steps.findIndex((other) => other.slot === slot);
   const branch = lastBranch(one, acquired, at);
+  const again = taken === undefined ? undefined : takenAgain(one, acquired, taken);
+  if (again !== undefined && taken !== undefined) {
+    return {
+      cause: `The ${kind} taken ${inLine(taken)} is still held when the same line takes another: the variable holds only the newer one from then on, and the older cannot be given back any more.`,
+      missing: "give it back before the next round takes another",
+      code: releaseCode(one, slot).replace(/\nreturn 0;$/, ""),
+      place: taken,
+      where: taken,
+    };
+  }
   return {
     cause:
       `The ${kind} taken ${taken === undefined ? "before" : inLine(taken)} is still held where this path ends` +
@@ -326,6 +404,22 @@ export function leak(one: Case): Cause {
     place: taken,
     where: branch ?? exit,
   };
+}
+
+/** Whether the line that took the reference takes one more on this path: in a loop, unrolled or not. */
+function takenAgain(
+  { path, at }: Case,
+  from: number,
+  taken: ReturnType<typeof placeOf>,
+): PathStep | undefined {
+  const imm = path.steps[from]?.instruction.imm;
+  if (from < 0 || taken.line === 0) return undefined;
+  return path.steps
+    .slice(from + 1, at)
+    .find(
+      (step) =>
+        isCall(step) && step.instruction.imm === imm && placeOf(path.program, step.slot).line === taken.line,
+    );
 }
 
 function lastBranch(one: Case, from: number, to: number): ReturnType<typeof placeOf> | undefined {
@@ -341,8 +435,33 @@ function lastBranch(one: Case, from: number, to: number): ReturnType<typeof plac
   return undefined;
 }
 
+/** What gives back what kernel functions take. */
+const RELEASES: readonly { readonly taken: RegExp; readonly code: string }[] = [
+  { taken: /^bpf_task_/, code: "bpf_task_release(VARIABLE);" },
+  { taken: /^bpf_cgroup_/, code: "bpf_cgroup_release(VARIABLE);" },
+  { taken: /^bpf_cpumask_/, code: "bpf_cpumask_release(VARIABLE);" },
+  { taken: /^bpf_(skb|xdp)_ct_|^bpf_ct_/, code: "bpf_ct_release(VARIABLE);" },
+  { taken: /^bpf_lookup_.*_key/, code: "bpf_key_put(VARIABLE);" },
+  { taken: /^bpf_get_task_exe_file/, code: "bpf_put_file(VARIABLE);" },
+  { taken: /^bpf_percpu_obj_new/, code: "bpf_percpu_obj_drop(VARIABLE);" },
+  { taken: /^bpf_(obj_new|refcount_acquire|list_pop|rbtree_remove)/, code: "bpf_obj_drop(VARIABLE);" },
+  { taken: /^bpf_crypto_ctx_/, code: "bpf_crypto_ctx_release(VARIABLE);" },
+];
+
 function releaseCode({ path }: Case, slot: number | undefined): string {
   const instruction = slot === undefined ? undefined : path.program.instructions[slot];
+  if (slot !== undefined && instruction?.src === 2) {
+    const name = kfuncName(path.program, instruction.imm);
+    const { text } = placeOf(path.program, slot);
+    const iterator = /^(bpf_iter_\w+)_new$/.exec(name)?.[1];
+    if (iterator !== undefined) {
+      const object = /_new\s*\(\s*(&\w+)/.exec(text)?.[1] ?? "&it";
+      return `${iterator}_destroy(${object});   /* on every path, also if _new failed */\nreturn 0;`;
+    }
+    const row = RELEASES.find(({ taken }) => taken.test(name));
+    const variable = assignedIn(placeOf(path.program, slot), "p");
+    if (row !== undefined) return `${row.code.replace("VARIABLE", variable)}\nreturn 0;`;
+  }
   if (instruction?.imm === 131 && instruction.src === 0) {
     return "bpf_ringbuf_discard(e, 0);   /* or bpf_ringbuf_submit(e, 0) */\nreturn 0;";
   }

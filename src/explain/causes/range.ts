@@ -3,6 +3,8 @@ import {
   type Case,
   type Cause,
   argumentIn,
+  argumentText,
+  elementIn,
   giveUp,
   inLine,
   indexIn,
@@ -52,7 +54,24 @@ function cameFrom(one: Case, origin: readonly OriginEvent[]): string {
 function boundedBy(one: Case, origin: readonly OriginEvent[]): string {
   const check = origin.findLast(({ kind }) => kind === "check");
   if (check?.after === undefined) return "";
-  return ` The comparison ${inLine(placeOfEvent(one, check))} leaves ${rangeWords(check.after)}.`;
+  const wraps = origin.find((event) => event.step > check.step && wrapsBy(one, event) !== undefined);
+  const amount = wraps === undefined ? undefined : wrapsBy(one, wraps);
+  return (
+    ` The comparison ${inLine(placeOfEvent(one, check))} leaves ${rangeWords(check.after)}.` +
+    (wraps === undefined || amount === undefined
+      ? ""
+      : ` After it ${amount} is subtracted ${inLine(placeOfEvent(one, wraps))}, and a number below ${amount} then wraps around to a very large one.`)
+  );
+}
+
+/** How much an instruction subtracts, if the number may be smaller than that. */
+function wrapsBy({ path }: Case, { step, kind, from, before, after }: OriginEvent): number | undefined {
+  const instruction = path.steps[step]?.instruction;
+  if (instruction === undefined || !kind.startsWith("arithmetic") || from.length !== 1) return undefined;
+  const operation = instruction.opcode & 0xf0;
+  const amount = operation === 0x10 ? instruction.imm : operation === 0 ? -instruction.imm : 0;
+  if (amount <= 0 || before === undefined || after === undefined) return undefined;
+  return before.value.u32min < amount && after.value.u32max > before.value.u32max ? amount : undefined;
 }
 
 /** `count`: how many elements there are, as C. */
@@ -108,8 +127,16 @@ function elementCount(one: Case, origin: readonly OriginEvent[], largest: number
 
 /** The comparison that is missing, with the names of the source; `largest` offset, -1 if only the sign is at fault. */
 function indexCheck(one: Case, origin: readonly OriginEvent[], largest: number): string {
-  const name = indexIn(one.place) ?? "i";
-  if (largest < 0) return `__u32 ${name} = ...;   /* unsigned */\nif (${name} >= N)\n    ${giveUp(one)}`;
+  const element = elementIn(one.place);
+  if (element !== undefined && !/^[A-Za-z_][\w.>-]*$/.test(element.index)) {
+    // A sum: what each of its parts was multiplied by tells nothing of the whole.
+    return `if (${element.index} >= sizeof(${element.array}) / sizeof(${element.array}[0]))\n    ${giveUp(one)}`;
+  }
+  const name = element?.index ?? indexIn(one.place) ?? "i";
+  if (largest < 0) {
+    const most = element === undefined ? "N" : `sizeof(${element.array}) / sizeof(${element.array}[0])`;
+    return `if (${name} < 0 || ${name} >= ${most})\n    ${giveUp(one)}`;
+  }
   const count = elementCount(one, origin, largest);
   const mask = count > 1 && (count & (count - 1)) === 0 ? `\n/* or: ${name} &= ${count - 1}; */` : "";
   return `if (${name} >= ${count})\n    ${giveUp(one)}${mask}`;
@@ -132,6 +159,18 @@ export function regionAccess(one: Case): Cause {
   const region = `${WHAT[kind] ?? "memory"}${map}`;
   if (value === undefined || value.constant) {
     const at = groups["at"] ?? "?";
+    const call = one.step !== undefined && one.step.instruction.opcode === 0x85;
+    const element = call ? undefined : elementIn(place);
+    if (element !== undefined) {
+      return {
+        cause: `${element.whole} lies outside of the ${region} here: the access of ${size} byte${size === 1 ? "" : "s"} is at offset ${at} of ${limit} bytes, a constant in this round of the loop.`,
+        missing: `a limit of the loop that is no larger than the array: '${element.index}' goes beyond it`,
+        code: `if (${element.index} >= sizeof(${element.array}) / sizeof(${element.array}[0]))\n    break;`,
+        where: place,
+      };
+    }
+    const length = call ? lengthOf(one, size) : undefined;
+    if (length !== undefined) return length;
     return {
       cause: `The access of ${size} byte${size === 1 ? "" : "s"} at offset ${at} does not lie in the ${limit} bytes of the ${region}.`,
       missing:
@@ -166,6 +205,34 @@ export function regionAccess(one: Case): Cause {
     code: artefact?.code ?? indexCheck(one, negative ? [] : used, negative ? -1 : largest),
     where: artefact?.where ?? place,
     ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
+  };
+}
+
+/** A call whose length may be larger than the memory: the register behind the pointer. */
+function lengthOf(one: Case, size: number): Cause | undefined {
+  const { subject, step, path, place, complaint } = one;
+  if (step === undefined) return undefined;
+  const frame = step.state.frames.length - 1;
+  const candidates = subject?.kind === "register" ? [subject.regno + 1] : [2, 3, 4, 5];
+  const regno = candidates.find((number) => {
+    const found = valueAt(step.state, register(frame, number));
+    return found !== undefined && !found.pointer && found.value.umax === BigInt(size);
+  });
+  if (regno === undefined) return undefined;
+  const location = register(frame, regno);
+  const value = valueAt(step.state, location);
+  if (value === undefined) return undefined;
+  const origin = originOf(path, one.at, location);
+  const name = argumentText(place, regno) ?? "length";
+  const limit = complaint.groups["limit"] ?? "N";
+  return {
+    cause:
+      `The length in ${locationName(location)} may be ${rangeWords(value)}, and the memory that is passed with it has ${limit} bytes.` +
+      cameFrom(one, origin) +
+      boundedBy(one, origin),
+    missing: `a proof that the length is at most ${limit}, right before ${place === undefined || place.line === 0 ? "the call" : `line ${place.line}`}`,
+    code: `if (${name} > ${limit})\n    ${giveUp(one)}`,
+    where: place,
   };
 }
 
@@ -224,12 +291,27 @@ export function pointerMath(one: Case): Cause {
   return {
     cause:
       `${number}${range} may not be added to this pointer: the sum could lie anywhere.` +
-      `${added === undefined ? "" : cameFrom(one, added.origin) + boundedBy(one, added.origin)}${artefact?.text ?? ""}`,
+      `${added === undefined ? "" : cameFrom(one, added.origin) + callbackArgument(one, added.origin) + boundedBy(one, added.origin)}${artefact?.text ?? ""}`,
     missing: "bounds for the number before it is added: an unsigned type and a comparison, or a mask",
-    code: artefact?.code ?? `__u32 i = ...;           /* unsigned */\nif (i >= N)\n    ${giveUp(one)}`,
+    code: artefact?.code ?? mathCheck(one),
     where: artefact?.where ?? one.place,
     ...(artefact?.artefact === undefined ? {} : { artefact: artefact.artefact }),
   };
+}
+
+function mathCheck(one: Case): string {
+  const element = elementIn(one.place);
+  return element === undefined
+    ? `__u32 i = ...;           /* unsigned */\nif (i >= N)\n    ${giveUp(one)}`
+    : `if (${element.index} >= sizeof(${element.array}) / sizeof(${element.array}[0]))\n    ${giveUp(one)}`;
+}
+
+/** What a callback is called with is any number to the verifier, though the caller counts. */
+function callbackArgument(one: Case, origin: readonly OriginEvent[]): string {
+  const first = origin[0];
+  const deep = (one.step?.state.frames.length ?? 1) > 1;
+  if (!deep || first === undefined || (first.kind !== "argument" && first.kind !== "entry")) return "";
+  return " It is an argument of the function: of a callback's index the verifier knows nothing, however many rounds bpf_loop() is asked for.";
 }
 
 /** An argument that must be a constant. */
