@@ -130,7 +130,10 @@ function indexCheck(one: Case, origin: readonly OriginEvent[], largest: number):
   const element = elementIn(one.place);
   if (element !== undefined && !/^[A-Za-z_][\w.>-]*$/.test(element.index)) {
     // A sum: what each of its parts was multiplied by tells nothing of the whole.
-    return `if (${element.index} >= sizeof(${element.array}) / sizeof(${element.array}[0]))\n    ${giveUp(one)}`;
+    return (
+      `__u32 i = ${element.index};\nasm volatile("" : "+r"(i));   /* one copy for the comparison and the access */\n` +
+      `if (i >= sizeof(${element.array}) / sizeof(${element.array}[0]))\n    ${giveUp(one)}\n... ${element.array}[i] ...`
+    );
   }
   const name = element?.index ?? indexIn(one.place) ?? "i";
   if (largest < 0) {
