@@ -247,6 +247,13 @@ function backtrackInstruction(
     bt.clearRegister(frame, dst);
     if (record === undefined || (record.flags & STACK_ACCESS) === 0) return true;
     bt.setSlot(accessedFrame(record.flags), accessedSlot(record.flags));
+  } else if (env.options.sound === true && cls === CLASSES.stx && mode === 0xc0 && (imm & 1) !== 0) {
+    // What an atomic instruction found comes from memory. Linux 6.18 takes the register for one that is only read (CVE-2026-43009).
+    const loaded = imm === 0xf1 ? 0 : src;
+    if (!bt.hasRegister(frame, loaded)) return true;
+    bt.clearRegister(frame, loaded);
+    if (record === undefined || (record.flags & STACK_ACCESS) === 0) return true;
+    bt.setSlot(accessedFrame(record.flags), accessedSlot(record.flags));
   } else if (cls === CLASSES.stx || cls === CLASSES.st) {
     if (bt.hasRegister(frame, dst)) return false;
     if (record === undefined || (record.flags & STACK_ACCESS) === 0) return true;

@@ -34,6 +34,53 @@ describe("a fill that extends the sign", () => {
   });
 });
 
+const ATOMIC = `
+  r6 = 0
+  *(u32 *)(r10 - 4) = r6
+  r2 = r10
+  r2 += -4
+  ld_pseudo r1, 1, 1
+  call 1
+  if r0 == 0 goto end
+  r7 = r0
+  call 7
+  r1 = 1000
+  if r0 == 7 goto join
+  r1 = 8
+join:
+  *(u64 *)(r10 - 16) = r1
+  r1 = 0
+  if r0 == 9 goto next
+next:
+  r2 = 0
+  r2 = atomic_fetch_add((u64 *)(r10 - 16), r2)
+  r7 += r2
+  r0 = *(u8 *)(r7 + 0)
+end:
+  r0 = 0
+  exit
+`;
+
+/** CVE-2026-43009: fixed in 6.18.50 and 7.0, not in 6.18.44. */
+describe("a number that an atomic instruction found on the stack", () => {
+  const map = { name: "map", type: "array", keySize: 4, valueSize: 16, maxEntries: 1, flags: 0 } as const;
+  const { instructions } = assemble(ATOMIC);
+  const slot = instructions.findIndex(({ opcode, src }) => opcode === 0x18 && src === 1);
+  const judge = (sound: boolean) =>
+    verify(
+      { name: "atomic", type: "xdp", instructions, maps: new Map([[slot, map]]), license: "GPL" },
+      { sound, testStateFrequency: true },
+    );
+
+  it("is not followed back to the stack by Linux, which then takes one path for another", () => {
+    expect(judge(false).accepted).toBe(true);
+  });
+
+  it("is followed where soundness is asked for", () => {
+    expect(judge(true).complaint).toMatch(/value is outside of the allowed|invalid access to map value/);
+  });
+});
+
 describe("NULL for an argument that must not be", () => {
   const { btf } = constructs();
   const { instructions } = assemble("r1 = 0\ncall pc+2\nr0 = 0\nexit\nr0 = *(u32 *)(r1 + 8)\nexit");

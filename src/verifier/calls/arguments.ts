@@ -1,5 +1,5 @@
 /** The arguments of a helper call, one after the other (check_func_arg of kernel/bpf/verifier.c). */
-import { mapRules } from "../../uapi/index.ts";
+import { MAP_FLAGS, mapRules } from "../../uapi/index.ts";
 import { checkFixedOffset } from "../access/context.ts";
 import { checkMapValue, isReadOnly } from "../access/map-value.ts";
 import { mayTouchPacket } from "../access/packet.ts";
@@ -111,9 +111,12 @@ function checkMeaning(
       return;
     case "ptr_to_map_key": {
       if (meta.map === undefined) throw env.reject("EACCES", "invalid map_ptr to access map->key");
-      const { keySize, type } = meta.map;
+      const { keySize, type, flags: mapFlags } = meta.map;
       checkHelperMemory(env, regno, keySize, false, false, undefined);
-      if (type === "array" || type === "percpu_array") meta.constantKey = constantKey(env, reg, keySize);
+      // The arrays behind a template with BPF_F_INNER_MAP may have other sizes.
+      const sized = (mapFlags & MAP_FLAGS.inner_map) === 0;
+      if (sized && (type === "array" || type === "percpu_array"))
+        meta.constantKey = constantKey(env, reg, keySize);
       return;
     }
     case "ptr_to_map_value":
