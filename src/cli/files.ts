@@ -2,8 +2,18 @@
  * Files as commands need them: one clear error each, and no half-written output. Neither streams nor `node:fs/promises`, which take 7 and 8
  * of the milliseconds that `skep run` has to start in.
  */
-import { closeSync, openSync, read, readFileSync, readSync, renameSync, statSync, unlinkSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import {
+  type Stats,
+  closeSync,
+  openSync,
+  read,
+  readFileSync,
+  readSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+} from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { BpfError } from "../errors.ts";
 import { OUTPUT, writeAll, writeOut } from "./standard.ts";
 
@@ -149,6 +159,32 @@ export class OutputFile {
     if (!this.#open || this.#file === OUTPUT) return;
     this.#open = false;
     closeSync(this.#file);
+  }
+}
+
+/**
+ * Refuses an output that is one of the inputs, by whatever name: reading and writing one file is a slip, and what was there would be gone.
+ *
+ * @throws BpfError code "usage", naming the input.
+ */
+export function checkOutput(output: string | undefined, inputs: readonly string[]): void {
+  if (output === undefined || output === "-") return;
+  const there = statOf(output);
+  if (there?.isFile() !== true) return;
+  for (const input of inputs) {
+    const read = input === "-" ? undefined : statOf(input);
+    if (read?.dev !== there.dev || read.ino !== there.ino) continue;
+    const name = resolve(input) === resolve(output) ? "" : ` (as ${output})`;
+    throw new BpfError("usage", `${input}: the output would overwrite it${name}`, { where: { file: input } });
+  }
+}
+
+/** Undefined if it is not there, or may not be looked at: reading or writing will tell. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
   }
 }
 

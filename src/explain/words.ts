@@ -71,7 +71,7 @@ export function valueWords(reg: RegisterSnapshot | undefined): string {
   if (base === "map_value" && map?.type.endsWith("_of_maps") === true)
     return `a map that '${map.name}' holds${orNull}`;
   if (base === "map_value") {
-    return `a pointer into a value of map '${map?.name ?? ""}' (${map?.valueSize ?? 0} bytes)${offset}${orNull}`;
+    return `a pointer into a value of ${map === undefined || map.name === "" ? "an inner map" : `map '${map.name}'`} (${map?.valueSize ?? 0} bytes)${offset}${orNull}`;
   }
   if (base === "map_key") return `a pointer into a key of map '${map?.name ?? ""}'${offset}`;
   if (base === "pkt") {

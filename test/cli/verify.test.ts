@@ -29,7 +29,7 @@ describe("skep verify explains", () => {
     const object = rejected("null-check");
     const before = readFileSync(object);
     const { status, stderr } = await skep("verify", object, "--html", object);
-    expect([status, stderr]).toEqual([2, `skep: ${object}: the report would overwrite the object\n`]);
+    expect([status, stderr]).toEqual([2, `skep: ${object}: the output would overwrite it\n`]);
     expect(readFileSync(object).equals(before)).toBe(true);
   });
 

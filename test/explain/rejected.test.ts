@@ -120,7 +120,9 @@ describe.skipIf(noKernel !== undefined)(withKernel("rejects each, with the same 
   afterAll(() => kernel?.close());
 
   // A user without any capability loads nothing where kernel.unprivileged_bpf_disabled is set.
-  const asked = JUDGED.filter(({ capabilities }) => capabilities === undefined || capabilities.includes("bpf"));
+  const asked = JUDGED.filter(
+    ({ capabilities }) => capabilities === undefined || capabilities.includes("bpf"),
+  );
 
   test.each(asked)("$program", async (row) => {
     const { object, program, capabilities } = row;

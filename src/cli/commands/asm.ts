@@ -10,7 +10,7 @@ import {
 import { BpfError } from "../../errors.ts";
 import { type Instruction, encodeInstructions, isWide } from "../../isa/index.ts";
 import { type Command, type Invocation, choice, onlyPositional, text } from "../command.ts";
-import { readInput, writeOutput } from "../files.ts";
+import { checkOutput, readInput, writeOutput } from "../files.ts";
 import { JSON_VERSION, hex, toJson } from "../json.ts";
 import { OUTPUT, isTerminal } from "../standard.ts";
 
@@ -59,6 +59,7 @@ async function run(invocation: Invocation): Promise<number> {
   if (format === "elf" && output === undefined && isTerminal(OUTPUT)) {
     throw new BpfError("usage", "asm: an object is no text for a terminal: give -o FILE");
   }
+  checkOutput(output, [path]);
   const source = new TextDecoder().decode(await readInput(path));
   const assembly = assembleFile(source, path, { dialect, littleEndian, relocatable: format === "elf" });
   if (assembly.instructions.length === 0 && assembly.sections.every(({ size }) => size === 0)) {

@@ -3,7 +3,7 @@ import { toWat } from "../../wat/index.ts";
 import { BpfError } from "../../errors.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
-import { writeOutput } from "../files.ts";
+import { checkOutput, writeOutput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
@@ -46,6 +46,7 @@ async function run(invocation: Invocation): Promise<number> {
   if (output === undefined) throw new BpfError("usage", "compile: say where to: -o FILE");
   if (json && output === "-")
     throw new BpfError("usage", "compile: --json needs a file for the module: -o FILE");
+  checkOutput(output, [path]);
   const { fuel, unverified } = machineOptions(values);
   const names = text(values, "program")?.split(",");
   const { bytes, manifest } = await compileStandalone(await readObject(path, values), {

@@ -19,7 +19,7 @@ import {
   whyFilter,
 } from "../../filter/index.ts";
 import { type Command, type Invocation, type Values, integer, text } from "../command.ts";
-import { readInput } from "../files.ts";
+import { checkOutput, readInput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { CaptureOutput } from "../run/output.ts";
 import { type PacketSource, openPackets } from "../run/packets.ts";
@@ -200,6 +200,8 @@ async function apply(
   json: boolean,
 ): Promise<number> {
   const start = milliseconds();
+  const output = text(values, "write");
+  checkOutput(output, [input]);
   const capture = await openPackets(input);
   // The first interface decides; a capture of several link types needs a filter for each.
   const matchers = new Map<number, CbpfMatcher>();
@@ -224,7 +226,6 @@ async function apply(
   };
   for (const { linktype } of capture.interfaces) matcherOf(linktype);
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
-  const output = text(values, "write");
   const sink = output === undefined ? undefined : CaptureOutput.create(output, capture.like);
   const progress = terminal.progress("filtering");
   let seen = 0;

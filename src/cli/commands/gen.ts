@@ -3,7 +3,7 @@ import { parseElf } from "../../elf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { generateSkeleton, linkObjects, parseObject } from "../../object/index.ts";
 import { type Command, type Invocation, text } from "../command.ts";
-import { readInput, writeOutput } from "../files.ts";
+import { checkOutput, readInput, writeOutput } from "../files.ts";
 
 export const genCommand: Command = {
   name: "gen",
@@ -47,6 +47,7 @@ async function run(invocation: Invocation): Promise<number> {
 
 async function genObject([out, ...paths]: readonly string[]): Promise<number> {
   if (out === undefined || paths.length === 0) throw new BpfError("usage", "gen object: wants OUT FILE...");
+  checkOutput(out, paths);
   const inputs = await Promise.all(paths.map(async (name) => ({ name, bytes: await readInput(name) })));
   writeOutput(out, linkObjects(inputs));
   return 0;
@@ -72,6 +73,7 @@ async function genMinimal([input, output, ...paths]: readonly string[]): Promise
   if (input === undefined || output === undefined || paths.length === 0) {
     throw new BpfError("usage", "gen min_core_btf: wants IN OUT OBJECT...");
   }
+  checkOutput(output, [input, ...paths]);
   const target = parseBtf(btfOf(await readInput(input), input), { name: input });
   const objects = await Promise.all(
     paths.map(async (path) => {

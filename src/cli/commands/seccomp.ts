@@ -16,7 +16,7 @@ import {
   formatExplanation,
 } from "../../seccomp/index.ts";
 import { type Command, type Invocation, type Values, choice, text } from "../command.ts";
-import { readInput, writeOutput } from "../files.ts";
+import { checkOutput, readInput, writeOutput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { nearest } from "../nearest.ts";
 
@@ -79,6 +79,7 @@ async function run({ positionals, values, terminal, json }: Invocation): Promise
   switch (action) {
     case "compile": {
       const output = text(values, "output");
+      checkOutput(output, [path]);
       const format = choice(values, "format", FORMATS) ?? (output === undefined ? "listing" : "raw");
       if (json) answer({ instructions: program, warnings });
       if (output !== undefined || !json) writeOutput(output ?? "-", render(program, format));

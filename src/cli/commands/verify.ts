@@ -1,4 +1,4 @@
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import type { Btf } from "../../btf/index.ts";
 import { BpfError } from "../../errors.ts";
 import { KernelMachine, type KernelVerdict } from "../../kernel/index.ts";
@@ -15,7 +15,7 @@ import {
   verifyObject,
 } from "../../verifier/index.ts";
 import { type Command, type Invocation, choice, onlyPositional, text } from "../command.ts";
-import { writeOutput } from "../files.ts";
+import { checkOutput, writeOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { TARGET_OPTIONS, targetOf } from "../target.ts";
@@ -158,9 +158,7 @@ async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "verify", "an object file");
   const html = text(values, "html");
-  if (html !== undefined && resolve(html) === resolve(path)) {
-    throw new BpfError("usage", `${path}: the report would overwrite the object`);
-  }
+  checkOutput(html, [path]);
   const { btf, kconfig } = await targetOf(values);
   const spec = resolveExterns(await readObject(path, values), kconfig === undefined ? {} : { kconfig });
   const name = text(values, "program");

@@ -4,7 +4,7 @@ import { milliseconds } from "../../elapsed.ts";
 import { BpfError } from "../../errors.ts";
 import type { PacketHook } from "../../hooks/index.ts";
 import type { Layer, Program } from "../../machine/index.ts";
-import { streamInput } from "../files.ts";
+import { checkOutput, streamInput } from "../files.ts";
 import { type Terminal, count } from "../terminal.ts";
 import type { KernelShadow } from "./kernel.ts";
 import { CaptureOutput } from "./output.ts";
@@ -45,6 +45,7 @@ export async function runCapture({
   const { packetHook: hook } = program;
   const { chunks, size } = await streamInput(input);
   const capture = await openCapture(chunks, input);
+  checkOutput(output, [input]);
   const sink = output === undefined ? undefined : CaptureOutput.create(output);
   const progress = terminal.progress("running");
   const verdicts = new Verdicts(program);
