@@ -105,10 +105,11 @@ const COMMANDS: readonly Entry[] = [
 /** Runs a command line; returns the exit status: 0 done, 1 rejected or failed check, 2 wrong usage or unreadable input. */
 export async function main(args: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
   const [name, ...rest] = args;
-  const json = rest.includes("--json");
+  const json = args.includes("--json");
   try {
     if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-      const topic = name === "help" ? COMMANDS.find((row) => row.name === rest[0]) : undefined;
+      const wanted = name === "help" ? rest.find((word) => !word.startsWith("-")) : undefined;
+      const topic = wanted === undefined ? undefined : commandOf(wanted);
       terminal.write(topic === undefined ? overview(terminal) : helpOf(await topic.load(), terminal));
       return name === undefined ? 2 : 0;
     }
@@ -116,16 +117,7 @@ export async function main(args: readonly string[], terminal: Terminal = process
       terminal.line(VERSION);
       return 0;
     }
-    const entry = COMMANDS.find((row) => row.name === name);
-    if (entry === undefined) {
-      const guess = nearest(
-        name,
-        COMMANDS.map((row) => row.name),
-      );
-      const hint = guess === undefined ? "see 'skep --help'" : `did you mean 'skep ${guess}'?`;
-      throw new BpfError("usage", `no command '${name}'; ${hint}`);
-    }
-    const command = await entry.load();
+    const command = await commandOf(name).load();
     // Before parsing: help must be had whatever else is wrong.
     if (rest.includes("--help") || rest.includes("-h")) {
       terminal.write(helpOf(command, terminal));
@@ -136,6 +128,20 @@ export async function main(args: readonly string[], terminal: Terminal = process
   } catch (error) {
     return report(error, terminal, json, rest.includes("--debug"));
   }
+}
+
+/** @throws BpfError code "usage" if there is none of this name. */
+function commandOf(name: string): (typeof COMMANDS)[number] {
+  const entry = COMMANDS.find((row) => row.name === name);
+  if (entry !== undefined) return entry;
+  if (name.startsWith("-"))
+    throw new BpfError("usage", `option ${name} comes behind a command; see 'skep --help'`);
+  const guess = nearest(
+    name,
+    COMMANDS.map((row) => row.name),
+  );
+  const hint = guess === undefined ? "see 'skep --help'" : `did you mean 'skep ${guess}'?`;
+  throw new BpfError("usage", `no command '${name}'; ${hint}`);
 }
 
 /** What says that the program is at fault, not the command line or the file. */

@@ -93,6 +93,9 @@ function hasNeed(kernel: KernelVersion, { since, until, from }: Need): boolean {
 
 /** 6.18 refuses what it no longer has; of a kernel that has it, that tells nothing. */
 function verdictOf(lacks: readonly Need[], exact: ExactVerdict, lacksExact: boolean): ExactVerdict {
+  // Where the walk has not come to its end, what is called may never be reached.
+  if (exact === "unknown" && lacks.every(({ kind }) => kind === "helper" || kind === "kernel function"))
+    return exact;
   if (lacks.length > 0) return "rejected";
   return exact === "rejected" && lacksExact ? "unknown" : exact;
 }

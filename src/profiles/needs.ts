@@ -348,7 +348,9 @@ function instructionNeeds(
       (src === PSEUDO_KFUNC_CALL || (src !== PSEUDO_CALL && reference?.kind === "extern"))
     ) {
       needs.feature("kernel_functions", place());
-      if (reference?.kind === "extern") {
+      // Loaders leave a weak one that is missing as it is, and the kernel minds only if a path comes to it.
+      const dead = reached !== undefined && !reached.has(slot);
+      if (reference?.kind === "extern" && !(reference.extern.weak && dead)) {
         const name = bare(reference.extern.name);
         const own = asked.has(name) ? sinceOf("kernel function", name)?.since : guard;
         needs.call("kernel function", name, input.type, place(), reference.extern.weak ? own : undefined);

@@ -63,7 +63,7 @@ export function profilesOf(
 const CELLS = { accepted: "yes", rejected: "no", unknown: "?" } as const;
 
 function cell({ verdict, lacks }: KernelJudgement): string {
-  return lacks.length > 0 ? "no" : verdict === "rejected" ? "no *" : CELLS[verdict];
+  return lacks.length === 0 && verdict === "rejected" ? "no *" : CELLS[verdict];
 }
 
 /** "helper bpf_loop: since 5.17 (e6f2dd0f8067), f.bpf.c:12". */
