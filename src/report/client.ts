@@ -5,7 +5,15 @@
 import type { ProgramReport, ReportVisit } from "./data.ts";
 
 export function client(): void {
-  const data = JSON.parse(document.querySelector("#data")?.textContent ?? "[]") as ProgramReport[];
+  const data = [...document.querySelectorAll("script.data")].map((element) => ({
+    element,
+    program: element.getAttribute("data-program") ?? "",
+    verdict: element.getAttribute("data-verdict") ?? "",
+  }));
+  const reportOf = (name: string): ProgramReport => {
+    const { element } = data.find(({ program }) => program === name) ?? (data[0] as (typeof data)[number]);
+    return JSON.parse(element.textContent ?? "") as ProgramReport;
+  };
   const find = (selector: string): HTMLElement => document.querySelector(selector) as HTMLElement;
 
   /** An element with attributes and children. */
@@ -36,7 +44,7 @@ export function client(): void {
   };
   const count = (value: number, what: string): string => `${value} ${what}${value === 1 ? "" : "s"}`;
 
-  let report = data[0] as ProgramReport;
+  let report: ProgramReport;
   let byVisit = new Map<number, ReportVisit>();
   let bySlot = new Map<number, ReportVisit[]>();
   let onPath = new Set<number>();
@@ -47,10 +55,14 @@ export function client(): void {
   const place = (file: string, line: number): string => `${file.slice(file.lastIndexOf("/") + 1)}:${line}`;
 
   function showProgram(name: string): void {
-    report = data.find(({ program }) => program === name) ?? (data[0] as ProgramReport);
+    report = reportOf(name);
     byVisit = new Map(report.visits.map((visit) => [visit.visit, visit]));
     bySlot = new Map();
-    for (const visit of report.visits) bySlot.set(visit.slot, [...(bySlot.get(visit.slot) ?? []), visit]);
+    for (const visit of report.visits) {
+      const seen = bySlot.get(visit.slot);
+      if (seen === undefined) bySlot.set(visit.slot, [visit]);
+      else seen.push(visit);
+    }
     onPath = new Set(report.path);
     pathSlots = new Set(report.path.map((visit) => byVisit.get(visit)?.slot ?? -1));
     for (const tab of document.querySelectorAll("#programs button")) {

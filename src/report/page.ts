@@ -17,6 +17,12 @@ function embed(value: unknown): string {
     .replaceAll("\u2029", "\\u2029");
 }
 
+/** A program's data in an element of its own: the page reads only those that are looked at (all of an object can be 30 MB). */
+function dataOf(report: ProgramReport): string {
+  const { program, verdict } = report;
+  return `<script class="data" type="application/json" data-program="${escape(program)}" data-verdict="${escape(verdict)}">${embed(report)}</script>`;
+}
+
 /**
  * The report on the programs of an object as one HTML page. Everything is in it; texts of the object reach the page as text, never as
  * markup.
@@ -52,7 +58,7 @@ export function reportPage(object: string, programs: readonly ProgramReport[]): 
 </main>
 <section class="pane wide" id="graph"><h2>Control flow<span class="legend">dashed: jump taken; blue: back; red: the path to the error</span></h2><div class="rows"></div></section>
 <section class="wide"><details><summary>Log of the verifier</summary><pre id="log"></pre></details></section>
-<script id="data" type="application/json">${embed(programs)}</script>
+${programs.map(dataOf).join("\n")}
 <script>(${client.toString()})();</script>
 </body>
 </html>

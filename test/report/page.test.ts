@@ -74,8 +74,8 @@ describe.skipIf(BROWSER === undefined)(
     test("shows what pruned what in a program that loads", () => {
       const html = pageOf("examples/rewrite/rewrite.bpf.o", ["classify"]);
       const data = JSON.parse(
-        /<script id="data" type="application\/json">(.*?)<\/script>/s.exec(html)?.[1] ?? "",
-      )[0];
+        /<script class="data" type="application\/json"[^>]*>(.*?)<\/script>/s.exec(html)?.[1] ?? "",
+      );
       const pruned = data.ends.find(
         (end: { kind: string; by: number }) => end.kind === "pruned" && end.by >= 0,
       );
