@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readdirSync,
   rmSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -47,6 +48,15 @@ describe("what `skep run` loads before it begins", () => {
     expect(loaded.length).toBeGreaterThan(100);
     expect(loaded.filter((path) => path.startsWith(part))).toEqual([]);
   });
+});
+
+it("imports no module of Node.js later on: the bundle's script cannot", () => {
+  const files = readdirSync("src/cli", { recursive: true })
+    .map(String)
+    .filter((name) => name.endsWith(".ts"));
+  expect(
+    files.filter((name) => readFileSync(join("src/cli", name), "utf8").includes('import("node:')),
+  ).toEqual([]);
 });
 
 /** As bin/skep.js does it: the file is a function of what Node.js gives modules. */
