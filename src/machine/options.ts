@@ -82,6 +82,8 @@ export interface LoadOptions {
   readonly programs?: readonly string[];
   /** Live maps that stand in for those of the object, by name: to share state between programs and reloads. */
   readonly maps?: Readonly<Record<string, BpfMap>>;
+  /** What programs attach to, by their names, where a loader says it (bpf_program__set_attach_target): `{ file_read: "ext4_file_read_iter" }`. */
+  readonly attachTo?: Readonly<Record<string, string>>;
   /**
    * Sizes of maps by name, in place of those in the object: what loaders set because it is known at run time only
    * (bpf_map__set_max_entries, bpf_map__set_value_size). A number is the number of entries.

@@ -117,19 +117,29 @@ export function looksAtSocket({ instructions }: Pick<ProgramImage, "instructions
   );
 }
 
+/** Parts of an input that say how to run, not what is seen. */
+const RUN_KEYS: ReadonlySet<string> = new Set([
+  "packet",
+  "repeat",
+  "cpu",
+  "engine",
+  "layer",
+  "metadata",
+  "linear",
+]);
+
+export const isRunKey = (name: string): boolean => RUN_KEYS.has(name);
+
 /** What is given to types without packets of a capture. */
-export function eventInput(
-  program: string,
-  event: Omit<EventInput, "socket">,
-  packet: Uint8Array | undefined,
-  socket: SocketInput | null | undefined,
-): EventInput {
+export function eventInput(program: string, input: EventKeys): EventInput {
+  const { packet, socket } = input;
   if (socket === null)
     throw new BpfError("context", `program '${program}': only a packet may be without a socket`);
-  if (packet === undefined && socket === undefined) return event;
-  return {
-    ...event,
-    ...(packet === undefined ? {} : { data: packet }),
-    ...(socket === undefined ? {} : { socket }),
-  };
+  // The parts that say how to run are passed over by who lays it out.
+  return packet === undefined ? (input as EventInput) : { ...(input as EventInput), data: packet };
+}
+
+interface EventKeys extends Omit<EventInput, "socket"> {
+  readonly packet?: Uint8Array;
+  readonly socket?: SocketInput | null;
 }

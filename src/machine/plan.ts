@@ -49,9 +49,9 @@ export async function planLoad(
   options: LoadOptions,
   world: PlanWorld,
 ): Promise<LoadPlan> {
-  const { kconfig, ksyms, mapSizes = {} } = options;
+  const { kconfig, ksyms, mapSizes = {}, attachTo = {} } = options;
   const { verify, unverified: choice } = chooseSafety(options, world);
-  const spec = resolveExterns(withMapSizes(object, mapSizes), {
+  const spec = resolveExterns(withTargets(withMapSizes(object, mapSizes), attachTo), {
     ...(kconfig === undefined ? {} : { kconfig }),
     ...(ksyms === undefined ? {} : { ksyms }),
   });
@@ -100,6 +100,27 @@ export async function planLoad(
   }
   const types = [target, spec.btf].filter((btf) => btf !== undefined);
   return { spec, images, types, used, notes, safetyOf: (name) => safety.get(name) ?? choice };
+}
+
+/** The same object with other targets for some of its programs. */
+function withTargets(object: ObjectSpec, targets: Readonly<Record<string, string>>): ObjectSpec {
+  const names = Object.keys(targets);
+  if (names.length === 0) return object;
+  const unknown = names.find((name) => object.programs[name] === undefined);
+  if (unknown !== undefined) {
+    throw new BpfError(
+      "usage",
+      `${object.name}: attachTo: no program '${unknown}'; it has ${Object.keys(object.programs).join(", ")}`,
+      { where: { file: object.name } },
+    );
+  }
+  const programs = Object.fromEntries(
+    Object.entries(object.programs).map(([name, program]) => {
+      const attachTo = targets[name];
+      return [name, attachTo === undefined ? program : { ...program, attachTo }];
+    }),
+  );
+  return { ...object, programs };
 }
 
 /** The programs that a program array begins with. */

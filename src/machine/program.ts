@@ -20,7 +20,15 @@ import type { EventRun, EventRunner } from "./run/runner.ts";
 import type { Subject } from "./run/types.ts";
 import type { Socket } from "./world/sockets.ts";
 import { Debugger, type DebugWorld } from "./debug.ts";
-import { eventInput, frameArea, looksAtSocket, packetContext, withMetadata } from "./packet-context.ts";
+import {
+  eventInput,
+  frameArea,
+  isRunKey,
+  looksAtSocket,
+  packetContext,
+  withMetadata,
+} from "./packet-context.ts";
+import { Outcome } from "./run/outcome.ts";
 import { placeSocket, setPointer } from "./run/sockets.ts";
 
 /**
@@ -144,6 +152,7 @@ export class Program {
   readonly safety: Safety;
   readonly #hook: Hook | undefined;
   readonly #host: ProgramHost;
+  readonly #socketAt: (address: number) => Socket | undefined;
   #subject: Subject | undefined;
   #readsSocket: boolean | undefined;
 
@@ -155,6 +164,7 @@ export class Program {
     safety: Safety,
   ) {
     this.#host = host;
+    this.#socketAt = (address) => host.socketAt(address);
     this.safety = safety;
     this.#hook = hook;
     this.name = image.name;
@@ -197,17 +207,7 @@ export class Program {
    * const { returnName, packet } = programs.firewall.run({ packet: frame, context: { ingress_ifindex: 2 } });
    */
   run(input: RunInput = {}): RunResult {
-    const {
-      packet,
-      repeat = 1,
-      cpu = this.#host.cpu,
-      engine = this.#host.engine,
-      layer,
-      metadata,
-      linear,
-      socket,
-      ...event
-    } = input;
+    const { packet, repeat = 1, cpu = this.#host.cpu, engine = this.#host.engine, metadata, linear } = input;
     const { hook } = this;
     if (!Number.isInteger(repeat) || repeat < 1 || repeat > 0xffffffff) {
       throw new BpfError(
@@ -219,19 +219,20 @@ export class Program {
     if (!takesPackets(hook)) {
       this.#checkCpu(cpu);
       if (engine === "jit") this.compile();
-      const given = eventInput(this.name, event, packet, socket);
+      const given = eventInput(this.name, input);
       const done = this.#host.events.run(this.#subjectOf(hook), given, repeat, (r1) =>
         this.#host.call(this, engine, cpu, r1, 0),
       );
       return this.#eventResult(hook, packet, done);
     }
+    const { layer, socket } = input;
     let kept: PacketLeft | undefined;
-    const bytes = this.#packetOf(hook, packet, event);
+    const bytes = this.#packetOf(hook, input);
     const data = metadata === undefined ? bytes : withMetadata(metadata, bytes);
     const batch = { data, offset: [0], capturedLength: [data.length], count: 1 };
     try {
       const { results, durationNs } = this.#runner(batch, engine, cpu, {
-        ...this.#packetOptions(hook, layer, event.context, bytes, socket, (left) => {
+        ...this.#packetOptions(hook, layer, input.context, bytes, socket, (left) => {
           kept = left;
         }),
         ...area,
@@ -254,23 +255,13 @@ export class Program {
    * debug.finish().returnName;
    */
   debug(input: RunInput = {}): Debugger {
-    const {
-      packet,
-      cpu = 0,
-      layer,
-      metadata,
-      linear,
-      socket,
-      repeat: _repeat,
-      engine: _engine,
-      ...event
-    } = input;
+    const { packet, cpu = 0, layer, metadata, linear, socket } = input;
     const { hook } = this;
     const area = frameArea(this.name, hook, metadata, linear);
     this.#checkCpu(cpu);
     const world = this.#host.debug(cpu);
     if (!takesPackets(hook)) {
-      const given = eventInput(this.name, event, packet, socket);
+      const given = eventInput(this.name, input);
       const open = this.#host.events.open(this.#subjectOf(hook), given);
       open.reset();
       world.begin(this.descriptor, open.address);
@@ -280,10 +271,10 @@ export class Program {
       });
     }
     let kept: PacketLeft | undefined;
-    const bytes = this.#packetOf(hook, packet, event);
+    const bytes = this.#packetOf(hook, input);
     const data = metadata === undefined ? bytes : withMetadata(metadata, bytes);
     const finish = this.#host.runner.open(this, data, {
-      ...this.#packetOptions(hook, layer, event.context, bytes, socket, (left) => {
+      ...this.#packetOptions(hook, layer, input.context, bytes, socket, (left) => {
         kept = left;
       }),
       ...area,
@@ -299,11 +290,14 @@ export class Program {
     });
   }
 
-  #packetOf(hook: Hook, packet: Uint8Array | undefined, event: EventInput): Uint8Array {
+  #packetOf(hook: Hook, input: RunInput): Uint8Array {
+    const { packet } = input;
     if (packet === undefined) {
       throw new BpfError("context", `program '${this.name}': ${hook.type} programs are run over a packet`);
     }
-    const [foreign] = Object.keys(event).filter((name) => name !== "context");
+    const foreign = Object.keys(input).find(
+      (name) => !isRunKey(name) && name !== "context" && name !== "socket",
+    );
     if (foreign !== undefined) {
       throw new BpfError(
         "context",
@@ -375,32 +369,11 @@ export class Program {
   }
 
   #eventResult(hook: Hook, packet: Uint8Array | undefined, done: EventRun): RunResult {
-    const { image } = this;
     const { r0, context, durationNs, extra } = done;
-    const host = this.#host;
-    let fields: RunResult["context"] | undefined;
-    const value = hook.signed ? Number(BigInt.asIntN(32, r0)) : Number(BigInt.asUintN(32, r0));
-    return {
-      returnValue: value,
-      r0,
-      returnName: returnName(hook, value, image.attachType),
-      packet: packet ?? NOTHING,
-      metadata: NOTHING,
-      // Decoded when it is asked for: of a probe's registers that takes longer than the run.
-      get context() {
-        fields ??= decodeContext(hook, context());
-        return fields;
-      },
-      redirect: undefined,
-      get socket() {
-        fields ??= decodeContext(hook, context());
-        return host.socketAt(Number(fields["sk"] ?? 0));
-      },
-      durationNs,
-      safety: this.safety,
-      verified: this.verified,
-      ...extra,
-    };
+    const word = Number(BigInt.asUintN(32, r0));
+    const name = returnName(hook, hook.signed ? word | 0 : word, this.image.attachType);
+    const parts = { hook, r0, returnName: name, packet, durationNs, safety: this.safety, context, extra };
+    return new Outcome(parts, this.#socketAt);
   }
 
   /**

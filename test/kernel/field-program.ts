@@ -33,6 +33,8 @@ export interface FieldOptions {
   readonly without?: readonly string[];
   /** Of contexts without fields: up to where. Default: all of it. */
   readonly until?: number;
+  /** What r0 is, instead of a random number. */
+  readonly result?: number;
   /** Bits of r0 that may be set. Default 0xffffffff. */
   readonly mask?: number;
   /** The type may not call bpf_map_lookup_elem. */
@@ -130,8 +132,11 @@ export function fieldProgram(
   }
   options.more?.(save, (text) => lines.push(text));
   const mask = options.mask ?? 0xffffffff;
-  lines.push(`r0 = *(u64 *)(r7 + ${SEED})\nw0 &= ${mask | 0}\nexit`);
-  if (!direct) lines.push("done:\nw0 = 0\nexit");
+  const { result } = options;
+  lines.push(
+    result === undefined ? `r0 = *(u64 *)(r7 + ${SEED})\nw0 &= ${mask | 0}\nexit` : `w0 = ${result}\nexit`,
+  );
+  if (!direct) lines.push(`done:\nw0 = ${result ?? 0}\nexit`);
   const text = lines.join("\n");
   const { instructions } = assemble(text);
   const slot = instructions.findIndex(({ opcode }) => opcode === 0x18);

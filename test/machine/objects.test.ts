@@ -88,6 +88,14 @@ describe.each(ENGINES)("kernel objects in the %s", (engine) => {
       const file = machine.alloc("file", {});
       programs["probed"]?.run({ args: [0, file] });
       expect(bss(loaded)["seen"]).toBe(BigInt(file.address));
+      // A structure by its members, where the kernel's function is declared: an address that was laid out for the run.
+      const types = btf ?? machine.alloc("file", {}).btf;
+      if (types.find("vfs_open", "func").length > 0) {
+        programs["probed"]?.run({ args: { path: null, file: { f_flags: 7 } } });
+        const laidOut = Number(bss(loaded)["seen"]);
+        const at = (machine.alloc("file", { f_flags: 7 }).bytes() as Uint8Array).indexOf(7);
+        expect(machine.memory.read(laidOut, at + 1)[at]).toBe(7);
+      }
       programs["returned"]?.run({ ret: -2 });
       expect(BigInt.asIntN(32, bss(loaded)["seen"] as bigint)).toBe(-2n);
     });

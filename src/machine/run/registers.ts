@@ -1,7 +1,8 @@
 /** Contexts of probes: the registers of the interrupted code, arguments where the calling convention has them. */
 import { BpfError } from "../../errors.ts";
+import { isPlaced, lowerValue } from "../objects/index.ts";
 import type { Arguments, EventInput, Word } from "./input.ts";
-import { parameterNames } from "./signature.ts";
+import { parameterNames, signatureOf } from "./signature.ts";
 import type { Arrangement, Arranger, Subject } from "./types.ts";
 
 /** Where registers lie, and which of them calls use. */
@@ -76,7 +77,15 @@ function setRegister(subject: Subject, machine: Machine, view: DataView, name: s
       `program '${subject.name}': no register '${name}'; there are ${Object.keys(machine.registers).join(", ")}`,
     );
   }
-  view.setBigUint64(offset, BigInt.asUintN(64, subject.scratch.word(value, subject.name, name)), true);
+  // Small numbers and addresses are most of them, and a BigInt costs ten times as much.
+  const small =
+    typeof value === "number" && value === (value | 0) ? value : isPlaced(value) ? value.address : undefined;
+  if (small === undefined) {
+    view.setBigUint64(offset, BigInt.asUintN(64, subject.scratch.word(value, subject.name, name)), true);
+    return;
+  }
+  view.setInt32(offset, small, true);
+  view.setInt32(offset + 4, typeof value === "number" && value < 0 ? -1 : 0, true);
 }
 
 /** Arguments in order; those given by name are put where the function's declaration has them. */
@@ -95,12 +104,22 @@ export function inOrder(subject: Subject, args: Arguments): readonly Word[] {
   return ordered;
 }
 
+/** The address of a structure that is given by its members: the function's declaration says what it is. */
+function laidOut(subject: Subject, word: Word, index: number): Word {
+  if (typeof word !== "object" || word === null || isPlaced(word) || word instanceof Uint8Array) return word;
+  const signature = signatureOf(subject);
+  const type = signature?.parameters[index]?.type;
+  if (signature === undefined || type === undefined) return word;
+  const { memory, parts } = subject.scratch;
+  return lowerValue(memory, signature.btf, type, word, parts);
+}
+
 /** Registers of a call with these arguments: in registers as far as there are, then on the stack. */
 function fill(subject: Subject, machine: Machine, view: DataView, input: EventInput): void {
   const { args, ret, registers } = input;
   const { scratch, image } = subject;
   if (args !== undefined) {
-    const words = inOrder(subject, args);
+    const words = inOrder(subject, args).map((word, index) => laidOut(subject, word, index));
     // SEC("ksyscall/...") programs read the arguments of the system call from the registers that its wrapper was given.
     if (image.section?.startsWith("ksyscall") === true || image.section?.startsWith("kretsyscall") === true) {
       const bytes = new Uint8Array(machine.size);

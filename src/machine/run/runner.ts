@@ -153,55 +153,77 @@ export class EventRunner {
 
   /** `call` runs the program with an address in r1; each of `repeat` runs begins with the same context. */
   run(subject: Subject, input: EventInput, repeat: number, call: (r1: number) => bigint): EventRun {
-    const open = this.open(subject, input);
+    const { state } = this.means;
     try {
+      const { arrangement, address, bytes } = this.#lay(subject, input);
       let r0 = 0n;
       let spent = 0;
       for (let round = 0; round < repeat; round++) {
-        open.reset();
+        this.#reset(address, bytes);
         const start = milliseconds();
-        r0 = call(open.address);
+        r0 = call(address);
         spent += milliseconds() - start;
       }
-      return open.finish(r0, (spent * 1e6) / repeat);
+      return this.#finish(state, arrangement, address, bytes.length, r0, (spent * 1e6) / repeat);
     } finally {
-      open.release();
+      this.#release();
     }
   }
 
   /** Lays an input out and leaves the running to the caller, who must `release` it. */
   open(subject: Subject, input: EventInput): OpenEvent {
-    const { scratch, state } = this.means;
-    const release = (): void => {
-      scratch.free();
-      for (const key in state) state[key as keyof RunState] = undefined;
-    };
+    const { state } = this.means;
     try {
-      if (input.cookie !== undefined) state.cookie = input.cookie;
-      if (TRACED.includes(subject.type)) state.returns = input.ret !== undefined;
-      if (input.sample !== undefined) state.sample = input.sample;
-      const arrangement = arrange(subject, input);
-      const { context } = arrangement;
-      const size = context.byteLength;
-      const bytes = context instanceof Uint8Array ? context : this.#bytesOf(context);
-      const address = this.#contextRoom(subject.hook, size, arrangement.buffer);
-      state.context = address;
+      const { arrangement, address, bytes } = this.#lay(subject, input);
       return {
         address,
-        reset: () => {
-          forget(state);
-          this.#memory.write(address, bytes);
-        },
-        finish: (r0, durationNs) => {
-          const extra = noted(state, arrangement.result?.(this.#memory.read(address, size), r0));
-          return { r0, context: this.#snapshot(address, size), durationNs, extra };
-        },
-        release,
+        reset: () => this.#reset(address, bytes),
+        finish: (r0, durationNs) => this.#finish(state, arrangement, address, bytes.length, r0, durationNs),
+        release: () => this.#release(),
       };
     } catch (error) {
-      release();
+      this.#release();
       throw error;
     }
+  }
+
+  #lay(
+    subject: Subject,
+    input: EventInput,
+  ): { readonly arrangement: Arrangement; readonly address: number; readonly bytes: Uint8Array } {
+    const { state } = this.means;
+    if (input.cookie !== undefined) state.cookie = input.cookie;
+    if (TRACED.includes(subject.type)) state.returns = input.ret !== undefined;
+    if (input.sample !== undefined) state.sample = input.sample;
+    const arrangement = arrange(subject, input);
+    const { context } = arrangement;
+    const bytes = context instanceof Uint8Array ? context : this.#bytesOf(context);
+    const address = this.#contextRoom(subject.hook, bytes.length, arrangement.buffer);
+    state.context = address;
+    return { arrangement, address, bytes };
+  }
+
+  #reset(address: number, bytes: Uint8Array): void {
+    forget(this.means.state);
+    this.#memory.write(address, bytes);
+  }
+
+  #finish(
+    state: RunState,
+    arrangement: Arrangement,
+    address: number,
+    size: number,
+    r0: bigint,
+    durationNs: number,
+  ): EventRun {
+    const result = arrangement.result?.(this.#memory.read(address, size), r0);
+    return { r0, context: this.#snapshot(address, size), durationNs, extra: noted(state, result) };
+  }
+
+  #release(): void {
+    const { scratch, state } = this.means;
+    scratch.free();
+    for (const key in state) state[key as keyof RunState] = undefined;
   }
 
   /** Small contexts as an array of words, which costs a tenth of a buffer of bytes. */

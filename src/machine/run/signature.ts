@@ -29,7 +29,20 @@ const DECLARATIONS: Readonly<Partial<Record<AttachType, { prefix: string; skip?:
   lsm_cgroup: { prefix: "bpf_lsm_" },
 };
 
+/** By program: nothing that tells it changes, and to look it up takes longer than most programs run. */
+const SIGNATURES = new WeakMap<Subject, { readonly signature: Signature | undefined }>();
+const NAMES = new WeakMap<Subject, readonly string[]>();
+
 export function signatureOf(subject: Subject): Signature | undefined {
+  let known = SIGNATURES.get(subject);
+  if (known === undefined) {
+    known = { signature: findSignature(subject) };
+    SIGNATURES.set(subject, known);
+  }
+  return known.signature;
+}
+
+function findSignature(subject: Subject): Signature | undefined {
   const { image, types, attach, type } = subject;
   if (image.method !== undefined && image.ownTypes !== undefined) {
     const prototype = pointedPrototype(image.ownTypes, image.method);
@@ -52,9 +65,14 @@ export function signatureOf(subject: Subject): Signature | undefined {
 
 /** Names of a target's parameters; none if nothing is known of it. */
 export function parameterNames(subject: Subject): readonly string[] {
-  const { section, attachTo } = subject.image;
-  const call = /^k(ret)?syscall/.test(section ?? "") ? syscallArguments(attachTo ?? "") : undefined;
-  return call ?? signatureOf(subject)?.parameters.map(({ name }) => name) ?? [];
+  let names = NAMES.get(subject);
+  if (names === undefined) {
+    const { section, attachTo } = subject.image;
+    const call = /^k(ret)?syscall/.test(section ?? "") ? syscallArguments(attachTo ?? "") : undefined;
+    names = call ?? signatureOf(subject)?.parameters.map(({ name }) => name) ?? [];
+    NAMES.set(subject, names);
+  }
+  return names;
 }
 
 function asSignature(btf: Btf, prototype: BtfPrototype, skip: number): Signature {

@@ -1,5 +1,6 @@
 /** How each program type takes its input. The types that packets go through are run by the batch loop. */
 import { BpfError } from "../../errors.ts";
+import { isRunKey } from "../packet-context.ts";
 import { hookOf } from "../../hooks/index.ts";
 import type { ProgramType } from "../../uapi/index.ts";
 import { ARGUMENTS } from "./arguments.ts";
@@ -65,7 +66,7 @@ export function arrange(subject: Subject, input: EventInput): Arrangement {
   }
   const takes = inputKeys(subject.type);
   for (const key in input) {
-    if (takes.includes(key)) continue;
+    if (takes.includes(key) || isRunKey(key)) continue;
     throw new BpfError(
       "context",
       `program '${subject.name}': ${subject.type} programs take no '${key}'; they take ${takes.join(", ")}`,
