@@ -1,5 +1,5 @@
 import { MAP_STRIDE, MAP_VALUES, RING_AT } from "../core/layout.ts";
-import { errnoName } from "../uapi/index.ts";
+import { ERRNO, errnoName } from "../uapi/index.ts";
 import {
   type Codec,
   MAPS_OF_MAPS,
@@ -15,7 +15,7 @@ import { eventsOf, takePerfEvents, takeRecords } from "./maps/events.ts";
 import { type PerfEvent, createPerfBuffer } from "./maps/perf.ts";
 import { RawMap } from "./maps/raw.ts";
 import { putRecord } from "./maps/ring.ts";
-import { socketRefused } from "./maps/sockets.ts";
+import { memberRefused, noteMember, socketRefused } from "./maps/sockets.ts";
 
 /**
  * A live map. Its storage is in the machine's memory, where programs use it; this object only points there.
@@ -81,7 +81,7 @@ export class BpfMap extends RawMap {
    * maps.steps.setProgram(0, programs.parse);
    * maps.steps.setProgram(0, undefined);
    */
-  setProgram(index: number, program: ProgramHandle | undefined): void {
+  setProgram(index: number, program: ProgramHandle | undefined, flag: UpdateFlag = "any"): void {
     if (this.type !== "prog_array") throw this.error(`it is of type ${this.type} and holds no programs`);
     if (!Number.isInteger(index) || index < 0 || index > 0xffffffff) {
       throw this.error(`an index is a whole number from 0 on, not ${index}`);
@@ -97,7 +97,7 @@ export class BpfMap extends RawMap {
       throw this.error(`program '${program.name}' lives in another machine`);
     }
     memory.setU32(this.valueAt, program.descriptor);
-    const status = core.map_update_copy(this.address, this.keyAt, this.valueAt, 0n);
+    const status = core.map_update_copy(this.address, this.keyAt, this.valueAt, bitsOf(flag));
     if (status !== 0) throw this.error(`program '${program.name}' cannot be put at index ${index}`, status);
   }
 
@@ -149,11 +149,30 @@ export class BpfMap extends RawMap {
       this.delete(key);
       return;
     }
-    const refused = "placed" in object ? socketRefused(this.type, object) : 0;
-    if (refused !== 0) throw this.error("a socket in this state cannot be put there", refused);
+    const group = this.type === "reuseport_sockarray";
+    if ("placed" in object) {
+      this.checkUpdate(flag);
+      if (group) this.#checkPlace(key, flag);
+      const refused = group ? memberRefused(object) : socketRefused(this.type, object);
+      if (refused !== 0) throw this.error("a socket in this state cannot be put there", refused);
+    }
     const address = this.host.objectOf(object);
     this.#putObject(key, address, flag, "the object cannot be put there");
     this.#objects.set(address, object);
+    if (group && "placed" in object) noteMember(object, this, key);
+  }
+
+  /** A reuseport array looks at the place before it looks at the socket. */
+  #checkPlace(key: Uint8Array, flag: UpdateFlag): void {
+    this.putKey(key);
+    const bits = bitsOf(flag);
+    const taken = this.objectAt(key) !== undefined;
+    let status = 0;
+    if (bits > bitsOf("exist")) status = -ERRNO.EINVAL;
+    else if (this.host.memory.u32(this.keyAt) >= this.maxEntries) status = -ERRNO.E2BIG;
+    else if (taken && bits === bitsOf("noexist")) status = -ERRNO.EEXIST;
+    else if (!taken && bits === bitsOf("exist")) status = -ERRNO.ENOENT;
+    if (status !== 0) throw this.error("the socket cannot be put there", status);
   }
 
   /** The object at a key of such a map. Programs may have put in others than the host did: of these only the address is known. */

@@ -74,8 +74,8 @@ export interface MapRules {
   readonly sleepable?: boolean;
   /** bpf_for_each_map_elem walks it. */
   readonly forEach?: boolean;
-  /** It has BPF_MAP_*_BATCH commands (those that update too, if it is not "read"). */
-  readonly batch?: boolean;
+  /** The BPF_MAP_*_BATCH commands that it has. */
+  readonly batch?: readonly ("lookup" | "update" | "delete" | "lookup_and_delete")[];
   /** BPF_MAP_LOOKUP_AND_DELETE_ELEM works. */
   readonly lookupAndDelete?: boolean;
   /** A program can address its value itself (BPF_PSEUDO_MAP_VALUE). */
@@ -90,6 +90,9 @@ const ACCESS = ["rdonly", "wronly", "rdonly_prog", "wronly_prog"] as const;
 const HOST_ACCESS = ["rdonly", "wronly"] as const;
 const HASH_FLAGS = ["no_prealloc", "numa_node", "zero_seed", ...ACCESS] as const;
 const LRU_FLAGS = ["no_common_lru", "numa_node", "zero_seed", ...ACCESS] as const;
+const ARRAY_BATCHES = ["lookup", "update"] as const;
+const TRIE_BATCHES = [...ARRAY_BATCHES, "delete"] as const;
+const HASH_BATCHES = [...TRIE_BATCHES, "lookup_and_delete"] as const;
 const KPTRS = ["kptr", "percpu_kptr", "refcount"] as const;
 const VALUE_FIELDS = [
   "spin_lock",
@@ -127,7 +130,7 @@ export const MAP_RULES = [
     fields: VALUE_FIELDS,
     sleepable: true,
     forEach: true,
-    batch: true,
+    batch: HASH_BATCHES,
     lookupAndDelete: true,
     inner: true,
   },
@@ -141,7 +144,7 @@ export const MAP_RULES = [
     fields: VALUE_FIELDS,
     sleepable: true,
     forEach: true,
-    batch: true,
+    batch: ARRAY_BATCHES,
     direct: true,
     inner: true,
   },
@@ -176,7 +179,7 @@ export const MAP_RULES = [
     fields: KPTRS,
     sleepable: true,
     forEach: true,
-    batch: true,
+    batch: HASH_BATCHES,
     lookupAndDelete: true,
     perCpu: true,
     inner: true,
@@ -191,7 +194,7 @@ export const MAP_RULES = [
     fields: KPTRS,
     sleepable: true,
     forEach: true,
-    batch: true,
+    batch: ARRAY_BATCHES,
     perCpu: true,
     inner: true,
   },
@@ -228,7 +231,7 @@ export const MAP_RULES = [
     fields: LRU_FIELDS,
     sleepable: true,
     forEach: true,
-    batch: true,
+    batch: HASH_BATCHES,
     lookupAndDelete: true,
     inner: true,
   },
@@ -242,7 +245,7 @@ export const MAP_RULES = [
     fields: KPTRS,
     sleepable: true,
     forEach: true,
-    batch: true,
+    batch: HASH_BATCHES,
     lookupAndDelete: true,
     perCpu: true,
     inner: true,
@@ -256,7 +259,7 @@ export const MAP_RULES = [
     entries: "any",
     lookup: "value",
     fields: [],
-    batch: true,
+    batch: TRIE_BATCHES,
     inner: true,
   },
   {
@@ -269,7 +272,7 @@ export const MAP_RULES = [
     lookup: "map",
     fields: [],
     sleepable: true,
-    batch: true,
+    batch: ARRAY_BATCHES,
   },
   {
     name: "hash_of_maps",
@@ -281,7 +284,7 @@ export const MAP_RULES = [
     lookup: "map",
     fields: [],
     sleepable: true,
-    batch: true,
+    batch: HASH_BATCHES,
   },
   {
     name: "devmap",
@@ -311,7 +314,6 @@ export const MAP_RULES = [
     ],
     lookup: "socket",
     fields: [],
-    batch: true,
     inner: true,
   },
   {
@@ -353,7 +355,6 @@ export const MAP_RULES = [
     ],
     lookup: "socket",
     fields: [],
-    batch: true,
     inner: true,
   },
   {

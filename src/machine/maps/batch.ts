@@ -3,7 +3,7 @@
  * key, and the cursor is the last key (kernel/bpf/hashtab.c, kernel/bpf/syscall.c).
  */
 import { BpfError } from "../../errors.ts";
-import type { MapHost } from "./definition.ts";
+import { type MapHost, type UpdateFlag, bitsOf } from "./definition.ts";
 import type { RawMap } from "./raw.ts";
 
 /** What BPF_MAP_LOOKUP_BATCH gives: elements, and where to go on; no cursor after the last. */
@@ -19,6 +19,8 @@ export interface BatchOptions {
   readonly cursor?: Uint8Array | undefined;
   /** Most elements. */
   readonly count: number;
+  /** "lock": each value is read under its lock. */
+  readonly flag?: UpdateFlag;
 }
 
 /** What a bucket gives at most is asked for by the map itself: `read` copies one bucket or says that it needs more room. */
@@ -32,6 +34,7 @@ function readBuckets(map: RawMap, reader: BucketReader, { cursor, count }: Batch
   const keys: Uint8Array[] = [];
   const values: Uint8Array[] = [];
   let bucket = cursor === undefined ? 0 : new DataView(cursor.buffer, cursor.byteOffset).getUint32(0, true);
+  if (count === 0) return { keys, values, cursor };
   if (bucket >= reader.buckets) return { keys, values, cursor: undefined };
   for (; bucket < reader.buckets; bucket++) {
     const found = reader.read(bucket, count - keys.length);
@@ -79,7 +82,7 @@ export function lookupBuckets(
   drop: boolean,
 ): Batch {
   const what = `map '${map.name}': batch`;
-  const room = Math.min(options.count, map.maxEntries);
+  const room = Math.min(options.count, Math.max(map.maxEntries, map.size));
   const keys = memory.alloc(Math.max(1, room * map.keySize), what);
   const values = memory.alloc(Math.max(1, room * copySize), what);
   const list = (from: number, size: number, count: number): Uint8Array[] =>
@@ -87,7 +90,15 @@ export function lookupBuckets(
   try {
     const read: BucketReader["read"] = (bucket, left) => {
       const most = Math.min(left, room);
-      const count = core.hash_batch(map.address, bucket, keys, values, most, 0n, drop ? 1 : 0);
+      const count = core.hash_batch(
+        map.address,
+        bucket,
+        keys,
+        values,
+        most,
+        bitsOf(options.flag ?? "any"),
+        drop ? 1 : 0,
+      );
       if (count < 0) return undefined;
       return { keys: list(keys, map.keySize, count), values: list(values, copySize, count) };
     };

@@ -96,5 +96,7 @@ export const MAPS_OF_OBJECTS: readonly MapType[] = [
   "reuseport_sockarray",
 ];
 export const HASHES: readonly MapType[] = ["hash", "percpu_hash", "lru_hash", "lru_percpu_hash"];
+/** A value for each socket, task, inode or cgroup: keys are addresses of such objects. */
+export const STORAGES: readonly MapType[] = ["sk_storage", "task_storage", "inode_storage", "cgrp_storage"];
 /** Bytes of keys for which the core has a lookup of its own. */
 export const FAST_KEYS: readonly number[] = [4, 8, 16];

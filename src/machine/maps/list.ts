@@ -89,7 +89,7 @@ export function listMapTypes(): readonly MapTypeInfo[] {
   return MAP_RULES.map((rules) => {
     const row: MapRules = rules;
     const host = [
-      ...(row.batch === true ? ["batch"] : []),
+      ...(row.batch !== undefined ? ["batch"] : []),
       ...(row.lookupAndDelete === true ? ["lookup and delete"] : []),
       ...(row.perCpu === true ? ["a value for each CPU"] : []),
       ...(row.inner === true ? ["in maps of maps"] : []),

@@ -1,7 +1,7 @@
 /** A map as bpf(2) has it: keys and values are bytes. */
-import { MAP_COUNT, MAP_CPU_STRIDE, MAP_STRIDE, MAP_VALUES } from "../../core/layout.ts";
+import { MAP_COUNT, MAP_CPU_STRIDE, MAP_FROZEN, MAP_STRIDE, MAP_VALUES } from "../../core/layout.ts";
 import { BpfError } from "../../errors.ts";
-import { type MapType, errnoName, mapRules, programMayWrite } from "../../uapi/index.ts";
+import { MAP_FLAGS, type MapType, errnoName, mapRules, programMayWrite } from "../../uapi/index.ts";
 import { type Batch, type BatchOptions, inBatch, lookupBuckets, readKeys } from "./batch.ts";
 import {
   ARRAYS,
@@ -10,9 +10,18 @@ import {
   type MapDefinition,
   type MapField,
   type MapHost,
+  STORAGES,
   type UpdateFlag,
   bitsOf,
 } from "./definition.ts";
+
+/** The batch commands, and what each does to the map. */
+const BATCHES = {
+  lookup: { read: true, write: false },
+  update: { read: false, write: true },
+  delete: { read: false, write: true },
+  lookup_and_delete: { read: true, write: true },
+} as const;
 
 /** The storage of a live map and the commands on its elements; `BpfMap` knows what the bytes mean. */
 export class RawMap {
@@ -94,7 +103,7 @@ export class RawMap {
     return this.perCpu ? this.slot * this.host.cpus : this.valueSize;
   }
 
-  /** BPF_MAP_FREEZE: from now on the host may not write to it. EBUSY if it is frozen already. */
+  /** BPF_MAP_FREEZE: from now on the host may not write to it. EPERM if it may not already. */
   freeze(): void {
     const status = this.host.core.map_freeze(this.address);
     if (status !== 0) throw this.error("it cannot be frozen", status);
@@ -102,18 +111,19 @@ export class RawMap {
 
   /** BPF_MAP_LOOKUP_BATCH: at most `count` elements from the cursor on. Hashes give whole buckets: ENOSPC if one is larger. */
   lookupBatch(options: BatchOptions): Batch {
-    this.#needBatch();
-    if (HASHES.includes(this.type)) return this.#readBuckets(options, false);
+    this.#begin("lookup", options.flag);
+    if (this.#hasBuckets) return this.#readBuckets(options, false);
     return readKeys(
       this,
-      (key) => (this.copyOut(key) ? this.host.memory.read(this.valueAt, this.#copySize) : undefined),
+      (key) =>
+        this.copyOut(key, options.flag) ? this.host.memory.read(this.valueAt, this.#copySize) : undefined,
       options,
     );
   }
 
   /** BPF_MAP_LOOKUP_AND_DELETE_BATCH, of hashes. */
   lookupAndDeleteBatch(options: BatchOptions): Batch {
-    if (!HASHES.includes(this.type)) throw this.error("lookup and delete failed", -524);
+    this.#begin("lookup_and_delete", options.flag);
     return this.#readBuckets(options, true);
   }
 
@@ -124,8 +134,7 @@ export class RawMap {
    * is the number of those that were written, in `where.element`.
    */
   updateBatch(keys: readonly Uint8Array[], values: readonly Uint8Array[], flag: UpdateFlag = "any"): number {
-    this.#needBatch();
-    if ((bitsOf(flag) & ~bitsOf("lock")) !== 0n) throw this.error("batches take no such flag", -22);
+    this.#begin("update", flag);
     return inBatch(keys, (key, index) => this.update(key, values[index] as Uint8Array, flag));
   }
 
@@ -135,15 +144,40 @@ export class RawMap {
    * @throws BpfError code "map": ENOENT for the first key that is not there, with its index, which is the number of those that are
    * gone, in `where.element`.
    */
-  deleteBatch(keys: readonly Uint8Array[]): number {
-    this.#needBatch();
+  deleteBatch(keys: readonly Uint8Array[], flag: UpdateFlag = "any"): number {
+    this.#begin("delete", flag);
     return inBatch(keys, (key, index) => {
       if (!this.delete(key)) throw this.error(`key ${index} of the batch is not there`, -2);
     });
   }
 
-  #needBatch(): void {
-    if (!(mapRules(this.type).batch ?? false)) throw this.error("it has no batch operations", -524);
+  /** What the kernel asks before a batch, in its order: may the host do that, has the type such a command, is the flag one. */
+  #begin(command: keyof typeof BATCHES, flag: UpdateFlag = "any"): void {
+    const { read, write } = BATCHES[command];
+    if ((read && (this.flags & MAP_FLAGS.wronly) !== 0) || (write && !this.#isWritable))
+      throw this.error("batch refused", -1);
+    if (!(mapRules(this.type).batch?.includes(command) ?? false))
+      throw this.error(`it has no ${command.replaceAll("_", " ")} batch`, -524);
+    if ((bitsOf(flag) & ~bitsOf("lock")) !== 0n || this.#asksForNoLock(flag))
+      throw this.error("batches take no such flag", -22);
+  }
+
+  /** What BPF_MAP_UPDATE_ELEM asks before it looks at the value: may the host write, has a value that is to be locked a lock. */
+  protected checkUpdate(flag: UpdateFlag): void {
+    if (!this.#isWritable) throw this.error("update refused", -1);
+    if (this.#asksForNoLock(flag)) throw this.error("its values have no lock", -22);
+  }
+
+  #asksForNoLock(flag: UpdateFlag): boolean {
+    return (bitsOf(flag) & bitsOf("lock")) !== 0n && !this.fields.some(({ kind }) => kind === "spin_lock");
+  }
+
+  get #hasBuckets(): boolean {
+    return HASHES.includes(this.type) || this.type === "hash_of_maps";
+  }
+
+  get #isWritable(): boolean {
+    return (this.flags & MAP_FLAGS.rdonly) === 0 && this.host.memory.u32(this.address + MAP_FROZEN) === 0;
   }
 
   #readBuckets(options: BatchOptions, drop: boolean): Batch {
@@ -209,8 +243,15 @@ export class RawMap {
     throw this.error("iteration failed", status);
   }
 
-  /** All keys. The number is bounded, so that a map that changes meanwhile cannot keep the loop going. */
+  /**
+   * All keys. The number is bounded, so that a map that changes meanwhile cannot keep the loop going. Local storage is walked too,
+   * though {@link nextKey} refuses it as the kernel does.
+   */
   *keys(): Generator<Uint8Array> {
+    if (STORAGES.includes(this.type)) {
+      yield* this.#readBuckets({ count: this.size }, false).keys;
+      return;
+    }
     let key = this.nextKey();
     for (let count = 0; key !== undefined && count < this.maxEntries; count++) {
       yield key;

@@ -128,17 +128,14 @@ export function map_create(
   store<i32>(map, type, MAP_TYPE);
   store<u32>(map, keySize, MAP_KEY_SIZE);
   store<u32>(map, valueSize, MAP_VALUE_SIZE);
+  // Local storage has no limit (its attribute is 0), and takes memory as it comes.
   store<u32>(map, isStorage(type) ? u32.MAX_VALUE : maxEntries, MAP_MAX_ENTRIES);
-  // Local storage takes memory as it comes.
   store<u32>(map, isStorage(type) ? flags | BPF_F_NO_PREALLOC : flags, MAP_FLAGS);
   store<u32>(map, extra, MAP_EXTRA);
   store<u32>(map, inner, MAP_INNER);
   store<u32>(map, u32(NO_SPIN_LOCK), MAP_SPIN_LOCK);
   const created = createStorage(map, type);
-  if (created == 0) {
-    if (isStorage(type)) store<u32>(map, maxEntries, MAP_MAX_ENTRIES);
-    return i32(map);
-  }
+  if (created == 0) return i32(map);
   free(map);
   return created;
 }

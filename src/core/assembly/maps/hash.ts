@@ -14,9 +14,11 @@ import {
   MAP_COUNT,
   MAP_CPU_STRIDE,
   MAP_FLAGS,
+  MAP_ID,
   MAP_KEY_SIZE,
   MAP_LOCK,
   MAP_MAX_ENTRIES,
+  MAP_TYPE,
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
@@ -36,6 +38,7 @@ import {
   ENOENT,
   ENOMEM,
   ENOSPC,
+  MAP_TYPE_HASH_OF_MAPS,
 } from "../uapi";
 import { isLru, isPerCpu, roundUp8 } from "./descriptor";
 import { poolCreate, poolFree, poolGive, poolTake } from "./elements";
@@ -52,6 +55,8 @@ import { hash16, hash4, hash8, hashBytes, hashKey, words } from "./hashing";
 import { clearFields, copyLocked, copyLong, copyValue, hasSpinLock } from "./values";
 import { lruAdd, lruCreate, lruRemove, lruTouch, lruVictim } from "./lru";
 
+// Buckets of a map that has no limit.
+const UNLIMITED: u32 = 1024;
 // Bytes of a bucket, as a power of two.
 const BUCKET_SHIFT: u32 = ASC_FEATURE_THREADS ? 3 : 2;
 
@@ -60,7 +65,7 @@ export function hashCreate(map: u32): i32 {
   const lru = isLru(map);
   const entries = load<u32>(map, MAP_MAX_ENTRIES);
   // Twice as many as the kernel takes: most chains are of one element.
-  const buckets = entries == 1 ? 1 : u32(2) << (32 - clz(entries - 1));
+  const buckets = entries == 1 ? 1 : entries == u32.MAX_VALUE ? UNLIMITED : u32(2) << (32 - clz(entries - 1));
   const perCpu = isPerCpu(map);
   const valueStride = roundUp8(load<u32>(map, MAP_VALUE_SIZE));
   const value = ELEMENT_KEY + roundUp8(load<u32>(map, MAP_KEY_SIZE));
@@ -429,6 +434,7 @@ export function hash_batch(
   const valueSize = isPerCpu(map) ? load<u32>(map, MAP_CPU_STRIDE) * cpus : load<u32>(map, MAP_VALUE_SIZE);
   const bucket = bucketAt(map, index);
   const lru = isLru(map);
+  const ids = load<i32>(map, MAP_TYPE) == MAP_TYPE_HASH_OF_MAPS;
   if (lru) lock(map + MAP_LOCK);
   else lockBucket(bucket);
   let found: u32 = 0;
@@ -438,6 +444,8 @@ export function hash_batch(
       const next = load<u32>(element);
       copyBytes(keys, element + ELEMENT_KEY, keySize);
       hashCopy(map, element, values, flags);
+      // Of maps bpf(2) shows the ids.
+      if (ids) store<u32>(values, load<u32>(load<u32>(values), MAP_ID));
       if (drop != 0) remove(map, element, lru);
       keys += keySize;
       values += valueSize;

@@ -75,7 +75,7 @@ export function slotUpdate(map: u32, key: u32, value: u32, flags: u64): i32 {
   const type = load<i32>(map, MAP_TYPE);
   const index = load<u32>(key);
   const object = load<u32>(value);
-  const other = load<u32>(map, MAP_VALUE_SIZE) == 8 ? load<u32>(value, 4) : 0;
+  let other = load<u32>(map, MAP_VALUE_SIZE) == 8 ? load<u32>(value, 4) : 0;
   const many = index >= load<u32>(map, MAP_MAX_ENTRIES);
   switch (type) {
     case MAP_TYPE_PERF_EVENT_ARRAY:
@@ -89,6 +89,8 @@ export function slotUpdate(map: u32, key: u32, value: u32, flags: u64): i32 {
       if (flags > u64(BPF_EXIST)) return -EINVAL;
       if (many) return -E2BIG;
       if (flags == BPF_NOEXIST) return -EEXIST;
+      // A descriptor below 1 is none: what is read is the program's id.
+      if (i32(other) < 0) other = 0;
       if (type == MAP_TYPE_CPUMAP) {
         if (object > MAX_QUEUE) return -EOVERFLOW;
         if (index >= cpus) return -ENODEV;

@@ -25,7 +25,7 @@ import {
   BPF_F_RDONLY,
   BPF_F_WRONLY,
   BPF_NOEXIST,
-  EBUSY,
+  E2BIG,
   EEXIST,
   EINVAL,
   ENOENT,
@@ -86,6 +86,11 @@ function isHash(type: i32): bool {
     type == MAP_TYPE_LRU_HASH ||
     type == MAP_TYPE_LRU_PERCPU_HASH
   );
+}
+
+/** Storage whose keys are numbers of cgroups. */
+function isCgroups(type: i32): bool {
+  return type == MAP_TYPE_CGROUP_STORAGE || type == MAP_TYPE_PERCPU_CGROUP_STORAGE;
 }
 
 /** Reading is not for maps with BPF_F_WRONLY, writing not for those with BPF_F_RDONLY and frozen ones. */
@@ -234,11 +239,23 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
   if ((flags & BPF_F_LOCK) != 0 && !hasSpinLock(map)) return -EINVAL;
   const type = load<i32>(map, MAP_TYPE);
   if (isSlots(type)) {
-    if (type == MAP_TYPE_ARRAY_OF_MAPS && flags == 0 && !fits(map, load<u32>(value))) return -EINVAL;
+    if (type == MAP_TYPE_ARRAY_OF_MAPS && flags == 0) {
+      if (load<u32>(key) >= load<u32>(map, MAP_MAX_ENTRIES)) return -E2BIG;
+      if (!fits(map, load<u32>(value))) return -EINVAL;
+    }
     return slotUpdate(map, key, value, flags);
   }
-  if (isHash(type) || isStorage(type)) return hashUpdate(map, key, value, flags, 0, isPerCpu(map));
+  if (isHash(type) || isStorage(type)) {
+    if (isCgroups(type)) {
+      // Such a value comes with its cgroup; bpf(2) only changes it.
+      if ((flags & ~(BPF_EXIST | (type == MAP_TYPE_CGROUP_STORAGE ? BPF_F_LOCK : 0))) != 0) return -EINVAL;
+      flags |= BPF_EXIST;
+    }
+    return hashUpdate(map, key, value, flags, 0, isPerCpu(map));
+  }
   switch (type) {
+    case MAP_TYPE_ARENA:
+      return -EOPNOTSUPP;
     case MAP_TYPE_ARRAY:
       return arrayUpdate(map, key, value, flags, 0);
     case MAP_TYPE_PERCPU_ARRAY: {
@@ -282,7 +299,7 @@ export function map_delete(map: u32, key: u32): i32 {
   if (!mayWrite(map)) return -EPERM;
   const type = load<i32>(map, MAP_TYPE);
   if (isSlots(type)) return slotDelete(map, key);
-  if (type == MAP_TYPE_CGROUP_STORAGE || type == MAP_TYPE_PERCPU_CGROUP_STORAGE) return -EINVAL;
+  if (isCgroups(type)) return -EINVAL;
   if (isStorage(type)) return hashDelete(map, key);
   switch (type) {
     case MAP_TYPE_PROG_ARRAY:
@@ -320,6 +337,7 @@ export function map_lookup_and_delete(map: u32, key: u32, out: u32, flags: u64):
 export function map_get_next_key(map: u32, key: u32, next: u32): i32 {
   if (!mayRead(map)) return -EPERM;
   const type = load<i32>(map, MAP_TYPE);
+  if (isStorage(type) && !isCgroups(type)) return -ENOTSUPP;
   if (isHash(type) || isStorage(type)) return hashNextKey(map, key, next);
   if (isSlots(type)) return arrayNextKey(map, key, next);
   switch (type) {
@@ -349,12 +367,8 @@ export function map_get_next_key(map: u32, key: u32, next: u32): i32 {
 /** BPF_MAP_FREEZE: from now on bpf(2) writes nothing; programs may. */
 export function map_freeze(map: u32): i32 {
   if (load<i32>(map, MAP_TYPE) == MAP_TYPE_STRUCT_OPS || load<u32>(map, MAP_RECORD) != 0) return -ENOTSUPP;
-  if (!mayWriteAtAll(map)) return -EPERM;
-  if (load<u32>(map, MAP_FROZEN) != 0) return -EBUSY;
+  // A frozen map is one that the host may not write to, and so it may not freeze it either.
+  if (!mayWrite(map)) return -EPERM;
   store<u32>(map, 1, MAP_FROZEN);
   return 0;
-}
-
-function mayWriteAtAll(map: u32): bool {
-  return (load<u32>(map, MAP_FLAGS) & BPF_F_RDONLY) == 0;
 }
