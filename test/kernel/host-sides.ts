@@ -3,13 +3,7 @@
  * in the same words. Objects (sockets, maps, programs, ...) go by their numbers in a pool that both sides have.
  */
 import { BpfError } from "../../src/errors.ts";
-import {
-  type Kernel,
-  type KernelMap,
-  MAP_FLAGS,
-  type MapDefinition,
-  createMap,
-} from "../../src/kernel/index.ts";
+import { type Kernel, MAP_FLAGS, type MapDefinition, createMap } from "../../src/kernel/index.ts";
 import { BpfMap, type Batch } from "../../src/machine/index.ts";
 import { ERRNO } from "../../src/uapi/index.ts";
 
@@ -428,8 +422,6 @@ export function machineHost(
     close: () => undefined,
   };
 }
-
-export type { KernelMap };
 
 /** The first operations that the two sides answer in different words. */
 export function differences(ops: readonly HostOp[], ours: HostSide, theirs: HostSide, most = 3): string[] {

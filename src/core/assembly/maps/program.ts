@@ -1,10 +1,11 @@
 /** Map operations as programs call them, on the current CPU (uapi/linux/bpf.h, bpf_map_*_elem). */
-import { EXEC_PROG, MAP_FLAGS, MAP_TYPE } from "../../layout";
+import { EXEC_PROG, EXEC_REGS, MAP_FLAGS, MAP_TYPE } from "../../layout";
 import { isSandboxed } from "../interpreter/frames";
 import { spinLock, spinUnlock } from "../lock";
 import { grant } from "../sandbox/grants";
 import { cpus, exec, exec_cpu } from "../state";
 import {
+  BPF_EXIST,
   BPF_F_RDONLY_PROG,
   EACCES,
   EINVAL,
@@ -35,6 +36,13 @@ import { hashDelete, hashLookup, hashUpdate, lruLookup } from "./hash";
 import { queuePush, queueRead } from "./queue";
 import { slotDelete, slotLookup, slotObject, slotUpdate } from "./slots";
 import { trieDelete, trieLookup, trieUpdate } from "./trie";
+
+// uapi/linux/bpf.h, struct bpf_sock and BPF_TCP_*.
+const SOCK_PROTOCOL: u32 = 12;
+const SOCK_STATE: u32 = 72;
+const IPPROTO_TCP: u32 = 6;
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_LISTEN: u32 = 10;
 
 /** Address of the value, or of the object that a map of objects holds; or 0. */
 export function map_lookup_elem(map: u32, key: u32): u32 {
@@ -93,7 +101,6 @@ export function map_update_elem(map: u32, key: u32, value: u32, flags: u64): i32
     case MAP_TYPE_PERCPU_HASH:
     case MAP_TYPE_LRU_PERCPU_HASH:
     case MAP_TYPE_LRU_HASH:
-    case MAP_TYPE_SOCKHASH:
       return hashUpdate(map, key, value, flags, exec_cpu(), false);
     case MAP_TYPE_ARRAY:
     case MAP_TYPE_PERCPU_ARRAY:
@@ -101,10 +108,25 @@ export function map_update_elem(map: u32, key: u32, value: u32, flags: u64): i32
     case MAP_TYPE_LPM_TRIE:
       return trieUpdate(map, key, value, flags);
     case MAP_TYPE_SOCKMAP:
-      return slotUpdate(map, key, value, flags);
+    case MAP_TYPE_SOCKHASH:
+      return socketUpdate(map, key, value, flags);
     default:
       return -EOPNOTSUPP;
   }
+}
+
+/** What the helper gets is no pointer to a value but the socket itself: a struct bpf_sock. */
+function socketUpdate(map: u32, key: u32, socket: u32, flags: u64): i32 {
+  const state = load<u32>(socket, SOCK_STATE);
+  if (load<u32>(socket, SOCK_PROTOCOL) == IPPROTO_TCP && state != TCP_ESTABLISHED && state != TCP_LISTEN)
+    return -EOPNOTSUPP;
+  if (flags > u64(BPF_EXIST)) return -EINVAL;
+  // The result's register is free until the call returns, and the value that is copied must lie somewhere.
+  const value = exec + EXEC_REGS;
+  store<u64>(value, socket);
+  return load<i32>(map, MAP_TYPE) == MAP_TYPE_SOCKMAP
+    ? slotUpdate(map, key, value, flags)
+    : hashUpdate(map, key, value, flags, 0, false);
 }
 
 export function map_delete_elem(map: u32, key: u32): i32 {

@@ -1,0 +1,200 @@
+/** The programs of map-operations.bpf.o in the kernel and here: an order goes in, what became of it comes out. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { RING_AT, RING_CONSUMER, RING_DATA, RING_PRODUCER } from "../../src/core/layout.ts";
+import { BpfError } from "../../src/errors.ts";
+import { KernelMachine, possibleCpus } from "../../src/kernel/index.ts";
+import { vmlinuxBtf } from "../../src/kernel/vmlinux.ts";
+import { type Engine, Machine, type WorldOptions } from "../../src/machine/index.ts";
+import { parseObject } from "../../src/object/index.ts";
+import { ROOT } from "../helpers.ts";
+import { Own } from "./libc.ts";
+
+/** Offsets in struct order. */
+export const ORDER = {
+  op: 0,
+  cpu: 4,
+  flags: 8,
+  index: 16,
+  other: 20,
+  key: 24,
+  value: 56,
+  result: 120,
+  read: 128,
+  bytes: 192,
+} as const;
+
+/** Something that the host does between two orders; "put" with a number puts in the object of that number. */
+export type HostAct =
+  | { readonly act: "put"; readonly key: Uint8Array; readonly value: Uint8Array | number }
+  | { readonly act: "delete"; readonly key: Uint8Array }
+  /** All records are read. */
+  | { readonly act: "consume" }
+  /** A record for a user ring buffer: its header's word, and how far the producer moves on; the bytes follow. */
+  | { readonly act: "produce"; readonly word: number; readonly step: number; readonly value: Uint8Array };
+
+/** What a ring buffer's pages hold. */
+export interface RingPages {
+  readonly consumer: DataView;
+  readonly producer: DataView;
+  readonly data: Uint8Array;
+}
+
+export interface OrderSide {
+  /** What the run returned and the order as it is afterwards. */
+  run(order: Uint8Array, cpu: number): { readonly status: number; readonly order: Uint8Array };
+  do(act: HostAct): void;
+  readonly pages: (() => RingPages) | undefined;
+  close(): void;
+}
+
+/** Objects that the host puts into the map, as each side has them. */
+export interface OrderObjects {
+  /** Descriptors, by number. */
+  fds(machine: KernelMachine, own: Own, loaded: ReturnType<KernelMachine["load"]>): number[];
+  /** By number. */
+  ours(machine: Machine, loaded: Awaited<ReturnType<Machine["load"]>>): unknown[];
+}
+
+const NAME = "map-operations.bpf.o";
+const spec = parseObject(readFileSync(join(ROOT, "test/fixtures", NAME)), { name: NAME });
+const KEY = new Uint8Array(4);
+const PACKET = new Uint8Array(64);
+const PAGE = 4096;
+const isEvent = (program: string): boolean => spec.programs[program]?.type === "raw_tracepoint";
+
+/** Writes a record where the producer stands, whole or not. */
+function produce({ producer, data }: RingPages, { word, step, value }: HostAct & { act: "produce" }): void {
+  const at = producer.getBigUint64(0, true);
+  const offset = Number(at % BigInt(PAGE));
+  const put = (bytes: Uint8Array, from: number): void =>
+    bytes.forEach((byte, index) => (data[(offset + from + index) % PAGE] = byte));
+  put(new Uint8Array(Uint32Array.of(word, 0).buffer), 0);
+  put(value, 8);
+  producer.setBigUint64(0, at + BigInt(step), true);
+}
+
+/** The ring is empty, and nothing of it stays to be misread. */
+function consume({ consumer, producer }: RingPages): void {
+  consumer.setBigUint64(0, producer.getBigUint64(0, true), true);
+}
+
+function act(pages: (() => RingPages) | undefined, todo: HostAct): boolean {
+  if (pages === undefined) return false;
+  if (todo.act === "produce") produce(pages(), todo);
+  if (todo.act === "consume") consume(pages());
+  return todo.act === "produce" || todo.act === "consume";
+}
+
+function loadOrClose(machine: KernelMachine, programs: readonly string[]): ReturnType<KernelMachine["load"]> {
+  try {
+    return machine.load(spec, { programs });
+  } catch (error) {
+    machine.close();
+    throw error;
+  }
+}
+
+export async function kernelOrders(
+  program: string,
+  mapName: string,
+  programs: readonly string[],
+  objects: OrderObjects | undefined,
+): Promise<OrderSide> {
+  const machine = await KernelMachine.create();
+  const own = new Own();
+  const loaded = loadOrClose(machine, [program, ...programs]);
+  const bss = loaded.maps[".bss"]!.raw;
+  const map = loaded.maps[mapName]!.raw;
+  const fds = objects?.fds(machine, own, loaded) ?? [];
+  const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let pages: (() => RingPages) | undefined;
+  if (map.type === "ringbuf") {
+    const consumer = own.pages(map.fd, PAGE, 0);
+    const rest = own.pages(map.fd, 3 * PAGE, PAGE, { write: false });
+    const all = { consumer: view(consumer), producer: view(rest), data: rest.subarray(PAGE, 2 * PAGE) };
+    pages = () => all;
+  } else if (map.type === "user_ringbuf") {
+    const consumer = own.pages(map.fd, PAGE, 0, { write: false });
+    const rest = own.pages(map.fd, 2 * PAGE, PAGE);
+    const all = { consumer: view(consumer), producer: view(rest), data: rest.subarray(PAGE) };
+    pages = () => all;
+  }
+  return {
+    run(order) {
+      bss.update(KEY, order);
+      const input = isEvent(program) ? {} : { data: PACKET };
+      const status = loaded.programs[program]!.raw.testRun(input).returnValue | 0;
+      return { status, order: bss.lookup(KEY)! };
+    },
+    do(todo) {
+      if (act(pages, todo)) return;
+      if (todo.act === "delete") map.element("map_delete_elem", todo.key, undefined, 0);
+      if (todo.act !== "put") return;
+      const value = new Uint8Array(map.valueBytes);
+      if (typeof todo.value === "number") new DataView(value.buffer).setInt32(0, fds[todo.value] ?? -1, true);
+      else value.set(todo.value);
+      map.element("map_update_elem", todo.key, value, 0);
+    },
+    pages,
+    close() {
+      own[Symbol.dispose]();
+      machine.close();
+    },
+  };
+}
+
+export async function machineOrders(
+  program: string,
+  mapName: string,
+  programs: readonly string[],
+  objects: OrderObjects | undefined,
+  { engine, world = {} }: { readonly engine: Engine; readonly world?: WorldOptions },
+): Promise<OrderSide> {
+  const machine = await Machine.create({ engine, cpus: possibleCpus(), btf: vmlinuxBtf(), world });
+  const loaded = await machine.load(spec, { programs: [program, ...programs] });
+  const bss = loaded.maps[".bss"]!;
+  const map = loaded.maps[mapName]!;
+  const own = objects?.ours(machine, loaded) ?? [];
+  const attempt = (work: () => unknown): void => {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof BpfError) || error.errno === undefined) throw error;
+    }
+  };
+  const ring = (): RingPages => {
+    const at = machine.memory.u32(map.address + RING_AT);
+    const view = (offset: number): DataView => new DataView(machine.memory.u8.buffer, at + offset, 8);
+    return {
+      consumer: view(RING_CONSUMER),
+      producer: view(RING_PRODUCER),
+      data: machine.memory.u8.subarray(at + RING_DATA, at + RING_DATA + PAGE),
+    };
+  };
+  const pages = map.type.endsWith("ringbuf") ? ring : undefined;
+  return {
+    run(order, cpu) {
+      bss.update(KEY, order);
+      const input = isEvent(program) ? { args: [0, 0] } : { packet: PACKET };
+      const status = loaded.programs[program]!.run({ ...input, cpu, engine }).returnValue | 0;
+      return { status, order: bss.lookup(KEY)! };
+    },
+    do(todo) {
+      if (act(pages, todo)) return;
+      attempt(() => {
+        if (todo.act === "delete") map.delete(todo.key);
+        if (todo.act !== "put") return;
+        const { key, value } = todo;
+        if (value instanceof Uint8Array)
+          map.update(
+            key,
+            Uint8Array.from({ length: map.valueSize }, (_, at) => value[at] ?? 0),
+          );
+        else map.set(map.type === "prog_array" ? key[0] : key, own[value]);
+      });
+    },
+    pages,
+    close: () => undefined,
+  };
+}
