@@ -11,6 +11,10 @@ struct key16 {
 	__u32 words[4];
 };
 
+struct key40 {
+	__u32 words[10];
+};
+
 struct prefix6 {
 	__u32 bits;
 	__u32 address[4];
@@ -27,6 +31,7 @@ struct prefix6 {
 
 MAP(hash4, BPF_MAP_TYPE_HASH, KEYS, 0, __u32, __u64);
 MAP(hash16, BPF_MAP_TYPE_HASH, KEYS, 0, struct key16, __u64);
+MAP(hash40, BPF_MAP_TYPE_HASH, KEYS, 0, struct key40, __u64);
 MAP(lru4, BPF_MAP_TYPE_LRU_HASH, KEYS, 0, __u32, __u64);
 MAP(percpu4, BPF_MAP_TYPE_PERCPU_HASH, KEYS, 0, __u32, __u64);
 MAP(routes6, BPF_MAP_TYPE_LPM_TRIE, 20000, BPF_F_NO_PREALLOC, struct prefix6, __u64);
@@ -94,6 +99,14 @@ int hash16_hit(struct xdp_md *ctx)
 }
 
 SEC("xdp")
+int hash40_hit(struct xdp_md *ctx)
+{
+	LOOP(struct key40 key = { { n * 0x9e3779b1, 1, 2, n } };
+	     __u64 *value = bpf_map_lookup_elem(&hash40, &key);
+	     if (value) sum += *value;);
+}
+
+SEC("xdp")
 int hash4_miss(struct xdp_md *ctx)
 {
 	LOOP(__u32 key = n * 0x9e3779b1 + 1;
@@ -113,6 +126,14 @@ int hash16_update(struct xdp_md *ctx)
 {
 	LOOP(struct key16 key = { { n * 0x9e3779b1, 1, 2, n } }; __u64 value = n;
 	     sum += bpf_map_update_elem(&hash16, &key, &value, BPF_ANY););
+}
+
+SEC("xdp")
+int percpu4_add(struct xdp_md *ctx)
+{
+	LOOP(__u32 key = n * 0x9e3779b1;
+	     __u64 *value = bpf_map_lookup_elem(&percpu4, &key);
+	     if (value) *value += 1;);
 }
 
 SEC("xdp")

@@ -1,4 +1,4 @@
-/** The programs of map-operations.bpf.o in the kernel and here: an order goes in, what became of it comes out. */
+/** Programs that carry out orders of the host, in the kernel and here: an order goes in, what became of it comes out. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { RING_AT, RING_CONSUMER, RING_DATA, RING_PRODUCER } from "../../src/core/layout.ts";
@@ -6,7 +6,7 @@ import { BpfError } from "../../src/errors.ts";
 import { KernelMachine, possibleCpus } from "../../src/kernel/index.ts";
 import { vmlinuxBtf } from "../../src/kernel/vmlinux.ts";
 import { type Engine, Machine, type WorldOptions } from "../../src/machine/index.ts";
-import { parseObject } from "../../src/object/index.ts";
+import { type ObjectSpec, parseObject } from "../../src/object/index.ts";
 import { ROOT } from "../helpers.ts";
 import { Own } from "./libc.ts";
 
@@ -56,12 +56,21 @@ export interface OrderObjects {
   ours(machine: Machine, loaded: Awaited<ReturnType<Machine["load"]>>): unknown[];
 }
 
-const NAME = "map-operations.bpf.o";
-const spec = parseObject(readFileSync(join(ROOT, "test/fixtures", NAME)), { name: NAME });
+/** Which program of which object, the map that the host changes, and what else must be loaded. */
+export interface OrderProgram {
+  readonly object: string;
+  readonly program: string;
+  readonly map?: string;
+  readonly programs?: readonly string[];
+}
+
+const read = (object: string): ObjectSpec =>
+  parseObject(readFileSync(join(ROOT, "test/fixtures", object)), { name: object });
 const KEY = new Uint8Array(4);
 const PACKET = new Uint8Array(64);
 const PAGE = 4096;
-const isEvent = (program: string): boolean => spec.programs[program]?.type === "raw_tracepoint";
+const isEvent = (spec: ObjectSpec, program: string): boolean =>
+  spec.programs[program]?.type === "raw_tracepoint";
 
 /** Writes a record where the producer stands, whole or not. */
 function produce({ producer, data }: RingPages, { word, step, value }: HostAct & { act: "produce" }): void {
@@ -86,7 +95,11 @@ function act(pages: (() => RingPages) | undefined, todo: HostAct): boolean {
   return todo.act === "produce" || todo.act === "consume";
 }
 
-function loadOrClose(machine: KernelMachine, programs: readonly string[]): ReturnType<KernelMachine["load"]> {
+function loadOrClose(
+  machine: KernelMachine,
+  spec: ObjectSpec,
+  programs: readonly string[],
+): ReturnType<KernelMachine["load"]> {
   try {
     return machine.load(spec, { programs });
   } catch (error) {
@@ -96,14 +109,13 @@ function loadOrClose(machine: KernelMachine, programs: readonly string[]): Retur
 }
 
 export async function kernelOrders(
-  program: string,
-  mapName: string,
-  programs: readonly string[],
-  objects: OrderObjects | undefined,
+  { object, program, map: mapName = ".bss", programs = [] }: OrderProgram,
+  objects?: OrderObjects,
 ): Promise<OrderSide> {
+  const spec = read(object);
   const machine = await KernelMachine.create();
   const own = new Own();
-  const loaded = loadOrClose(machine, [program, ...programs]);
+  const loaded = loadOrClose(machine, spec, [program, ...programs]);
   const bss = loaded.maps[".bss"]!.raw;
   const map = loaded.maps[mapName]!.raw;
   const fds = objects?.fds(machine, own, loaded) ?? [];
@@ -123,7 +135,7 @@ export async function kernelOrders(
   return {
     run(order) {
       bss.update(KEY, order);
-      const input = isEvent(program) ? {} : { data: PACKET };
+      const input = isEvent(spec, program) ? {} : { data: PACKET };
       const status = loaded.programs[program]!.raw.testRun(input).returnValue | 0;
       return { status, order: bss.lookup(KEY)! };
     },
@@ -145,12 +157,18 @@ export async function kernelOrders(
 }
 
 export async function machineOrders(
-  program: string,
-  mapName: string,
-  programs: readonly string[],
-  objects: OrderObjects | undefined,
-  { engine, world = {} }: { readonly engine: Engine; readonly world?: WorldOptions },
+  { object, program, map: mapName = ".bss", programs = [] }: OrderProgram,
+  {
+    engine,
+    world = {},
+    objects,
+  }: {
+    readonly engine: Engine;
+    readonly world?: WorldOptions;
+    readonly objects?: OrderObjects | undefined;
+  },
 ): Promise<OrderSide> {
+  const spec = read(object);
   const machine = await Machine.create({ engine, cpus: possibleCpus(), btf: vmlinuxBtf(), world });
   const loaded = await machine.load(spec, { programs: [program, ...programs] });
   const bss = loaded.maps[".bss"]!;
@@ -176,7 +194,7 @@ export async function machineOrders(
   return {
     run(order, cpu) {
       bss.update(KEY, order);
-      const input = isEvent(program) ? { args: [0, 0] } : { packet: PACKET };
+      const input = isEvent(spec, program) ? { args: [0, 0] } : { packet: PACKET };
       const status = loaded.programs[program]!.run({ ...input, cpu, engine }).returnValue | 0;
       return { status, order: bss.lookup(KEY)! };
     },
@@ -197,4 +215,79 @@ export async function machineOrders(
     pages,
     close: () => undefined,
   };
+}
+
+/** What the host orders; what is left out is zero. */
+export interface Order {
+  readonly op: number;
+  readonly flags?: number | bigint;
+  readonly index?: number;
+  readonly other?: number;
+  readonly key?: Uint8Array;
+  readonly value?: Uint8Array;
+}
+
+function bytesOf({ op, flags = 0, index = 0, other = 0, key, value }: Order): Uint8Array {
+  const bytes = new Uint8Array(ORDER.bytes);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(ORDER.op, op, true);
+  view.setBigUint64(ORDER.flags, BigInt(flags), true);
+  view.setUint32(ORDER.index, index, true);
+  view.setUint32(ORDER.other, other, true);
+  if (key !== undefined) bytes.set(key, ORDER.key);
+  if (value !== undefined) bytes.set(value, ORDER.value);
+  return bytes;
+}
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+/** What a run has left, in words, and the CPU that it was on. */
+function answer(
+  side: OrderSide,
+  order: Uint8Array,
+  cpu: number,
+  judge: (result: bigint) => bigint,
+): { text: string; cpu: number } {
+  const done = side.run(order, cpu);
+  const view = new DataView(done.order.buffer, done.order.byteOffset);
+  const ring = side.pages?.();
+  const positions =
+    ring === undefined
+      ? ""
+      : ` ${ring.consumer.getBigUint64(0, true)} ${ring.producer.getBigUint64(0, true)} ${hex(ring.data)}`;
+  const result = judge(view.getBigInt64(ORDER.result, true));
+  return {
+    text: `${done.status} ${result} ${hex(done.order.subarray(ORDER.read, ORDER.bytes))}${positions}`,
+    cpu: view.getUint32(ORDER.cpu, true),
+  };
+}
+
+export interface Step {
+  /** What the host does before. */
+  readonly act?: HostAct | undefined;
+  readonly order: Order;
+}
+
+/** The first steps whose outcomes differ; `judge` leaves of a result what is the interface. Our sides run on the CPU that the kernel took. */
+export function firstDifferences(
+  steps: readonly Step[],
+  theirs: OrderSide,
+  ours: readonly OrderSide[],
+  judge: (result: bigint) => bigint = (result) => result,
+): string[] {
+  const found: string[] = [];
+  for (const [at, { act: todo, order }] of steps.entries()) {
+    if (todo !== undefined) for (const side of [theirs, ...ours]) side.do(todo);
+    const bytes = bytesOf(order);
+    const wanted = answer(theirs, bytes, 0, judge);
+    for (const [index, side] of ours.entries()) {
+      const { text } = answer(side, bytes, wanted.cpu, judge);
+      if (text === wanted.text) continue;
+      const { op, flags = 0, index: number = 0, other = 0 } = order;
+      const shown = `${at} op ${op} flags ${flags} index ${number} other ${other} key ${hex(bytes.subarray(24, 40))} value ${hex(bytes.subarray(56, 88))}`;
+      found.push(`${shown}: side ${index} ${text}, the kernel ${wanted.text}`);
+    }
+    if (found.length >= 4) break;
+  }
+  return found;
 }

@@ -257,7 +257,7 @@ describe("host operations", () => {
     expect(failure(() => map.deleteBatch([key4(1), key4(9), key4(2)]))).toEqual(["ENOENT", 1, map.name]);
     expect(map.size).toBe(2);
     map.freeze();
-    expect(failure(() => map.updateBatch(four, four))).toEqual(["EPERM", 0, map.name]);
+    expect(failure(() => map.updateBatch(four, four))).toEqual(["EPERM", undefined, map.name]);
   });
 
   test("the kernel's fields of a value stay out of sight", async () => {
@@ -297,7 +297,7 @@ describe("hostile sizes", () => {
     ["array", { keySize: 0x80000000 }, /EINVAL/],
     ["array", { valueSize: 0x80000000 }, /E2BIG/],
     ["lpm_trie", { keySize: 0x80000000, flags: 1 }, /EINVAL/],
-    ["queue", { keySize: 0, maxEntries: BIG }, /E2BIG/],
+    ["queue", { keySize: 0, maxEntries: BIG }, /ENOMEM/],
     ["stack", { keySize: 0, valueSize: BIG }, /E2BIG/],
     ["bloom_filter", { keySize: 0, valueSize: BIG }, /E2BIG/],
     ["ringbuf", { keySize: 0, valueSize: 0, maxEntries: 0x80000000 }, /ENOMEM/],

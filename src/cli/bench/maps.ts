@@ -2,7 +2,9 @@
 import { benchObject } from "./files.ts";
 import { KernelSide, type ProgramTimings, type Setup, loadInKernel, measureProgram } from "./kernel-side.ts";
 import { geometricMean } from "./measure.ts";
+import { type OperationRow, measureOperations } from "./operations.ts";
 import { type Suite, type SuiteContext, ns, ratio } from "./suite.ts";
+import { type WorkersRow, measureWorkers } from "./workers.ts";
 
 /** As in maps.bpf.c. */
 const OPERATIONS = 64;
@@ -54,6 +56,10 @@ interface MapsReport {
   /** Nanoseconds are those of a run. */
   readonly rows: readonly (ProgramTimings & { readonly program: string })[];
   readonly jitVersusKernel?: { readonly geomean: number; readonly worst: number };
+  /** Single operations, less the loop around them; nanoseconds of one. */
+  readonly operations: readonly OperationRow[];
+  /** Two threads on per-CPU maps. */
+  readonly workers: readonly WorkersRow[];
 }
 
 export const mapsSuite: Suite = {
@@ -61,7 +67,7 @@ export const mapsSuite: Suite = {
   summary: "map operations as programs make them, against the kernel's",
   async run(context) {
     const json = await measure(context);
-    const { rows, jitVersusKernel, skipped } = json;
+    const { rows, jitVersusKernel, skipped, operations, workers } = json;
     const each = (time: number | undefined): string => ns(time === undefined ? undefined : time / OPERATIONS);
     return {
       json,
@@ -84,6 +90,26 @@ export const mapsSuite: Suite = {
               : `Geometric mean against the kernel's JIT: ${ratio(jitVersusKernel.geomean)} (worst ${ratio(jitVersusKernel.worst)}).`,
           ],
         },
+        {
+          title: "Single operations, less the loop around them",
+          head: ["operation", "JIT", "goal", "kernel's JIT", "JIT/kernel"],
+          rows: operations.map(({ operation, jit, goal, kernel, jitVersusKernel: versus }) => [
+            operation,
+            ns(jit),
+            goal === undefined ? "" : ns(goal),
+            ns(kernel),
+            ratio(versus),
+          ]),
+          notes: [
+            "Keys of 4, 16 and 40 bytes; 8,192 elements; 20,000 IPv6 prefixes; the kernel's time is its own clock's.",
+          ],
+        },
+        {
+          title: "Two threads on one per-CPU map",
+          head: ["program", "two threads/one"],
+          rows: workers.map(({ program, twoVersusOne }) => [program, ratio(twoVersusOne)]),
+          notes: ["Runs a second, by the wall clock; goal 1.80."],
+        },
       ],
     };
   },
@@ -99,11 +125,15 @@ async function measure({ progress, ...rounds }: SuiteContext): Promise<MapsRepor
       progress(index, PROGRAMS.length, program);
       rows.push({ program, ...(await measureProgram(setup(), { program, packet }, inKernel, rounds)) });
     }
+    const operations = await measureOperations((done, of) => progress(done, of, "single operations"));
+    const workers = await measureWorkers();
     const ratios = rows.map((row) => row.jitVersusKernel).filter((value) => value !== undefined);
     return {
       ...("skipped" in kernel ? { skipped: kernel.skipped } : {}),
       operationsPerRun: OPERATIONS,
       rows,
+      operations,
+      workers,
       ...(ratios.length === 0
         ? {}
         : { jitVersusKernel: { geomean: geometricMean(ratios), worst: Math.max(...ratios) } }),

@@ -24,10 +24,19 @@ export function zeroBytes(to: u32, size: u32): void {
   memory.fill(to, 0, size);
 }
 
+/**
+ * Eight bytes of a key, read as two words: programs write keys field by field, and a load of 64 bits that two stores of 32
+ * have just made waits until both have left the processor's store buffer (18 ns a lookup instead of 11).
+ */
+export function words(from: u32): u64 {
+  return u64(load<u32>(from)) | (u64(load<u32>(from, 4)) << 32);
+}
+
+/** Whether the bytes at `b`, such as a program has just written them, are those at `a`. */
 export function equalBytes(a: u32, b: u32, size: u32): bool {
   let at: u32 = 0;
   for (; at + 8 <= size; at += 8) {
-    if (load<u64>(a + at) != load<u64>(b + at)) return false;
+    if (load<u64>(a + at) != words(b + at)) return false;
   }
   return tail(a + at, size & 7) == tail(b + at, size & 7);
 }

@@ -29,7 +29,16 @@ export {
   hash_lookup_16,
   hash_lookup_4,
   hash_lookup_8,
+  hash_lookup_long,
   hash_update,
+  lru_lookup_16,
+  lru_lookup_4,
+  lru_lookup_8,
+  lru_lookup_long,
+  percpu_lookup_16,
+  percpu_lookup_4,
+  percpu_lookup_8,
+  percpu_lookup_long,
 } from "./maps/hash";
 export {
   ringbuf_discard,

@@ -63,7 +63,7 @@ function update(helper: HelperName, world: HelperWorld, args: HelperArguments): 
   if (!SETTLED.includes(memory.u32(field("op")))) return -ERRNO.EOPNOTSUPP;
   // What is put there is the world's socket if it knows one with these ends: the run's own is gone after it.
   const address = placeSocket(world, worldSocket(helper, world, memory.u32(field("sk"))));
-  return withKey(world, address, (value) => core.map_update_elem(map, key, value, flags));
+  return core.map_update_elem(map, key, address, flags);
 }
 
 const REUSEPORT = optionKey(1, 15);

@@ -15,6 +15,13 @@ import {
   bitsOf,
 } from "./definition.ts";
 
+/** Lookups that the core has for one type of map, each by the size of the keys. */
+const LOOKUPS: Readonly<Partial<Record<MapType, string>>> = {
+  hash: "hash_lookup",
+  percpu_hash: "percpu_lookup",
+  lru_hash: "lru_lookup",
+};
+
 /** The batch commands, and what each does to the map. */
 const BATCHES = {
   lookup: { read: true, write: false },
@@ -287,11 +294,13 @@ export class RawMap {
 
   /** The function of the core that does for this map what a helper does for all (jit/types.ts, mapRoutine). */
   routine(helper: string): string | undefined {
-    if (this.type !== "hash" || this.fields.length > 0) return undefined;
-    if (helper === "map_update_elem") return programMayWrite(this.flags) ? "hash_update" : undefined;
-    if (helper === "map_lookup_elem" && FAST_KEYS.includes(this.keySize))
-      return `hash_lookup_${this.keySize}`;
-    return undefined;
+    if (helper === "map_update_elem") {
+      const plain = this.type === "hash" && this.fields.length === 0 && programMayWrite(this.flags);
+      return plain ? "hash_update" : undefined;
+    }
+    const family = helper === "map_lookup_elem" ? LOOKUPS[this.type] : undefined;
+    if (family === undefined) return undefined;
+    return `${family}_${FAST_KEYS.includes(this.keySize) ? this.keySize : "long"}`;
   }
 
   /** Where the JIT finds an array's values, so that it can look them up without a call; undefined for other types. */

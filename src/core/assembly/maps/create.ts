@@ -254,7 +254,7 @@ function check(
     case MAP_TYPE_STACK:
       if (maxEntries == 0 || keySize != 0 || valueSize == 0) return -EINVAL;
       if ((flags & ~QUEUE_FLAGS) != 0 || !accessAllowed(flags)) return -EINVAL;
-      return valueSize > MAX_ALLOCATION || maxEntries >= u32.MAX_VALUE / valueSize ? -E2BIG : 0;
+      return valueSize > MAX_ALLOCATION ? -E2BIG : 0;
     case MAP_TYPE_BLOOM_FILTER:
       if (valueSize > MAX_ALLOCATION) return -E2BIG;
       if (maxEntries == 0 || keySize != 0 || valueSize == 0 || (extra & ~15) != 0) return -EINVAL;

@@ -22,7 +22,7 @@ import {
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
-import { copyBytes, equalBytes, zeroBytes } from "../bytes";
+import { copyBytes, equalBytes, words, zeroBytes } from "../bytes";
 import { addTo, lock, unlock } from "../lock";
 import { cpus, exec_cpu } from "../state";
 import {
@@ -51,7 +51,7 @@ import {
   HASH_VALUE,
   LRU_NODE,
 } from "./fields";
-import { hash16, hash4, hash8, hashBytes, hashKey, words } from "./hashing";
+import { hash16, hash4, hash8, hashBytes, hashKey } from "./hashing";
 import { clearFields, copyLocked, copyLong, copyValue, hasSpinLock } from "./values";
 import { lruAdd, lruCreate, lruRemove, lruTouch, lruVictim } from "./lru";
 
@@ -78,10 +78,12 @@ export function hashCreate(map: u32): i32 {
   store<u32>(map, buckets - 1, HASH_MASK);
   if (lru) lruCreate(map);
   const tableSize = u64(buckets) << BUCKET_SHIFT;
-  const table = tableSize > u64(u32.MAX_VALUE) ? 0 : alloc(u32(tableSize), 8);
-  store<u32>(map, table, HASH_BUCKETS);
   // With threads every update takes a new element, and so may have one more in hand.
   const blocks = preallocate ? entries + (spares || ASC_FEATURE_THREADS ? cpus : 0) : u32.MAX_VALUE;
+  // What can't fit is refused before anything is taken.
+  if (tableSize + (preallocate ? stride * blocks : 0) > u64(u32.MAX_VALUE)) return -ENOMEM;
+  const table = alloc(u32(tableSize), 8);
+  store<u32>(map, table, HASH_BUCKETS);
   if (table == 0 || !poolCreate(map, u32(stride), blocks, preallocate)) {
     hashFree(map);
     return -ENOMEM;
@@ -179,7 +181,10 @@ function findKey(map: u32, key: u32): u32 {
   return find(map, hashBytes(key, size), key, size);
 }
 
-/** Lookups by programs in a plain hash whose keys have 4, 8 or 16 bytes: compiled code calls them by the map that it knows. */
+/**
+ * Lookups by programs in hashes, by the size of the keys: compiled code calls them by the map that it knows. LRU maps note
+ * that the element is used.
+ */
 export function hash_lookup_4(map: u32, key: u32): u32 {
   const element = find(map, hash4(key), key, 4);
   return element == 0 ? 0 : element + (ELEMENT_KEY + 8);
@@ -193,6 +198,65 @@ export function hash_lookup_8(map: u32, key: u32): u32 {
 export function hash_lookup_16(map: u32, key: u32): u32 {
   const element = find(map, hash16(key), key, 16);
   return element == 0 ? 0 : element + (ELEMENT_KEY + 16);
+}
+
+export function hash_lookup_long(map: u32, key: u32): u32 {
+  const size = load<u32>(map, MAP_KEY_SIZE);
+  const element = find(map, hashBytes(key, size), key, size);
+  return element == 0 ? 0 : element + load<u32>(map, HASH_VALUE);
+}
+
+/** In per-CPU hashes: the value of the CPU that asks. */
+export function percpu_lookup_4(map: u32, key: u32): u32 {
+  const element = find(map, hash4(key), key, 4);
+  return element == 0 ? 0 : element + (ELEMENT_KEY + 8) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+}
+
+export function percpu_lookup_8(map: u32, key: u32): u32 {
+  const element = find(map, hash8(key), key, 8);
+  return element == 0 ? 0 : element + (ELEMENT_KEY + 8) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+}
+
+export function percpu_lookup_16(map: u32, key: u32): u32 {
+  const element = find(map, hash16(key), key, 16);
+  return element == 0 ? 0 : element + (ELEMENT_KEY + 16) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+}
+
+export function percpu_lookup_long(map: u32, key: u32): u32 {
+  const size = load<u32>(map, MAP_KEY_SIZE);
+  const element = find(map, hashBytes(key, size), key, size);
+  return element == 0
+    ? 0
+    : element + load<u32>(map, HASH_VALUE) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+}
+
+export function lru_lookup_4(map: u32, key: u32): u32 {
+  const element = find(map, hash4(key), key, 4);
+  if (element == 0) return 0;
+  lruTouch(element);
+  return element + (ELEMENT_KEY + 8);
+}
+
+export function lru_lookup_8(map: u32, key: u32): u32 {
+  const element = find(map, hash8(key), key, 8);
+  if (element == 0) return 0;
+  lruTouch(element);
+  return element + (ELEMENT_KEY + 8);
+}
+
+export function lru_lookup_16(map: u32, key: u32): u32 {
+  const element = find(map, hash16(key), key, 16);
+  if (element == 0) return 0;
+  lruTouch(element);
+  return element + (ELEMENT_KEY + 16);
+}
+
+export function lru_lookup_long(map: u32, key: u32): u32 {
+  const size = load<u32>(map, MAP_KEY_SIZE);
+  const element = find(map, hashBytes(key, size), key, size);
+  if (element == 0) return 0;
+  lruTouch(element);
+  return element + load<u32>(map, HASH_VALUE);
 }
 
 /** Address of the element with this key, or 0: what bpf(2) copies from. */
@@ -241,8 +305,14 @@ export function hash_update(map: u32, key: u32, value: u32, flags: u64): i32 {
   const spare = spares + (exec_cpu() << 2);
   const element = load<u32>(spare);
   store<u32>(element, hash, ELEMENT_HASH);
-  copyBytes(element + ELEMENT_KEY, key, size);
-  copyBytes(element + load<u32>(map, HASH_VALUE), value, load<u32>(map, MAP_VALUE_SIZE));
+  if (size == 4) store<u32>(element, load<u32>(key), ELEMENT_KEY);
+  else if (size == 16) {
+    store<u64>(element, words(key), ELEMENT_KEY);
+    store<u64>(element, words(key + 8), ELEMENT_KEY + 8);
+  } else copyBytes(element + ELEMENT_KEY, key, size);
+  const bytes = load<u32>(map, MAP_VALUE_SIZE);
+  if (bytes == 8) store<u64>(element + load<u32>(map, HASH_VALUE), load<u64>(value));
+  else copyBytes(element + load<u32>(map, HASH_VALUE), value, bytes);
   const first = load<u32>(bucket);
   if (first == old) store<u32>(element, load<u32>(old));
   else {

@@ -1,9 +1,11 @@
 /**
  * Hashing of map keys: multiplications by secret odd numbers of which the upper half counts, so that keys that collide can't be
  * prepared (multiply-shift hashing: Dietzfelbinger et al. 1997). Key sizes 4, 8 and 16 have their own routines, since most
- * maps use them; of 16 bytes both halves are multiplied at once.
+ * maps use them; of 16 bytes both halves are multiplied at once. Of longer keys the halves of each eight bytes, with secret numbers
+ * added, are multiplied with one another and the products summed up (multilinear hashing: Lemire, Kaser 2014): no product
+ * waits for the one before it, which makes a lookup of 40 bytes as fast as one of 16.
  */
-import { tail } from "../bytes";
+import { tail, words } from "../bytes";
 
 const K1: u64 = (u64(0x9e3779b9) << 32) | 0x7f4a7c15;
 const K2: u64 = (u64(0xd6e8feb8) << 32) | 0x6659fd93;
@@ -30,14 +32,6 @@ export function hash4(key: u32): u32 {
   return u32((u64(load<u32>(key)) * factor) >> 32);
 }
 
-/**
- * Eight bytes of a key, read as two words: programs write keys field by field, and a load of 64 bits that two stores of 32
- * have just made waits until both have left the processor's store buffer (18 ns a lookup instead of 11).
- */
-export function words(from: u32): u64 {
-  return u64(load<u32>(from)) | (u64(load<u32>(from, 4)) << 32);
-}
-
 /** Of 64 bits only the lower half of the product is at hand, which its upper bits do not reach: they are folded in first. */
 export function hash8(key: u32): u32 {
   const value = words(key);
@@ -51,10 +45,14 @@ export function hash16(key: u32): u32 {
 }
 
 export function hashBytes(key: u32, size: u32): u32 {
-  let value = seed ^ size;
+  let sum = seed ^ size;
+  let secret = factor;
   let at: u32 = 0;
-  for (; at + 8 <= size; at += 8) value = fold(value ^ load<u64>(key + at));
-  return u32(fold(value ^ tail(key + at, size & 7)));
+  for (; at + 8 <= size; at += 8) {
+    sum += u64(load<u32>(key + at) + u32(secret)) * u64(load<u32>(key + at, 4) + u32(secret >> 32));
+    secret += other;
+  }
+  return u32(fold(sum ^ (tail(key + at, size & 7) * other)));
 }
 
 export function hashKey(key: u32, size: u32): u32 {
