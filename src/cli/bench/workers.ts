@@ -55,7 +55,7 @@ export async function measureWorkers(): Promise<WorkersRow[]> {
     await Promise.all(threads.map(answer));
     const time = async (workers: readonly Worker[], program: string): Promise<number> => {
       const done = workers.map(answer);
-      for (const worker of workers) worker.postMessage({ program, repeat: RUNS });
+      for (const worker of workers) worker.postMessage({ program, repeat: RUNS }, []);
       return Math.max(...(await Promise.all(done)));
     };
     const rows: WorkersRow[] = [];
