@@ -68,8 +68,9 @@ export function checkMayLoad(env: Environment): void {
       `programs of more than ${UNPRIVILEGED_LENGTH} instructions need CAP_BPF: this one has ${env.instructions.length}`,
     );
   }
-  const missing = capabilitiesOf(env.type).filter((name) => !env.may(name));
-  if (missing.length > 0) throw env.reject("EPERM", `${env.type} programs need ${names(missing)}`);
+  const type = env.isExtension ? "ext" : env.type;
+  const missing = capabilitiesOf(type).filter((name) => !env.may(name));
+  if (missing.length > 0) throw env.reject("EPERM", `${type} programs need ${names(missing)}`);
 }
 
 /**

@@ -101,7 +101,7 @@ function visit(walk: Walk, index: number): boolean {
       }
       if (isHelperCall(instruction)) {
         const subprogram = env.subprograms[containingSubprogram(env, index)] as Subprogram;
-        if (helperMightSleep(env, instruction.imm)) subprogram.mightSleep = true;
+        if (!env.isExtension && helperMightSleep(env, instruction.imm)) subprogram.mightSleep = true;
         if (helperChangesPacketData(instruction.imm)) subprogram.changesPacketData = true;
       } else if (isKfuncCall(instruction)) {
         const kfunc = kfuncOf(env, instruction);

@@ -139,6 +139,8 @@ export class Environment {
   readonly hasPerfmon: boolean;
   /** Numbers are compared exactly from now on: arithmetic on pointers is masked by what was seen (explore_alu_limits). */
   exploreLimits = false;
+  /** A program that takes the place of a function of another one, whose type it has: `extension.ts`. */
+  readonly isExtension: boolean;
   /** Functions by their place, and behind them one that begins where the program ends. */
   subprograms: Subprogram[] = [];
   subprogramCount = 0;
@@ -217,6 +219,7 @@ export class Environment {
   constructor(program: VerifierProgram, options: VerifierOptions, gplCompatible: boolean, pathLog: PathLog) {
     this.program = program;
     this.options = options;
+    this.isExtension = program.extends !== undefined;
     this.type = program.type;
     this.instructions = program.instructions;
     this.log = new Log(options.logLevel ?? 1);

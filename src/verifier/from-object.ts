@@ -22,6 +22,7 @@ export interface ProgramTraits {
   readonly kernelBtf?: Btf | undefined;
   readonly symbols?: ReadonlyMap<string, bigint> | undefined;
   readonly attachTo?: string | undefined;
+  readonly extends?: VerifierProgram | undefined;
 }
 
 /** Where an arena that does not say lies for user space, as if a loader had mapped it there. */

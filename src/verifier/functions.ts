@@ -30,7 +30,7 @@ function checkFunction(env: Environment, number: number): void {
   scratchAll(env);
   const { registers } = env;
   const first = registers[1] as RegisterState;
-  if (number > 0) {
+  if (number > 0 || env.isExtension) {
     env.verbose(`Validating ${subprogram.name}() func#${number}...\n`);
     const failure = prepareArguments(env, number);
     if (failure !== undefined) throw env.reject(failure.errno, failure.message);

@@ -53,6 +53,8 @@ export interface VerifierProgram {
   readonly attachTo?: string | undefined;
   /** The method of a struct_ops: its structure in the kernel's BTF, and the member's index. */
   readonly structOps?: { readonly struct: number; readonly member: number } | undefined;
+  /** Of an extension (freplace): the program that it extends; `attachTo` is the function that it replaces. */
+  readonly extends?: VerifierProgram | undefined;
   readonly functionInfo?: readonly FunctionInfo[];
   readonly lines?: readonly LineInfo[];
 }

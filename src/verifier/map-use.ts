@@ -34,12 +34,14 @@ const TRACING: ReadonlySet<string> = new Set([
 
 export function checkMapUse(env: Environment, map: VerifierMap): void {
   const refuse = (message: string): unknown => env.reject("EINVAL", message);
-  const tracing = TRACING.has(env.type);
+  // An extension is not known by the type that it extends yet.
+  const tracing = TRACING.has(env.type) && !env.isExtension;
   if (tracing && mapHolds(map, "list_head", "rb_root")) {
     throw refuse("tracing progs cannot use bpf_{list_head,rb_root} yet");
   }
   if (mapHolds(map, "spin_lock", "res_spin_lock")) {
-    if (env.type === "socket_filter") throw refuse("socket filter progs cannot use bpf_spin_lock yet");
+    if (env.type === "socket_filter" && !env.isExtension)
+      throw refuse("socket filter progs cannot use bpf_spin_lock yet");
     if (tracing) throw refuse("tracing progs cannot use bpf_spin_lock yet");
   }
   if (tracing && mapHolds(map, "timer")) throw refuse("tracing progs cannot use bpf_timer yet");

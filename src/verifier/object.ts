@@ -14,6 +14,8 @@ import { type VerifierResult, verify } from "./verify.ts";
 export interface VerifyObjectOptions extends VerifierOptions {
   /** The kernel's types (CO-RE); default: the object's own. */
   readonly btf?: Btf | undefined;
+  /** Of extensions (freplace): the object of the program that they extend. */
+  readonly extends?: ObjectSpec | undefined;
 }
 
 /** What came out for one program. */
@@ -40,7 +42,7 @@ export interface ProgramVerdict extends VerifierResult {
 export function verifyObject(
   spec: ObjectSpec,
   name: string,
-  { btf = spec.btf, ...options }: VerifyObjectOptions = {},
+  { btf = spec.btf, extends: base, ...options }: VerifyObjectOptions = {},
 ): ProgramVerdict {
   const linked = linkProgram(spec, name, { externs: "keep" });
   // The object's own types are no kernel's.
@@ -48,6 +50,7 @@ export function verifyObject(
   return verifyLinked(btf === undefined ? linked : relocate(linked, { target: btf }), {
     ...options,
     kernelBtf,
+    extends: extendedProgram(spec, name, base, btf === spec.btf ? undefined : btf),
   });
 }
 
@@ -61,13 +64,39 @@ export function objectProgram(
   spec: ObjectSpec,
   name: string,
   btf: Btf | undefined = spec.btf,
+  base?: ObjectSpec,
 ): VerifierProgram | undefined {
   const linked = linkProgram(spec, name, { externs: "keep" });
   const kernelBtf = btf === spec.btf ? undefined : btf;
-  return inputOf(btf === undefined ? linked : relocate(linked, { target: btf }), kernelBtf);
+  return inputOf(
+    btf === undefined ? linked : relocate(linked, { target: btf }),
+    kernelBtf,
+    extendedProgram(spec, name, base, kernelBtf),
+  );
 }
 
-function inputOf(linked: LinkedProgram, kernelBtf: Btf | undefined): VerifierProgram | undefined {
+/** The program of another object that has the function which an extension replaces: the first one, as it is verified. */
+function extendedProgram(
+  spec: ObjectSpec,
+  name: string,
+  base: ObjectSpec | undefined,
+  kernelBtf: Btf | undefined,
+): VerifierProgram | undefined {
+  const { type, attachTo } = spec.programs[name] ?? {};
+  if (type !== "ext" || base === undefined) return undefined;
+  const names = Object.keys(base.programs).filter((one) => base.programs[one]?.type !== undefined);
+  const found =
+    names.find((one) =>
+      linkProgram(base, one, { externs: "keep" }).functions.some((row) => row.spec.name === attachTo),
+    ) ?? names[0];
+  return found === undefined ? undefined : objectProgram(base, found, kernelBtf);
+}
+
+function inputOf(
+  linked: LinkedProgram,
+  kernelBtf: Btf | undefined,
+  base: VerifierProgram | undefined,
+): VerifierProgram | undefined {
   const { program } = linked;
   if (program?.type === undefined) return undefined;
   const { type, attachType, attachTo, license, flags } = program;
@@ -79,16 +108,20 @@ function inputOf(linked: LinkedProgram, kernelBtf: Btf | undefined): VerifierPro
     frags: flags.frags,
     kernelBtf,
     attachTo,
+    extends: base,
   });
 }
 
 /** Judges a linked program. One without a program type is "unknown". */
 export function verifyLinked(
   linked: LinkedProgram,
-  options: VerifierOptions & { readonly kernelBtf?: Btf | undefined } = {},
+  options: VerifierOptions & {
+    readonly kernelBtf?: Btf | undefined;
+    readonly extends?: VerifierProgram | undefined;
+  } = {},
 ): ProgramVerdict {
   const { name, program } = linked;
-  const input = inputOf(linked, options.kernelBtf);
+  const input = inputOf(linked, options.kernelBtf, options.extends);
   if (input === undefined) {
     return { ...UNJUDGED, program: name, reason: `section ${program?.section ?? ""} names no program type` };
   }

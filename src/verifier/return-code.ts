@@ -4,6 +4,7 @@ import { hookOf, returnRule } from "../hooks/index.ts";
 import { checkFixedOffset } from "./access/context.ts";
 import { invalidScalarText } from "./calls/function.ts";
 import type { Environment } from "./environment.ts";
+import { isVoidHook } from "./kernel-types/lsm.ts";
 import { targetOf } from "./kernel-types/target.ts";
 import { markChainPrecision } from "./precision.ts";
 import { SCALAR_VALUE, typeName } from "./register-types.ts";
@@ -53,9 +54,16 @@ export function checkReturnCode(env: Environment, regno: number, name: string): 
   if (env.type === "ext") return;
   const { range } = returnRule(hookOf(env.type), attachType, attachTo);
   if (range === undefined) return;
+  if (env.type === "lsm" && attachType === "lsm_cgroup" && isVoidHook(env)) {
+    // Whoever asked cannot be told no.
+    enforce(env, reg, regno, name, { min: 1, max: 1, is32: false }, "At program exit", VOID_HOOK);
+    return;
+  }
   const is32 = env.type === "lsm" && attachType !== "lsm_cgroup";
   enforce(env, reg, regno, name, { min: range[0], max: range[1], is32 }, "At program exit");
 }
+
+const VOID_HOOK = "Note, BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!";
 
 /** Whether a number lies in a range for certain; precise, since the verdict depends on it. */
 function enforce(
@@ -65,6 +73,7 @@ function enforce(
   name: string,
   range: ReturnRange,
   when: string,
+  note?: string,
 ): void {
   if (reg.type !== SCALAR_VALUE) {
     throw env.reject("EINVAL", `${when} the register R${regno} is not a known value (${typeName(reg.type)})`);
@@ -74,5 +83,8 @@ function enforce(
   const least = range.is32 ? s32min : smin(reg.scalar);
   const most = range.is32 ? s32max : smax(reg.scalar);
   if (range.min <= least && most <= range.max) return;
-  throw env.reject("EINVAL", invalidScalarText(reg, range, when, name));
+  const text = invalidScalarText(reg, range, when, name);
+  if (note === undefined) throw env.reject("EINVAL", text);
+  env.verbose(`${text}\n`);
+  throw env.reject("EINVAL", note);
 }

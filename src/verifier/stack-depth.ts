@@ -19,6 +19,12 @@ const PRIVATE_STACK_TYPES: ReadonlySet<string> = new Set([
   "raw_tracepoint",
 ]);
 
+/** bpf_enable_priv_stack: of the types with a trampoline those whose programs cannot interrupt themselves, which iterators may. */
+function hasPrivateStacks({ type, isExtension, program: { attachType } }: Environment): boolean {
+  if (isExtension) return false;
+  return PRIVATE_STACK_TYPES.has(type) || (type === "tracing" && attachType !== "trace_iter");
+}
+
 const PRIVATE_MINIMUM = 64;
 
 function roundedDepth({ stackDepth }: Subprogram): number {
@@ -27,7 +33,7 @@ function roundedDepth({ stackDepth }: Subprogram): number {
 
 export function checkStackDepth(env: Environment): void {
   const tailCalls = env.subprograms.some(({ hasTailCall }) => hasTailCall);
-  const mayBePrivate = !tailCalls && PRIVATE_STACK_TYPES.has(env.type);
+  const mayBePrivate = !tailCalls && hasPrivateStacks(env);
   const shared = new Set<number>();
   for (let number = env.subprogramCount - 1; number >= 0; number--) {
     const subprogram = env.subprograms[number] as Subprogram;

@@ -7,8 +7,10 @@ import { resolveConstants } from "./constants.ts";
 import type { VerifierAbility } from "./abilities.ts";
 import { Environment } from "./environment.ts";
 import { markFastcallPatterns, removeFastcallSpills } from "./fastcall.ts";
+import { type Extended, type FunctionFacts, checkExtension, factsOf } from "./extension.ts";
 import { checkAllFunctions } from "./functions.ts";
 import { checkCallsAgain } from "./kfuncs.ts";
+import { checkHook } from "./kernel-types/lsm.ts";
 import { checkMethod } from "./kernel-types/target.ts";
 import { computeLiveRegisters } from "./live-registers.ts";
 import { LEVEL1, LEVEL2, LEVEL_STATS } from "./log.ts";
@@ -101,7 +103,43 @@ function verifyAndRecord(program: VerifierProgram, options: VerifierOptions): Ve
 
 /** One walk. */
 function judge(program: VerifierProgram, options: VerifierOptions, pathLog: PathLog): VerifierResult {
+  return walk(program, options, pathLog).result;
+}
+
+const facts = new WeakMap<VerifierProgram, readonly FunctionFacts[] | "rejected">();
+
+/** What is known of the functions of a program that is to be extended. It is walked once. */
+function extendedBy({ extends: target }: VerifierProgram, options: VerifierOptions): Extended | undefined {
+  if (target === undefined) return undefined;
+  let found = facts.get(target);
+  if (found === undefined) {
+    const { cpus, sound, cancelled } = options;
+    const { env, result } = walk(
+      target,
+      {
+        logLevel: 0,
+        ...(cpus === undefined ? {} : { cpus }),
+        ...(sound === undefined ? {} : { sound }),
+        ...(cancelled === undefined ? {} : { cancelled }),
+      },
+      new PathLog(),
+    );
+    found = result.accepted ? factsOf(env) : "rejected";
+    if (!result.cancelled) facts.set(target, found);
+  }
+  const { type, attachType, btf } = target;
+  return { type, attachType, btf, facts: found === "rejected" ? undefined : found };
+}
+
+function walk(
+  given: VerifierProgram,
+  options: VerifierOptions,
+  pathLog: PathLog,
+): { readonly env: Environment; readonly result: VerifierResult } {
   const begin = milliseconds();
+  const extended = given.type === "ext" ? extendedBy(given, options) : undefined;
+  const program =
+    extended === undefined ? given : { ...given, type: extended.type, attachType: extended.attachType };
   resetScalars();
   const env = new Environment(program, options, isGplCompatible(program.license), pathLog);
   setPreciseFromTheStart(!env.hasBpf);
@@ -127,7 +165,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
     checkCfg(env);
     computeSuccessors(env);
     computePostorder(env);
-    checkAttachment(env);
+    checkAttachment(env, extended);
     computeComponents(env);
     computeLiveRegisters(env);
     markFastcallPatterns(env);
@@ -148,7 +186,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
   env.log.muted = false;
   const elapsed = milliseconds() - begin;
   writeStatistics(env, elapsed);
-  return {
+  const result: VerifierResult = {
     accepted: errno === undefined && !cancelled,
     errno,
     log: env.log.text(),
@@ -168,6 +206,7 @@ function judge(program: VerifierProgram, options: VerifierOptions, pathLog: Path
     trace: tracer?.result(walking, env.index),
     contextAccesses: contextAccesses(env),
   };
+  return { env, result };
 }
 
 function contextAccesses({ aux }: Environment): number[] {
@@ -193,8 +232,14 @@ const GPL_COMPATIBLE: ReadonlySet<string> = new Set([
 ]);
 
 /** Types that may sleep (can_be_sleepable); tracing only where it attaches to functions or iterates. */
-function checkAttachment(env: Environment): void {
+function checkAttachment(env: Environment, extended: Extended | undefined): void {
   const { sleepable = false, type, attachType } = env.program;
+  if (extended !== undefined) {
+    if (sleepable) throw env.reject("EINVAL", NOT_SLEEPABLE);
+    checkExtension(env, extended);
+    return;
+  }
+  if (type === "ext") throw env.unsupported("extensions without the program that they extend");
   if (type === "struct_ops") checkMethod(env);
   if (type === "syscall") {
     if (!sleepable) throw env.reject("EINVAL", "Syscall programs can only be sleepable");
@@ -206,13 +251,12 @@ function checkAttachment(env: Environment): void {
     attachType === "modify_return" ||
     attachType === "trace_iter";
   const may = type === "tracing" ? mayTrace : type === "lsm" || type === "kprobe" || type === "struct_ops";
-  if (sleepable && !may) {
-    throw env.reject(
-      "EINVAL",
-      "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
-    );
-  }
+  if (sleepable && !may) throw env.reject("EINVAL", NOT_SLEEPABLE);
+  if (type === "lsm") checkHook(env);
 }
+
+const NOT_SLEEPABLE =
+  "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable";
 
 /** The last lines of the log (print_verification_stats). */
 function writeStatistics(env: Environment, milliseconds: number): void {

@@ -29,7 +29,7 @@ export const verifyCommand: Command = {
     "OBJECT [-p PROGRAM] [-v | -vv] [--log SHAPE] [--html FILE] [--kernel [VERSION]] [--kernels all] [--unprivileged | --capabilities LIST]",
   description:
     "Would Linux 6.18 load it? Judges each program as the kernel's verifier does, without a kernel: verdict, error and log are\n" +
-    "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge (freplace,\n" +
+    "the kernel's. A rejection is explained: the line, the cause, where the value came from, what is missing. What skep cannot judge (freplace without --extends,\n" +
     "most of struct_ops, kernel functions without --btf) is said to be unknown, never accepted. With --kernel the running kernel's verifier says what it thinks too,\n" +
     "and nothing stays loaded. Exit status 1 if a program is rejected or unknown.",
   options: {
@@ -46,6 +46,11 @@ export const verifyCommand: Command = {
       type: "string",
       value: "all|LIST",
       help: "a table of programs and kernels: what loads where, and why not",
+    },
+    extends: {
+      type: "string",
+      value: "OBJECT",
+      help: "the object of the program that extensions (freplace) extend",
     },
     unprivileged: {
       type: "boolean",
@@ -81,6 +86,10 @@ export const verifyCommand: Command = {
     ["skep verify firewall.bpf.o -p firewall -vv", "every instruction with the state before it"],
     ["skep verify firewall.bpf.o --kernel 5.15", "would it load on Linux 5.15, and if not, why?"],
     ["skep verify firewall.bpf.o --kernels all", "on which kernels does each program load?"],
+    [
+      "skep verify patch.bpf.o --extends firewall.bpf.o",
+      "may these programs replace functions of the firewall?",
+    ],
     ["skep verify filter.bpf.o --unprivileged", "would it load for a user without privileges?"],
     [
       "skep verify firewall.bpf.o --capabilities bpf,net_admin",
@@ -97,12 +106,13 @@ async function writeReport(
   object: string,
   spec: ObjectSpec,
   rows: readonly Row[],
-  btf: Btf | undefined,
+  { btf, extended }: { readonly btf: Btf | undefined; readonly extended: ObjectSpec | undefined },
   options: VerifierOptions,
 ): Promise<void> {
   const reports: ProgramReport[] = [];
   for (const { program, section, verdict, explanation } of rows) {
-    const input = verdict.verdict === "unlinked" ? undefined : objectProgram(spec, program, btf ?? spec.btf);
+    const input =
+      verdict.verdict === "unlinked" ? undefined : objectProgram(spec, program, btf ?? spec.btf, extended);
     if (input !== undefined && verdict.verdict !== "unlinked")
       reports.push(reportOf(input, verdict, section, explanation, options));
   }
@@ -170,6 +180,8 @@ async function run(invocation: Invocation): Promise<number> {
       `${path}: no program '${name}'; it has ${Object.keys(spec.programs).join(", ")}`,
     );
   }
+  const base = text(values, "extends");
+  const extended = base === undefined ? undefined : await readObject(base, values);
   const capabilities = capabilitiesOf(values);
   if (capabilities !== undefined && (values["kernel"] !== undefined || values["kernels"] !== undefined)) {
     throw new BpfError(
@@ -199,10 +211,11 @@ async function run(invocation: Invocation): Promise<number> {
       const judged = judge(
         spec,
         program,
-        { ...options, btf, ...(verbose > 0 ? { logLevel } : {}) },
+        { ...options, btf, extends: extended, ...(verbose > 0 ? { logLevel } : {}) },
         terminal,
       );
-      const input = judged.verdict === "rejected" ? objectProgram(spec, program, btf ?? spec.btf) : undefined;
+      const input =
+        judged.verdict === "rejected" ? objectProgram(spec, program, btf ?? spec.btf, extended) : undefined;
       const explanation = input === undefined ? undefined : explain(input, options);
       const structured =
         input === undefined || shape !== "structured" ? undefined : structuredLog(input, options);
@@ -220,7 +233,7 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     kernel?.close();
   }
-  if (html !== undefined) await writeReport(html, path, spec, rows, btf, options);
+  if (html !== undefined) await writeReport(html, path, spec, rows, { btf, extended }, options);
   if (json) {
     const verified = rows.every(({ verdict }) => verdict.verdict === "accepted");
     terminal.line(toJson({ version: JSON_VERSION, object: path, verified, programs: rows.map(asJson) }));

@@ -14,6 +14,7 @@ import {
 import { can } from "../abilities.ts";
 import type { Environment } from "../environment.ts";
 import { inRcuSection, inSleepable } from "../kernel-types/access.ts";
+import { isSleepableHook, isVoidHook } from "../kernel-types/lsm.ts";
 import { mapHolds } from "../kernel-types/record.ts";
 import { resolveSize } from "../kernel-types/walk.ts";
 import { LEVEL2 } from "../log.ts";
@@ -158,8 +159,13 @@ function checkTarget(env: Environment, id: number): void {
   const { attachType, attachTo = "" } = env.program;
   const name = helperName(id);
   let allowed: boolean;
-  if (env.type === "lsm") throw env.unsupported(`${helperLabel(id)} of LSM programs`);
-  if (name === "sk_storage_get" || name === "sk_storage_delete") {
+  if (env.type === "lsm") {
+    if (name === "sk_storage_get" || name === "sk_storage_delete") return;
+    if (name !== "d_path" && name !== "ima_inode_hash" && name !== "ima_file_hash") {
+      throw env.unsupported(`${helperLabel(id)} of LSM programs`);
+    }
+    allowed = isSleepableHook(env);
+  } else if (name === "sk_storage_get" || name === "sk_storage_delete") {
     const traces = attachType === "trace_fentry" || attachType === "trace_fexit";
     allowed =
       attachType === "trace_iter" ||
@@ -295,8 +301,8 @@ function checkSpecial(env: Environment, prototype: Prototype, meta: CallMeta): v
       meta.changesPacket = isPacketDynptr(dynptrView(env, dynptrRegister(env, prototype)).type);
       return;
     case "set_retval":
-      if (env.type === "lsm" && env.program.attachType === "lsm_cgroup") {
-        throw env.unsupported("bpf_set_retval of LSM programs");
+      if (env.type === "lsm" && env.program.attachType === "lsm_cgroup" && isVoidHook(env)) {
+        throw env.reject("EINVAL", "BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!");
       }
       return;
     default:

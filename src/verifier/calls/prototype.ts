@@ -3,6 +3,7 @@ import { type PrototypeRow, allowedHelpers, helperName, prototypeOf } from "../.
 import { helperName as nameInLog } from "../disassemble.ts";
 import { missingForHelper } from "../capabilities.ts";
 import type { Environment } from "../environment.ts";
+import { mayChangeSocket } from "../kernel-types/lsm.ts";
 import { targetOf } from "../kernel-types/target.ts";
 import {
   DYNPTR_TYPE_LOCAL,
@@ -133,6 +134,8 @@ function findHelper(env: Environment, id: number): Prototype | NoHelper {
   const extra = ITERATOR_HELPERS[program.attachType === "trace_iter" ? (program.attachTo ?? "") : ""];
   if (!allowedHelpers(context).has(id) && extra?.includes(helperName(id) ?? "") !== true)
     return "not_allowed";
+  const changesSocket = helperName(id) === "setsockopt" || helperName(id) === "getsockopt";
+  if (program.type === "lsm" && changesSocket && !mayChangeSocket(env)) return "not_allowed";
   if (missingForHelper(helperName(id), env.options) !== undefined) return "not_allowed";
   return prototypeOfRow(row);
 }
