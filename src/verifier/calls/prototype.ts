@@ -111,10 +111,18 @@ export function helperOf(env: Environment, id: number): Prototype | NoHelper {
   return found;
 }
 
+/** Interfaces whose helpers are told by {@link methodHasHelper} alone. */
+const OWN_HELPERS: ReadonlySet<string> = new Set(["sched_ext_ops", "hid_bpf_ops"]);
+
 /** Helpers of struct_ops programs are those of the interface that they implement. */
 function methodHasHelper(env: Environment, id: number): boolean {
   const { struct, name } = targetOf(env);
   if (struct === "bpf_dummy_ops") return false;
+  if (struct === "sched_ext_ops" || struct === "hid_bpf_ops") {
+    const storage = helperName(id) === "task_storage_get" || helperName(id) === "task_storage_delete";
+    // Netfilter programs have what every program may call, and nothing else (bpf_base_func_proto).
+    return allowedHelpers({ type: "netfilter" }).has(id) || (struct === "sched_ext_ops" && storage);
+  }
   if (struct !== "tcp_congestion_ops") throw env.unsupported(`helpers of ${struct ?? ""}`);
   // Who is about to be replaced may not bring itself back.
   const helper = helperName(id);
@@ -132,6 +140,8 @@ function findHelper(env: Environment, id: number): Prototype | NoHelper {
   const row = prototypeOf(id, context);
   if (row === undefined || (program.type === "struct_ops" && !methodHasHelper(env, id))) return "not_allowed";
   const extra = ITERATOR_HELPERS[program.attachType === "trace_iter" ? (program.attachTo ?? "") : ""];
+  if (program.type === "struct_ops" && OWN_HELPERS.has(targetOf(env).struct ?? ""))
+    return prototypeOfRow(row);
   if (!allowedHelpers(context).has(id) && extra?.includes(helperName(id) ?? "") !== true)
     return "not_allowed";
   const changesSocket = helperName(id) === "setsockopt" || helperName(id) === "getsockopt";

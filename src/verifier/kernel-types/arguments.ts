@@ -147,7 +147,7 @@ export function checkTypedContext(env: Environment, access: MemoryAccess): void 
   if (iterated !== 0) return setArgument(env, value, iterated, btf, id);
   const suffixed = target.stub?.[at]?.name ?? "";
   if (suffixed.endsWith("__ref")) throw env.unsupported("references as arguments of struct_ops programs");
-  if (suffixed.endsWith("__nullable")) {
+  if (suffixed.endsWith("__nullable") || isNullable(target, at)) {
     return setArgument(env, value, PTR_TO_BTF_ID | PTR_TRUSTED | PTR_MAYBE_NULL, btf, id);
   }
   let flags = areTrusted(env) ? PTR_TRUSTED : 0;
@@ -165,6 +165,11 @@ export function checkTypedContext(env: Environment, access: MemoryAccess): void 
     return setNumber(env, value, false);
   }
   setArgument(env, value, PTR_TO_BTF_ID | flags, btf, promoted(target, id));
+}
+
+/** Tasks that there may not be, whether the kernel's stubs say so (6.13) or not (bpf_scx_is_valid_access of 6.12). */
+function isNullable({ struct, name }: Target, at: number): boolean {
+  return struct === "sched_ext_ops" && at === 1 && (name === "dispatch" || name === "yield");
 }
 
 function tracepointBits(name: string, at: number): number {

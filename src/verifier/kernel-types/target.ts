@@ -96,6 +96,22 @@ function method(env: Environment, btf: Btf): Target {
 /** Methods that no program can implement: the kernel has no stub for them. */
 const UNSUPPORTED: Readonly<Record<string, readonly string[]>> = { tcp_congestion_ops: ["get_info"] };
 
+/** Methods whose programs may sleep, of interfaces where only some may (check_member of struct bpf_struct_ops). */
+const SLEEPABLE_METHODS: Readonly<Record<string, readonly string[]>> = {
+  bpf_dummy_ops: ["test_sleepable"],
+  sched_ext_ops: [
+    "init_task",
+    "cgroup_init",
+    "cgroup_exit",
+    "cgroup_prep_move",
+    "cpu_online",
+    "cpu_offline",
+    "init",
+    "exit",
+  ],
+  hid_bpf_ops: ["hid_rdesc_fixup", "hid_hw_request", "hid_hw_output_report"],
+};
+
 /** Whether the method may be implemented, by a program like this (check_struct_ops_btf_id). */
 export function checkMethod(env: Environment): void {
   if (!env.gplCompatible) {
@@ -107,7 +123,10 @@ export function checkMethod(env: Environment): void {
   const refuse = (errno: "ENOTSUPP" | "EINVAL"): unknown =>
     env.reject(errno, `attach to unsupported member ${name} of struct ${struct ?? ""}`);
   if (struct !== undefined && UNSUPPORTED[struct]?.includes(name) === true) throw refuse("ENOTSUPP");
-  if (struct === "bpf_dummy_ops" && env.program.sleepable === true && name !== "test_sleepable") {
-    throw refuse("EINVAL");
+  // What another interface forbids is not known.
+  if (struct !== "tcp_congestion_ops" && SLEEPABLE_METHODS[struct ?? ""] === undefined) {
+    throw env.unsupported(`methods of ${struct ?? ""}`);
   }
+  const sleepable = SLEEPABLE_METHODS[struct ?? ""];
+  if (env.program.sleepable === true && sleepable?.includes(name) === false) throw refuse("EINVAL");
 }

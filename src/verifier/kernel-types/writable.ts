@@ -22,6 +22,8 @@ export function checkKernelWrite(env: Environment, struct: string, off: number, 
     const { struct: interfaceName, btf } = targetOf(env);
     if (interfaceName === TCP) checkTcp(env, btf, struct, off, size);
     else if (interfaceName === "bpf_dummy_ops") checkDummy(env, btf, struct, off, size);
+    else if (interfaceName === "sched_ext_ops") checkTask(env, btf, struct, off, size);
+    else if (interfaceName === "hid_bpf_ops") checkHid(env, btf, struct, off, size);
     else throw env.unsupported(`writes of ${interfaceName ?? ""}`);
     return true;
   }
@@ -77,6 +79,41 @@ function placeOf(
     id = resolve(btf, member.type).id;
   }
   return id === undefined ? undefined : { from, end: from + sizeOf(btf, id) };
+}
+
+/** Of a task what its scheduler decides (bpf_scx_btf_struct_access). */
+function checkTask(env: Environment, btf: Btf, struct: string, off: number, size: number): void {
+  if (struct === "task_struct") {
+    for (const name of ["slice", "dsq_vtime", "disallow"]) {
+      const place = placeOf(btf, "task_struct", ["scx", name]);
+      if (place !== undefined && off >= place.from && off + size <= place.end) return;
+    }
+  }
+  throw env.reject("EACCES");
+}
+
+/** The answer, and the texts of a device but for their last byte (hid_bpf_ops_btf_struct_access). */
+const HID_MEMBERS: Readonly<Record<string, readonly (readonly [name: string, reserved: number])[]>> = {
+  hid_bpf_ctx: [["retval", 0]],
+  hid_device: [
+    ["name", 1],
+    ["uniq", 1],
+    ["phys", 1],
+  ],
+};
+
+function checkHid(env: Environment, btf: Btf, struct: string, off: number, size: number): void {
+  const members = HID_MEMBERS[struct];
+  if (members === undefined) throw env.reject("EACCES", "write access to this struct is not supported");
+  const [type] = btf.find(struct, "struct");
+  if (type?.kind === "struct" && off + size > type.size) {
+    throw env.reject("EACCES", `write access for struct ${struct} at off ${off} with size ${size}`);
+  }
+  for (const [name, reserved] of members) {
+    const place = placeOf(btf, struct, [name]);
+    if (place !== undefined && off >= place.from && off + size <= place.end - reserved) return;
+  }
+  throw env.reject("EACCES", `write access at off ${off} with size ${size} on read-only part of ${struct}`);
 }
 
 function checkDummy(env: Environment, btf: Btf, struct: string, off: number, size: number): void {
