@@ -79,6 +79,7 @@ function visitCall(walk: Walk, index: number, instruction: Instruction, callee: 
   const to = env.subprograms[containingSubprogram(env, target)] as Subprogram;
   from.changesPacketData ||= to.changesPacketData;
   from.mightSleep ||= to.mightSleep;
+  from.mightThrow ||= to.mightThrow;
   return push(walk, index, target, BRANCH);
 }
 
@@ -112,6 +113,7 @@ function visit(walk: Walk, index: number): boolean {
             aux.forceCheckpoint = true;
           }
           if (kfunc.flags.has("sleepable")) subprogram.mightSleep = true;
+          if (kfunc.name === "bpf_throw") subprogram.mightThrow = true;
           if (kfunc.changesPacketData) subprogram.changesPacketData = true;
         }
       }

@@ -99,6 +99,8 @@ export class Subprogram {
   isExceptionCallback = false;
   changesPacketData = false;
   mightSleep = false;
+  /** It, or what it calls, may end the program by an exception. */
+  mightThrow = false;
   argumentsCached = false;
   arguments: readonly ArgumentInfo[] = [];
   /** A global function that something calls, or its BTF says that it must not be trusted. */

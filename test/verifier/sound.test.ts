@@ -1,7 +1,10 @@
 /** What Linux 6.18 gets wrong: its verdict by default, the right one where a proof is wanted. */
+import { existsSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { constructs } from "../verify-diff/constructs/generate.ts";
 import { assemble } from "../../src/asm/index.ts";
+import { parseBtf } from "../../src/btf/index.ts";
+import type { Instruction } from "../../src/isa/index.ts";
 import { verify } from "../../src/verifier/index.ts";
 
 const FILL = `
@@ -107,5 +110,73 @@ describe("NULL for an argument that must not be", () => {
 
   it("is refused where soundness is asked for", () => {
     expect(judge(true)).toEqual([false, expect.stringContaining("arg#0 is expected to be non-NULL")]);
+  });
+});
+
+const VMLINUX = "/sys/kernel/btf/vmlinux";
+
+describe.skipIf(!existsSync(VMLINUX))("kernel functions (needs /sys/kernel/btf/vmlinux)", () => {
+  const kernelBtf = existsSync(VMLINUX) ? parseBtf(readFileSync(VMLINUX), { name: "vmlinux" }) : undefined;
+  const { btf } = constructs();
+
+  /** Text, and calls of kernel functions by name. */
+  function program(lines: readonly string[]): Instruction[] {
+    return lines.flatMap((line) => {
+      const name = /^kfunc (\w+)$/.exec(line)?.[1];
+      if (name === undefined) return [...assemble(line).instructions];
+      const imm = kernelBtf?.find(name, "func")[0]?.id ?? 0;
+      return [{ opcode: 0x85, dst: 0, src: 2, offset: 0, imm }];
+    });
+  }
+
+  function judge(
+    lines: readonly string[],
+    functions: readonly (readonly [number, string])[],
+    sound: boolean,
+  ): string {
+    const { accepted, log } = verify(
+      {
+        name: "faults",
+        type: "sched_cls",
+        instructions: program(lines),
+        maps: new Map(),
+        license: "GPL",
+        btf,
+        functionInfo: functions.map(([slot, name]) => ({ slot, type: btf?.find(name, "func")[0]?.id ?? 0 })),
+        kernelBtf,
+      },
+      { sound },
+    );
+    return accepted ? "accepted" : log;
+  }
+
+  const MAKE = ["r1 = r10; r1 += -8; r2 = 0; r3 = 3", "kfunc bpf_iter_num_new"];
+  const NEXT = ["r1 = r10", "kfunc bpf_iter_num_next"];
+  const END = ["r1 = r10; r1 += -8", "kfunc bpf_iter_num_destroy", "r0 = 0; exit"];
+
+  it("an iterator below the frame pointer is not one at it, as Linux takes it to be", () => {
+    const lines = [...MAKE, ...NEXT, ...END];
+    expect(judge(lines, [[0, "tc_main"]], false)).toBe("accepted");
+    expect(judge(lines, [[0, "tc_main"]], true)).toContain("cannot pass in iter at an offset=0");
+  });
+
+  it("an exception in a global function ends the caller's regions too, which Linux forgets", () => {
+    const lines = [
+      "kfunc bpf_rcu_read_lock",
+      "r1 = 0; r2 = 0; call pc+3",
+      "kfunc bpf_rcu_read_unlock",
+      "r0 = 0; exit",
+      "r1 = 0",
+      "kfunc bpf_throw",
+      "r0 = 0; exit",
+    ];
+    const functions = [
+      [0, "tc_main"],
+      [7, "of_numbers"],
+    ] as const;
+    expect(judge(lines, functions, false)).toBe("accepted");
+    expect(judge(lines, functions, true)).toContain(
+      "bpf_throw in of_numbers() cannot be used inside bpf_rcu_read_lock-ed region",
+    );
   });
 });

@@ -19,6 +19,7 @@ import {
   isAnyPacketPointer,
 } from "../register-types.ts";
 import { checkRegisterOf, markInvalid, markNotInit, markUnknown, scratchAll } from "../registers.ts";
+import { checkResourceLeak } from "../references.ts";
 import type { RejectionErrno } from "../reject.ts";
 import { smax, smin, partsOf } from "../scalar/index.ts";
 import {
@@ -127,6 +128,10 @@ function callGlobal(
   }
   if (failure !== undefined) {
     throw env.reject(failure.errno, `Caller passes invalid args into func#${number} ('${subprogram.name}')`);
+  }
+  // Linux looks at the exception where it is thrown, with the function on its own: what the caller holds is lost.
+  if (env.options.sound === true && subprogram.mightThrow) {
+    checkResourceLeak(env, true, true, `bpf_throw in ${subprogram.name}()`);
   }
   env.verbose(`Func#${number} ('${subprogram.name}') is global and assumed valid.\n`);
   if (subprogram.changesPacketData) clearPacketPointers(env);

@@ -18,9 +18,10 @@ export function placeOf(env: Environment, reg: RegisterState, what: string, coun
     return "invalid";
   }
   const off = reg.off + constantNumber(reg.scalar);
-  // Division in C: the frame pointer itself counts as the first slot.
+  // Division in C: the frame pointer itself counts as the first slot, though what is there is the caller's.
   const number = Math.trunc((-off - 1) / REG_SIZE);
-  if (off % REG_SIZE !== 0 || number + 1 < count) {
+  const outside = env.options.sound === true && off >= 0;
+  if (off % REG_SIZE !== 0 || number + 1 < count || outside) {
     env.verbose(`cannot pass in ${what} at an offset=${off}\n`);
     return "invalid";
   }

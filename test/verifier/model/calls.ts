@@ -14,6 +14,7 @@ import {
 type Args = ModelArguments;
 type Call = (run: ModelRun, args: Args) => bigint | number | undefined;
 
+const EFAULT = -14;
 const EINVAL = -22;
 /** The kernel does up to 2^23 rounds; a callback may end a loop at any time, so fewer say as much. */
 const MOST_ROUNDS = 20;
@@ -212,7 +213,7 @@ function endDynptr(run: ModelRun, at: bigint): void {
   if (kind !== "record") throw new Unsound("a dynptr is submitted that is no record");
   if (region !== undefined) endRecord(run, region.base);
   for (const [place, one] of run.dynptrs)
-    if (one.kind === "record" && one.region === region) run.dynptrs.delete(place);
+    if (place === at || (region !== undefined && one.region === region)) run.dynptrs.delete(place);
 }
 
 function slice(run: ModelRun, [at, offset, buffer, length]: Args, writes: boolean): bigint {
@@ -353,8 +354,16 @@ const KFUNCS: Readonly<Record<string, Call>> = {
     iterate(run, at, between(signed(first), Math.min(signed(end), signed(first) + 50))),
   bpf_iter_num_next: (run, [at]) => next(run, at),
   bpf_iter_num_destroy: (run, [at]) => destroy(run, at),
-  bpf_iter_bits_new: (run, [at, words, count]) =>
-    iterate(run, at, setBits(take(run, words, 8 * size(count), "bpf_iter_bits_new").slice())),
+  bpf_iter_bits_new(run, [at, words, count]) {
+    // The address may be anything: what cannot be read is an error (`unsafe_ptr__ign`).
+    const found = run.memory.locate(words, 8 * size(count));
+    if (found?.region.alive !== true) {
+      iterate(run, at, [].values());
+      return EFAULT;
+    }
+    const { region, offset } = found;
+    return iterate(run, at, setBits(region.bytes.slice(offset, offset + 8 * size(count))));
+  },
   bpf_iter_bits_next: (run, [at]) => next(run, at),
   bpf_iter_bits_destroy: (run, [at]) => destroy(run, at),
   bpf_wq_init: (run, [field, map]) => (run.mapAt(map) === timerAt(run, field, "work queue").map ? 0 : EINVAL),

@@ -32,15 +32,15 @@ export interface Region {
   stored?: boolean;
 }
 
-/** Regions begin at multiples of this; addresses stay below 2^32, as fields of contexts hold them. */
+/** A region has this many bits of addresses, and lies in their middle: pointers may go before it and return. All stay below 2^32, as fields of contexts hold them. */
 const SPACING = 20n;
-const MASK = (1n << SPACING) - 1n;
+const MIDDLE = 1n << (SPACING - 1n);
 
 export class Memory {
   readonly #regions: Region[] = [];
 
   add(kind: RegionKind, label: string, bytes: Uint8Array, writable = true): Region {
-    const base = BigInt(this.#regions.length + 1) << SPACING;
+    const base = (BigInt(this.#regions.length + 1) << SPACING) + MIDDLE;
     const region = { kind, label, base, bytes, writable, alive: true, held: 0 };
     this.#regions.push(region);
     return region;
@@ -50,7 +50,7 @@ export class Memory {
     return this.#regions;
   }
 
-  /** The region that an address belongs to, alive or not; it may lie behind the region's end. */
+  /** The region that an address belongs to, alive or not; it may lie before or behind the region. */
   find(address: bigint): Region | undefined {
     const index = address >> SPACING;
     return index < 1n || index > BigInt(this.#regions.length) ? undefined : this.#regions[Number(index) - 1];
@@ -59,8 +59,9 @@ export class Memory {
   /** Where `size` bytes lie; undefined if that is not inside of one region. */
   locate(address: bigint, size: number): { readonly region: Region; readonly offset: number } | undefined {
     const region = this.find(address);
-    const offset = Number(address & MASK);
-    return region === undefined || offset + size > region.bytes.length ? undefined : { region, offset };
+    if (region === undefined) return undefined;
+    const offset = Number(address - region.base);
+    return offset < 0 || offset + size > region.bytes.length ? undefined : { region, offset };
   }
 
   /** As {@link locate}, of what must be there. */

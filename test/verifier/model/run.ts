@@ -328,14 +328,15 @@ export class ModelRun {
     }
   }
 
-  /** Address, and how it may be used: undefined if it reads as zero. */
+  /** Address, and how it may be used: undefined if it reads as zero, "map" for the kernel's own fields of a map. */
   #access(
     address: bigint,
     size: number,
     write: boolean,
-  ): { region: Region; offset: number } | "arena" | undefined {
+  ): { region: Region; offset: number } | "arena" | "map" | undefined {
     const is = (name: RegExp): boolean => this.#bases.some(({ type }) => name.test(type));
     if (is(/^arena/)) return "arena";
+    if (is(/^map_ptr/)) return "map";
     const found = this.memory.locate(address, size);
     if (is(/^untrusted_ptr_/)) return write ? undefined : found;
     // What RCU protects stays readable until the section ends, given back or not.
@@ -352,12 +353,14 @@ export class ModelRun {
     const place = this.#access(address, size, false);
     if (place === undefined) return 0n;
     if (place === "arena") return this.#readArena(address, size);
+    if (place === "map") return BigInt.asUintN(8 * size, this.random.u64());
     return readBytes(place.region.bytes, place.offset, size);
   }
 
   write(address: bigint, size: number, value: bigint): void {
     const place = this.#access(address, size, true);
     if (place === undefined) return;
+    if (place === "map") throw new Unsound("write to a map's own fields");
     if (place !== "arena") return writeBytes(place.region.bytes, place.offset, size, value);
     for (let at = 0; at < size; at++)
       this.#arena.set(BigInt.asUintN(32, address) + BigInt(at), Number((value >> BigInt(8 * at)) & 0xffn));
