@@ -18,7 +18,8 @@ export const FUNCTIONS = 0x7f00_0000_0000n;
 /** Maps' addresses: by their index. */
 const MAPS = 0x7e00_0000_0000n;
 const STACK_SIZE = 512;
-const MOST_STEPS = 400_000;
+/** Bounded loops within bounded loops take millions. */
+const MOST_STEPS = 20_000_000;
 /** Steps whose registers are compared: loops of thousands of rounds say nothing new. */
 const COMPARED_STEPS = 3000;
 
