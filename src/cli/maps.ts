@@ -1,4 +1,5 @@
 /** The maps of a finished run, as data and as text. */
+import { BpfError } from "../errors.ts";
 import type { Codec } from "../machine/index.ts";
 import { hex } from "./json.ts";
 import type { Terminal } from "./terminal.ts";
@@ -32,7 +33,19 @@ const MAX_ENTRIES = 10_000;
 export function mapReports(maps: Readonly<Record<string, AnyMap>>): MapReport[] {
   return Object.values(maps)
     .filter(({ name }) => !name.startsWith(".rodata"))
-    .map((map) => ({ name: map.name, type: map.type, entries: [...filled(map)] }));
+    .map((map) => ({ name: map.name, type: map.type, entries: elementsOf(map) }));
+}
+
+/** What bpf(2) says of maps that have no elements to go through: rings, queues, filters, local storage. */
+const NO_LIST: readonly (string | undefined)[] = ["ENOTSUPP", "EOPNOTSUPP", "EINVAL"];
+
+function elementsOf(map: AnyMap): MapReport["entries"] {
+  try {
+    return [...filled(map)];
+  } catch (error) {
+    if (error instanceof BpfError && NO_LIST.includes(error.errno)) return [];
+    throw error;
+  }
 }
 
 function* filled(map: AnyMap): Generator<{ key: unknown; value: unknown }> {

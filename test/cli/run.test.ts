@@ -73,6 +73,17 @@ describe("skep run", () => {
     expect(report.verdicts[0]).toMatchObject({ name: "XDP_DROP", packets: 181 });
   });
 
+  it.each([
+    ["queues", "queue"],
+    ["stacks", "stack"],
+    ["blooms", "bloom"],
+    ["rings", "ring"],
+  ])("has no elements to list of the map of '%s'", async (program, name) => {
+    const report = await json("run", fixture("map-types.bpf.o"), "-p", program, "-r", WEB, "-c", "1");
+    expect(report.packets).toBe(1);
+    expect(report.maps).toContainEqual(expect.objectContaining({ name, entries: [] }));
+  });
+
   it("lists the verdict of each packet", async () => {
     const report = await json("run", FIREWALL, "-r", WEB, "--packets");
     expect(report.results).toHaveLength(3712);
