@@ -52,9 +52,12 @@ struct {
 __u32 at;
 
 #define LOOP(...)                                      \
-	__u64 sum = 0;                                 \
 	__u32 start = at;                              \
 	at = start + ROUNDS;                           \
+	ROUNDS_FROM(start, __VA_ARGS__)
+
+#define ROUNDS_FROM(start, ...)                        \
+	__u64 sum = 0;                                 \
 	for (__u32 i = 0; i < ROUNDS; i++) {           \
 		__u32 n = (start + i) & (KEYS - 1);    \
 		__VA_ARGS__                            \
@@ -177,6 +180,23 @@ int queue_push_pop(struct xdp_md *ctx)
 	LOOP(__u64 value = n;
 	     sum += bpf_map_push_elem(&queue, &value, 0);
 	     bpf_map_pop_elem(&queue, &value););
+}
+
+// For two threads: nothing but the map is shared.
+SEC("xdp")
+int array_add_each(struct xdp_md *ctx)
+{
+	ROUNDS_FROM(0, __u32 key = n & 255;
+		    __u64 *value = bpf_map_lookup_elem(&counters, &key);
+		    if (value) *value += 1;);
+}
+
+SEC("xdp")
+int hash_add_each(struct xdp_md *ctx)
+{
+	ROUNDS_FROM(0, __u32 key = n * 0x9e3779b1;
+		    __u64 *value = bpf_map_lookup_elem(&percpu4, &key);
+		    if (value) *value += 1;);
 }
 
 char LICENSE[] SEC("license") = "Apache-2.0";

@@ -16,8 +16,8 @@ export const CORE_ALLOC_LOCK = 0x10008;
 export const CORE_TOP = 0x1000c;
 export const CORE_DIRTY_END = 0x10010;
 export const CORE_FIRST_LARGE = 0x10014;
-// Counts runs of programs and operations of the host: what a map gets back in one is free in the next.
-export const CORE_RUNS = 0x10018;
+// Counts operations of the host on maps.
+export const CORE_OPERATIONS = 0x10018;
 // Seed of the hashes of maps (u64).
 export const CORE_SEED = 0x10020;
 // Regions that sandboxed programs may touch: address, number and room of their records, a lock.
@@ -117,10 +117,11 @@ export const EXEC_REDIRECT_KEY = 23308;
 export const EXEC_CGROUP = 23312;
 // 1 while a thread runs a program on this CPU, where threads share the memory.
 export const EXEC_BUSY = 23316;
-// Counts runs on this CPU, where anybody asks (frames.ts); the bpf_spin_lock that a sandboxed program holds, or 0.
+// Counts runs on this CPU; the bpf_spin_lock that a sandboxed program holds, or 0.
 export const EXEC_RUN = 23320;
 export const EXEC_LOCK = 23324;
-export const EXEC_SIZE = 23368;
+// Whole lines of the cache, two by two as processors fetch them: the states of CPUs that threads run lie side by side.
+export const EXEC_SIZE = 23424;
 
 // --- Why a run was stopped ----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@
  * Before each run it leaves the execution state as `resetAgain` of the core does. What that does after tail calls is not done here:
  * programs that make them have no such function.
  */
-import { CORE_RUNS, EXEC_REDIRECT, EXEC_REDIRECT_MAP } from "../core/layout.ts";
+import { EXEC_REDIRECT, EXEC_REDIRECT_MAP, EXEC_RUN } from "../core/layout.ts";
 import type { Linkage } from "./calls.ts";
 import { type ByteWriter, TYPE_I64 } from "./wasm.ts";
 
@@ -21,12 +21,12 @@ export function writeRepeat(code: ByteWriter, link: Linkage, main: number): void
   code.unsigned(1);
   code.byte(TYPE_I64);
   code.open("loop");
-  code.i32Const(0);
-  code.i32Const(0);
-  code.memory("i32.load", 2, CORE_RUNS);
+  code.opIndex("global.get", link.execGlobal);
+  code.opIndex("global.get", link.execGlobal);
+  code.memory("i32.load", 2, EXEC_RUN);
   code.i32Const(1);
   code.op("i32.add");
-  code.memory("i32.store", 2, CORE_RUNS);
+  code.memory("i32.store", 2, EXEC_RUN);
   code.opIndex("global.get", link.execGlobal);
   code.i64Const(0, 0);
   code.memory("i64.store", 3, EXEC_REDIRECT);

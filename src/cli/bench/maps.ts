@@ -106,9 +106,15 @@ export const mapsSuite: Suite = {
         },
         {
           title: "Two threads on one per-CPU map",
-          head: ["program", "two threads/one"],
-          rows: workers.map(({ program, twoVersusOne }) => [program, ratio(twoVersusOne)]),
-          notes: ["Runs a second, by the wall clock; goal 1.80."],
+          head: ["program", "two threads/one", "with a machine for each"],
+          rows: workers.map(({ program, twoVersusOne, apart }) => [
+            program,
+            ratio(twoVersusOne),
+            ratio(apart),
+          ]),
+          notes: [
+            "Runs a second, by the wall clock; goal 1.80. The last column shares nothing: below 2, it is the computer's own.",
+          ],
         },
       ],
     };

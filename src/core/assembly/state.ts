@@ -1,12 +1,13 @@
 import {
   CORE_CPUS,
-  CORE_RUNS,
+  CORE_OPERATIONS,
   CORE_SEED,
   CORE_STATES,
   EXEC_CPU,
   EXEC_FAULT,
   EXEC_FAULT_ADDRESS,
   EXEC_RANDOM,
+  EXEC_RUN,
   EXEC_SIZE,
   EXEC_STACK,
   EXEC_STACK_END,
@@ -34,12 +35,17 @@ export let cpus: u32 = 1;
 
 let states: u32 = 0;
 
-export function nextRun(): void {
-  store<u32>(CORE_RUNS, load<u32>(CORE_RUNS) + 1);
+/** Notes that the host begins an operation on a map. */
+export function nextOperation(): void {
+  store<u32>(CORE_OPERATIONS, load<u32>(CORE_OPERATIONS) + 1);
 }
 
-export function runs(): u32 {
-  return load<u32>(CORE_RUNS);
+/**
+ * Another number in each run of a program and each operation of the host: what a map gets back in one is free in the next. Runs are
+ * counted by CPU: a count for all of them had two threads wait for one another at every run.
+ */
+export function periodOf(state: u32): u32 {
+  return (load<u32>(state, EXEC_RUN) + load<u32>(CORE_OPERATIONS)) * cpus + load<u32>(state, EXEC_CPU);
 }
 
 export function setExec(state: u32): void {
@@ -56,7 +62,7 @@ const STACK_GAP: u32 = 4096;
 /** Allocates the execution states and program stacks. Once, before everything else. */
 export function init(count: u32, seed: u32): void {
   cpus = count;
-  states = alloc(count * EXEC_SIZE, 64);
+  states = alloc(count * EXEC_SIZE, 128);
   let random = u64(seed);
   for (let cpu: u32 = 0; cpu < count; cpu++) {
     const state = exec_of(cpu);

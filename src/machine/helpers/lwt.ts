@@ -5,7 +5,7 @@
  * remembers how long it is and whether it is valid. Here that is found out when the first helper asks, and counts for the run.
  */
 import {
-  CORE_RUNS,
+  EXEC_RUN,
   EXEC_PROG,
   SKB_DATA,
   SKB_DATA_END,
@@ -141,6 +141,7 @@ function pushEncapsulation(world: HelperWorld, args: HelperArguments): number {
 
 /** What is known of the routing header of the packet. */
 interface Segments {
+  exec: number;
   run: number;
   skb: number;
   present: boolean;
@@ -159,11 +160,11 @@ function look(world: HelperWorld, skb: number, state: Segments): void {
   state.valid = true;
 }
 
-function stateOf(world: HelperWorld, skb: number): Segments {
-  const run = world.memory.u32(CORE_RUNS);
+function stateOf(world: HelperWorld, { exec }: HelperArguments, skb: number): Segments {
+  const run = world.memory.u32(exec + EXEC_RUN);
   let state = states.get(world);
-  if (state?.run === run && state.skb === skb) return state;
-  state = { run, skb, present: false, length: 0, valid: false };
+  if (state?.exec === exec && state.run === run && state.skb === skb) return state;
+  state = { exec, run, skb, present: false, length: 0, valid: false };
   look(world, skb, state);
   states.set(world, state);
   return state;
@@ -192,7 +193,7 @@ function isValid(world: HelperWorld, skb: number, state: Segments): boolean {
 function storeBytes(world: HelperWorld, args: HelperArguments): number {
   const { memory } = world;
   const [skb, offset, from, length] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
-  const state = stateOf(world, skb);
+  const state = stateOf(world, args, skb);
   if (!state.present) return -ERRNO.EINVAL;
   const header = headerAt(world, skb);
   // The kernel counts the options from the header's start here, not from its segments.
@@ -209,7 +210,7 @@ function storeBytes(world: HelperWorld, args: HelperArguments): number {
 function adjust(world: HelperWorld, args: HelperArguments): number {
   const { memory, core } = world;
   const [skb, offset, length] = [args.u32(1), args.u32(2), args.i32(3)];
-  const state = stateOf(world, skb);
+  const state = stateOf(world, args, skb);
   if (!state.present) return -ERRNO.EINVAL;
   const header = headerAt(world, skb);
   const options = header + SRH.segments + 16 * ((memory.u8[header + SRH.first] as number) + 1);
@@ -230,7 +231,7 @@ const ACTION = { endX: 2, endT: 3, endDt6: 7, endB6: 9, endB6Encap: 10 } as cons
 function act(world: HelperWorld, args: HelperArguments): number {
   const { memory } = world;
   const [skb, action, from, length] = [args.u32(1), args.u32(2), args.u32(3), args.u32(4)];
-  const state = stateOf(world, skb);
+  const state = stateOf(world, args, skb);
   switch (action) {
     case ACTION.endX:
       if (!isValid(world, skb, state)) return -ERRNO.EBADMSG;

@@ -39,7 +39,7 @@ import {
 } from "../../layout";
 import { spinUnlock } from "../lock";
 import { forgetWindows } from "../sandbox/access";
-import { nextRun, setCompiled } from "../state";
+import { setCompiled } from "../state";
 import { nextRound } from "./rounds";
 
 const R1 = 8;
@@ -81,7 +81,6 @@ function setRegisters(state: u32, func: u32, r1: u32, r2: u32): void {
 
 /** What both engines need before a run. */
 export function reset(state: u32, func: u32, context: u32): void {
-  nextRun();
   store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
   if (load<u32>(state, EXEC_LOCK) != 0) drop_lock(state);
   const prog = load<u32>(func, FUNC_PROG);
@@ -102,7 +101,6 @@ export function resetAgain(state: u32, func: u32, context: u32): void {
     reset(state, func, context);
     return;
   }
-  nextRun();
   store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
   if (load<u32>(state, EXEC_LOCK) != 0) drop_lock(state);
   store<u64>(state, 0, EXEC_REDIRECT);

@@ -26,14 +26,25 @@ import {
 import { isPerCpu, rightsOf, roundUp8 } from "./descriptor";
 import { copyLocked, copyValue, hasSpinLock } from "./values";
 
+/** Two lines of the cache, as processors fetch them: two threads that write in one wait for each other. */
+const CACHE_LINE: u32 = 128;
+
+/** The bytes of a CPU's values, in whole values, such that with threads the next CPU's lie in other cache lines. */
+function apart(size: u64, stride: u32): u64 {
+  if (!ASC_FEATURE_THREADS || stride > CACHE_LINE) return size;
+  const step = u64(stride) * (CACHE_LINE / min<u32>(stride & (0 - stride), CACHE_LINE));
+  return ((size + step - 1) / step) * step;
+}
+
 /** Storage for a map whose attributes have been checked. 0 or -errno. */
 export function arrayCreate(map: u32): i32 {
   const stride = roundUp8(load<u32>(map, MAP_VALUE_SIZE));
-  const area = u64(load<u32>(map, MAP_MAX_ENTRIES)) * stride;
   const perCpu = isPerCpu(map);
+  const wanted = u64(load<u32>(map, MAP_MAX_ENTRIES)) * stride;
+  const area = perCpu ? apart(wanted, u32(stride)) : wanted;
   const size = perCpu ? area * cpus : area;
   if (area > u64(u32.MAX_VALUE) || size > u64(u32.MAX_VALUE)) return -ENOMEM;
-  const values = alloc(u32(size), 8);
+  const values = alloc(u32(size), perCpu ? CACHE_LINE : 8);
   if (values == 0) return -ENOMEM;
   store<u32>(map, values, MAP_VALUES);
   store<u32>(map, u32(stride), MAP_STRIDE);

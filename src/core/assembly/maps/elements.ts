@@ -11,7 +11,7 @@
 import { MAP_CPU_STRIDE, MAP_KEY_SIZE, MAP_TYPE, MAP_VALUE_SIZE, REGION_MAP_VALUE } from "../../layout";
 import { alloc, free } from "../allocator";
 import { region_add, setCopies, setKey, setStride } from "../sandbox/regions";
-import { cpus, runs } from "../state";
+import { cpus, exec, periodOf } from "../state";
 import {
   MAP_TYPE_HASH,
   MAP_TYPE_LPM_TRIE,
@@ -105,7 +105,7 @@ function registerPiece(map: u32, first: u32, size: u32, stride: u32): void {
 
 /** A block, or 0 when all are in use or the memory is used up. What it held before is still in it. */
 export function poolTake(map: u32): u32 {
-  if (load<u32>(map, POOL_WAITING) != 0 && load<u32>(map, POOL_WAITING_RUN) != runs()) release(map);
+  if (load<u32>(map, POOL_WAITING) != 0 && load<u32>(map, POOL_WAITING_RUN) != periodOf(exec)) release(map);
   const block = load<u32>(map, POOL_FREE);
   if (block != 0) {
     store<u32>(map, load<u32>(block, LINK), POOL_FREE);
@@ -128,9 +128,9 @@ export function poolGive(map: u32, block: u32): void {
 
 /** The same, but nobody gets it before the run is over. */
 export function poolGiveLater(map: u32, block: u32): void {
-  if (load<u32>(map, POOL_WAITING_RUN) != runs()) {
+  if (load<u32>(map, POOL_WAITING_RUN) != periodOf(exec)) {
     if (load<u32>(map, POOL_WAITING) != 0) release(map);
-    store<u32>(map, runs(), POOL_WAITING_RUN);
+    store<u32>(map, periodOf(exec), POOL_WAITING_RUN);
   }
   const first = load<u32>(map, POOL_WAITING);
   if (first == 0) store<u32>(map, block, POOL_LAST_WAITING);

@@ -17,7 +17,7 @@ import {
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { copyBytes } from "../bytes";
-import { cpus, nextRun } from "../state";
+import { cpus, nextOperation } from "../state";
 import {
   BPF_EXIST,
   BPF_F_INNER_MAP,
@@ -233,7 +233,7 @@ function sameFields(a: u32, b: u32): bool {
 
 /** BPF_MAP_UPDATE_ELEM. */
 export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32 {
-  nextRun();
+  nextOperation();
   if (!mayWrite(map)) return -EPERM;
   // Here before all else, while programs get the errors of the map type first.
   if ((flags & BPF_F_LOCK) != 0 && !hasSpinLock(map)) return -EINVAL;
@@ -295,7 +295,7 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
 
 /** BPF_MAP_DELETE_ELEM. */
 export function map_delete(map: u32, key: u32): i32 {
-  nextRun();
+  nextOperation();
   if (!mayWrite(map)) return -EPERM;
   const type = load<i32>(map, MAP_TYPE);
   if (isSlots(type)) return slotDelete(map, key);
@@ -322,7 +322,7 @@ export function map_delete(map: u32, key: u32): i32 {
 
 /** BPF_MAP_LOOKUP_AND_DELETE_ELEM. */
 export function map_lookup_and_delete(map: u32, key: u32, out: u32, flags: u64): i32 {
-  nextRun();
+  nextOperation();
   if ((flags & ~BPF_F_LOCK) != 0) return -EINVAL;
   const type = load<i32>(map, MAP_TYPE);
   const queue = type == MAP_TYPE_QUEUE || type == MAP_TYPE_STACK;
