@@ -1,7 +1,7 @@
 /**
  * The structural check: what must hold before either engine may touch a program. It proves that every instruction
- * exists, that control never leaves a function except by `exit` and calls, and that what is called is there. It proves
- * nothing about memory: that is the verifier's work.
+ * exists, that control never leaves a function except by `exit` and calls, and that the functions that it calls are there. It
+ * proves nothing about memory: that is the verifier's work. Helpers that are missing are poison: see poison.ts.
  */
 import { BpfError } from "../errors.ts";
 import {
@@ -12,7 +12,6 @@ import {
   isWide,
   rowOf,
 } from "../isa/index.ts";
-import { helperName } from "../uapi/index.ts";
 
 /** A function of a program: slots `start` up to, not including, `end`. The first is the main function. */
 export interface FunctionRange {
@@ -27,8 +26,6 @@ export interface CheckInput {
   readonly functions: readonly FunctionRange[];
   /** `file:line` of a slot, as far as known. */
   readonly sourceOf?: (slot: number) => string | undefined;
-  /** Whether the machine has an implementation of this helper. */
-  readonly hasHelper: (id: number) => boolean;
   /** Whether the call in a slot is one of a kernel function that is there. */
   readonly hasKfunc?: (slot: number) => boolean;
 }
@@ -37,15 +34,11 @@ export interface CheckInput {
 const MAX_SLOTS = 1_000_000;
 
 /**
- * @throws BpfError code "instruction", "program" or "helper", naming program, instruction and source line.
+ * @throws BpfError code "instruction", "program" or "unsupported", naming program, instruction and source line.
  */
 export function checkStructure(input: CheckInput): void {
   const { instructions, functions } = input;
-  const fail = (
-    code: "instruction" | "program" | "helper" | "unsupported",
-    slot: number,
-    message: string,
-  ): never => {
+  const fail = (code: "instruction" | "program" | "unsupported", slot: number, message: string): never => {
     const source = input.sourceOf?.(slot);
     throw new BpfError(
       code,
@@ -89,10 +82,6 @@ export function checkStructure(input: CheckInput): void {
         const { imm } = instruction;
         if (semantics.target === "local" && !starts.has(slot + 1 + imm)) {
           fail("program", slot, `call of ${slot + 1 + imm}, where no function begins`);
-        } else if (semantics.target === "helper" && !input.hasHelper(imm)) {
-          const known = helperName(imm);
-          if (known === undefined) fail("helper", slot, `helper ${imm} does not exist`);
-          else fail("helper", slot, `helper bpf_${known} (${imm}) is not implemented here yet`);
         } else if (semantics.target === "kfunc" && input.hasKfunc?.(slot) !== true) {
           fail("unsupported", slot, `kernel function with BTF id ${imm}: here they are called by name`);
         }

@@ -39,7 +39,7 @@ import {
   checkOptions,
 } from "./options.ts";
 import { planLoad, programsOf } from "./plan.ts";
-import { alwaysReached, poisonError, poisonedSlot } from "./poison.ts";
+import { alwaysReached, poisonCalls, poisonError } from "./poison.ts";
 import { Program, type ProgramHost } from "./program.ts";
 import { Regions } from "./regions.ts";
 import { EventRunner, type RunState } from "./run/runner.ts";
@@ -373,7 +373,7 @@ export class Machine {
       verify: this.#verify,
       unverified: this.#unverified,
       hasKfunc: (name) => this.#helpers.hasKfunc(name),
-      check: (image) => this.#check(image),
+      checked: (image) => this.#checked(image),
     });
     const { spec, images, used, notes } = plan;
     for (const btf of plan.types) this.#types.add(btf);
@@ -423,8 +423,7 @@ export class Machine {
       ...(attachTo === undefined ? {} : { attachTo }),
       ...(this.#btf === undefined ? {} : { types: [this.#btf] }),
     });
-    this.#check(image);
-    return this.#install(image, maps, safetyOf(false, unverified));
+    return this.#install(this.#checked(image), maps, safetyOf(false, unverified));
   }
 
   /**
@@ -594,16 +593,18 @@ export class Machine {
     }
   }
 
-  #check(program: ProgramImage): void {
+  /** A program that may be installed: of right structure, and with what it must not reach marked. */
+  #checked(image: ProgramImage): ProgramImage {
+    const program = poisonCalls(image, (id) => this.#helpers.whyMissing(id));
     checkStructure({
       name: program.name,
       instructions: program.instructions,
       functions: program.functions,
       sourceOf: (slot) => sourceOf(program, slot),
-      hasHelper: (id) => this.#helpers.has(id) || program.poisoned.has(poisonedSlot(id) ?? -1),
       hasKfunc: (slot) => program.references.get(slot)?.kind === "extern",
     });
     const reached = alwaysReached(program.instructions, program.poisoned);
     if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
+    return program;
   }
 }

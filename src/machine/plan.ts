@@ -22,8 +22,12 @@ interface PlanWorld extends SafetyChoice {
   readonly btf: Btf | undefined;
   readonly cpus: number;
   hasKfunc(name: string): boolean;
-  /** @throws BpfError if the structure of a program is wrong. */
-  check(image: ProgramImage): void;
+  /**
+   * The program as it can be installed.
+   *
+   * @throws BpfError if its structure is wrong.
+   */
+  checked(image: ProgramImage): ProgramImage;
 }
 
 /** An object whose programs can be installed once its maps are there. */
@@ -84,8 +88,7 @@ export async function planLoad(
       why: ({ name: extern }) => ABSENT_KFUNCS[essentialName(extern)],
     });
     const fitted = target === undefined ? linked : relocate(linked, { target });
-    const image = linkedImage(fitted, spec, target);
-    world.check(image);
+    const image = world.checked(linkedImage(fitted, spec, target));
     const proof = verify
       ? await prove(fitted, choice, world.cpus, options.maps, notes, kernelBtf)
       : { safety: safetyOf(false, choice), contextAccesses: [] };

@@ -1,6 +1,7 @@
 /**
- * Instructions that CO-RE has poisoned, because the target lacks what they need. They may be in code that is never reached; if
- * one is, the run stops and says what is missing.
+ * Instructions that lack what they need: those that CO-RE has poisoned because the target has no such type or function, and
+ * calls of helpers that the machine has not. They may be in code that is never reached; if one is, the run stops and says what is
+ * missing.
  *
  * Such an instruction is a call of a helper that does not exist. Its slot is added to that helper's number, so that whoever
  * is called knows which one it was.
@@ -8,6 +9,12 @@
 import { BpfError } from "../errors.ts";
 import { type Instruction, OPCODE_LDDW, isWide, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
+
+interface Poisonable {
+  readonly instructions: readonly Instruction[];
+  /** Why, by slot. */
+  readonly poisoned: ReadonlyMap<number, string>;
+}
 
 export function markPoison(
   instructions: readonly Instruction[],
@@ -26,6 +33,25 @@ export function markPoison(
   return marked;
 }
 
+/**
+ * A program with each call of a helper that is missing poisoned. The verifier has seen the numbers as they were: as in Linux,
+ * one that does not exist is an error where it is reached.
+ */
+export function poisonCalls<T extends Poisonable>(
+  program: T,
+  whyMissing: (helper: number) => string | undefined,
+): T {
+  const poisoned = new Map(program.poisoned);
+  program.instructions.forEach((instruction, slot) => {
+    const semantics = rowOf(instruction)?.semantics;
+    if (semantics?.kind !== "call" || semantics.target !== "helper" || poisoned.has(slot)) return;
+    const why = whyMissing(instruction.imm);
+    if (why !== undefined) poisoned.set(slot, why);
+  });
+  if (poisoned.size === program.poisoned.size) return program;
+  return { ...program, instructions: markPoison(program.instructions, poisoned), poisoned };
+}
+
 /** The slot that a helper number stands for; undefined for helpers that were called as such. */
 export function poisonedSlot(helper: number): number | undefined {
   const slot = helper - POISON_HELPER;
@@ -34,7 +60,7 @@ export function poisonedSlot(helper: number): number | undefined {
 
 /** What is thrown when a poisoned instruction is reached, before the program is known. */
 export function poisonReached(slot: number): BpfError {
-  return new BpfError("fault", "an instruction that CO-RE has poisoned", { where: { instruction: slot } });
+  return new BpfError("fault", "an instruction that lacks what it needs", { where: { instruction: slot } });
 }
 
 /** The same error with the reason, if it is one of these. */

@@ -250,8 +250,14 @@ function checkHeld(call: GuardedCall, register: number, address: number, what: s
   const held = call.handles.held(call.exec, address);
   if (held === what) return;
   const why =
-    held === undefined ? "it was never acquired, or has been released" : `what it holds there is a ${held}`;
-  throw refuse(call.name, register, `the run holds no reference to a ${what} at ${hex(address)}: ${why}`);
+    held === undefined
+      ? "it was never acquired, or has been released"
+      : `what it holds there is ${described(held)}`;
+  throw refuse(
+    call.name,
+    register,
+    `the run holds no reference to ${described(what)} at ${hex(address)}: ${why}`,
+  );
 }
 
 export const acquires = (what: string): Guard => ({
@@ -291,7 +297,9 @@ export const isMask = (register: number): Guard => ({
 });
 
 /** The name under which objects of the program's own types are held. */
-export const OBJECT = "object of the program's";
+export const OBJECT = "an object of the program's";
+
+const described = (what: string): string => (what === OBJECT ? what : `struct ${what}`);
 
 /** The start of an object of the program's, in use. */
 export const isObject = (register: number, perCpu: boolean): Guard => ({
@@ -398,7 +406,7 @@ export const exchanges: Guard = {
       throw refuse(
         name,
         2,
-        `a ${world.heap.nameOf(type)}, but the pointer is to a ${world.heap.nameOf(wanted)}`,
+        `struct ${world.heap.nameOf(type)}, but the pointer is to struct ${world.heap.nameOf(wanted)}`,
       );
     handles.give(exec, address);
   },

@@ -39,15 +39,14 @@ const HOST_BY_ID: ReadonlyMap<number, HostHelper> = new Map(
 
 const KFUNC_BY_NAME: ReadonlyMap<string, HostKfunc> = new Map(HOST_KFUNCS.map((row) => [row.name, row]));
 
-const missing = (id: number): BpfError => {
+function whyMissing(id: number): string {
   const name = helperName(id);
-  return new BpfError(
-    "helper",
-    name === undefined
-      ? `helper ${id} does not exist`
-      : `helper bpf_${name} (${id}) is not implemented here yet; machine.mockHelper("${name}", ...) can answer it`,
-  );
-};
+  return name === undefined
+    ? `helper ${id} does not exist`
+    : `helper bpf_${name} (${id}) is not implemented here yet; machine.mockHelper("${name}", ...) can answer it`;
+}
+
+const missing = (id: number): BpfError => new BpfError("helper", whyMissing(id));
 
 /** The arguments of the call under way, read from the execution state. One object serves all calls of a machine. */
 class RegisterArguments implements HelperArguments {
@@ -115,6 +114,11 @@ export class HelperSet {
 
   has(id: number): boolean {
     return CORE_BY_ID.has(id) || HOST_BY_ID.has(id) || this.#spies.has(id);
+  }
+
+  /** Why a helper cannot be called; undefined if it can. */
+  whyMissing(id: number): string | undefined {
+    return this.has(id) ? undefined : whyMissing(id);
   }
 
   lower(id: number): HelperLowering {
