@@ -86,8 +86,9 @@ export class Heap {
   readonly #memory: LinearMemory;
   readonly #core: CoreExports;
   readonly #cpus: number;
-  readonly #numbers = new Map<Btf, Map<number, number>>();
-  readonly #names: string[] = [];
+  /** The number of each BTF's type 0. */
+  readonly #bases = new Map<Btf, number>();
+  #next = FIRST_LOCAL;
   readonly #caches = new Map<number, number>();
 
   constructor(memory: LinearMemory, core: CoreExports, cpus: number) {
@@ -96,27 +97,37 @@ export class Heap {
     this.#cpus = cpus;
   }
 
+  /** BTFs in the order in which they were met, which their types' numbers depend on: threads that share the memory agree on them. */
+  get known(): Iterable<Btf> {
+    return this.#bases.keys();
+  }
+
+  /** The number of a BTF's first type. */
+  know(btf: Btf): number {
+    let base = this.#bases.get(btf);
+    if (base === undefined) {
+      base = this.#next;
+      this.#bases.set(btf, base);
+      this.#next += btf.count;
+    }
+    return base;
+  }
+
   /** The number of a structure: the same for the same type of the same BTF. */
   #numberOf({ btf, type }: Pick<BtfFieldTarget, "btf" | "type">): number {
     const { name } = btf.type(type);
     const kernel = KERNEL_TYPES.indexOf(name);
     if (kernel >= 0) return kernel + 1;
-    let ids = this.#numbers.get(btf);
-    if (ids === undefined) this.#numbers.set(btf, (ids = new Map()));
-    let number = ids.get(type);
-    if (number === undefined) {
-      this.#names.push(name);
-      number = FIRST_LOCAL + this.#names.length - 1;
-      ids.set(type, number);
-    }
-    return number;
+    return this.know(btf) + type;
   }
 
   /** The name of the structure of a number, and of whatever has none. */
   nameOf(number: number): string {
     if (number >= PER_CPU) return `per-CPU ${this.nameOf(number - PER_CPU)}`;
-    const name = number >= FIRST_LOCAL ? this.#names[number - FIRST_LOCAL] : KERNEL_TYPES[number - 1];
-    return name ?? "unknown";
+    for (const [btf, base] of this.#bases) {
+      if (number >= base && number < base + btf.count) return btf.type(number - base).name;
+    }
+    return KERNEL_TYPES[number - 1] ?? "unknown";
   }
 
   /** The number of a structure of the kernel; 0 for others. */

@@ -45,7 +45,7 @@ import { Regions } from "./regions.ts";
 import { EventRunner, type RunState } from "./run/runner.ts";
 import { Runner, type RunnerWorld } from "./runner.ts";
 import { DEFAULT_BARE, type Safety, type Unverified, safetyOf } from "./safety.ts";
-import { type SharedMachine, definitionReader, describeMap } from "./share.ts";
+import { type SharedMachine, btfReader, definitionReader, describeMap } from "./share.ts";
 import type { Task } from "./world/tasks.ts";
 import { World } from "./world/world.ts";
 
@@ -251,8 +251,12 @@ export class Machine {
     if (joined !== undefined) this.#takeOver(joined.shared);
   }
 
-  #takeOver({ maps, programs }: SharedMachine): void {
-    const definitionOfShared = definitionReader();
+  #takeOver({ maps, programs, kfuncs, types, numbered }: SharedMachine): void {
+    for (const name of kfuncs) this.#helpers.kfuncId(name);
+    const read = btfReader();
+    for (const bytes of numbered) this.#heap.know(read(bytes));
+    for (const [descriptor, bytes] of types) this.#btfs.set(descriptor, read(bytes));
+    const definitionOfShared = definitionReader(read);
     for (const map of maps) {
       const definition = definitionOfShared(map, (address) => this.#maps.get(address));
       this.#maps.set(map.address, new BpfMap(this.#mapHost(), definition, map.address, map.buffers));
@@ -285,6 +289,7 @@ export class Machine {
       );
     }
     for (const program of this.#programs.values()) program.compile();
+    for (const btf of this.#btfs.values()) this.#heap.know(btf);
     return {
       memory: this.memory.memory,
       cpus: this.cpus,
@@ -293,6 +298,9 @@ export class Machine {
       optimize: this.#optimize,
       maps: [...this.#maps.values()].map(describeMap),
       programs: this.#code.installed,
+      kfuncs: this.#helpers.kfuncNames,
+      types: new Map([...this.#btfs].map(([descriptor, { bytes }]) => [descriptor, bytes])),
+      numbered: [...this.#heap.known].map(({ bytes }) => bytes),
     };
   }
 

@@ -219,7 +219,7 @@ export class Regions {
       if (start < base || start + stride > end) continue;
       const first = start + field(REGION_OFFSET);
       const freed = heap && this.#memory.u32(first + HEAP_REFERENCES) === 0;
-      const copies = Math.max(1, field(REGION_COPIES));
+      const copies = field(REGION_SIZE) === 0 ? 0 : Math.max(1, field(REGION_COPIES));
       for (let copy = 0; copy < copies; copy++) {
         const at = first + copy * field(REGION_COPY_STRIDE);
         const fields = heap

@@ -2,7 +2,7 @@
  * A machine in several threads: one shared memory, and in each thread a core, a function table and compiled programs of its
  * own. What the others need to know is plain data, so that `postMessage` can carry it to a worker of Node.js or of a browser.
  */
-import { parseBtf } from "../btf/index.ts";
+import { type Btf, parseBtf } from "../btf/index.ts";
 import type { MapType } from "../uapi/index.ts";
 import { codecOf } from "./codec.ts";
 import type { InstalledProgram } from "./code.ts";
@@ -40,6 +40,12 @@ export interface SharedMachine {
   readonly optimize: boolean;
   readonly maps: readonly SharedMap[];
   readonly programs: readonly InstalledProgram[];
+  /** Kernel functions that programs call, in the order of their numbers. */
+  readonly kfuncs: readonly string[];
+  /** The types of programs, by descriptor. */
+  readonly types: ReadonlyMap<number, Uint8Array>;
+  /** BTFs in the order in which their types are numbered. */
+  readonly numbered: readonly Uint8Array[];
 }
 
 export function describeMap(map: BpfMap): SharedMap {
@@ -61,21 +67,22 @@ export function describeMap(map: BpfMap): SharedMap {
   };
 }
 
-/** The definitions of the maps, their BTF parsed once for all that were sent with the same bytes. */
-export function definitionReader(): (
-  map: SharedMap,
-  mapAt: (address: number) => BpfMap | undefined,
-) => MapDefinition {
-  const known = new Map<Uint8Array, ReturnType<typeof parseBtf>>();
-  const codec = (shared: SharedCodec | undefined, size: number): Codec | undefined => {
-    if (shared === undefined) return undefined;
-    let btf = known.get(shared.btf);
-    if (btf === undefined) {
-      btf = parseBtf(shared.btf);
-      known.set(shared.btf, btf);
-    }
-    return codecOf(btf, shared.type, size);
+/** Parses once what was sent with the same bytes. */
+export function btfReader(): (bytes: Uint8Array) => Btf {
+  const known = new Map<Uint8Array, Btf>();
+  return (bytes) => {
+    let btf = known.get(bytes);
+    if (btf === undefined) known.set(bytes, (btf = parseBtf(bytes)));
+    return btf;
   };
+}
+
+/** The definitions of the maps. */
+export function definitionReader(
+  read: (bytes: Uint8Array) => Btf,
+): (map: SharedMap, mapAt: (address: number) => BpfMap | undefined) => MapDefinition {
+  const codec = (shared: SharedCodec | undefined, size: number): Codec | undefined =>
+    shared === undefined ? undefined : codecOf(read(shared.btf), shared.type, size);
   return ({ name, type, keySize, valueSize, maxEntries, flags, fields, ...map }, mapAt) => {
     const key = codec(map.key, keySize);
     const value = codec(map.value, valueSize);

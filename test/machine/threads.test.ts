@@ -86,6 +86,24 @@ describe.skipIf(!BUILT)(BUILT ? "threads" : "threads (skipped: dist/ is not buil
     expect([...(maps["trie"]?.keys() ?? [])].length).toBe(maps["trie"]?.size);
   });
 
+  test.each(
+    ENGINES.flatMap((engine) => (["trusted", "sandbox"] as const).map((safety) => ({ engine, safety }))),
+  )("who joins allocates objects of the programs' types, $engine, $safety", async ({ engine, safety }) => {
+    const name = "kfuncs.bpf.o";
+    const spec = parseObject(readFileSync(join(ROOT, "test/fixtures", name)), { name });
+    const machine = await Machine.create({ cpus: 3, shared: true, engine, unverified: safety });
+    const { programs } = await machine.load(spec, { programs: ["lists", "trees"] });
+    expect([programs["lists"]?.safety, programs["trees"]?.safety]).toEqual([safety, safety]);
+    const shared = structuredClone(machine.share());
+    const joined = [await Machine.join(shared, { cpu: 1 }), await Machine.join(shared, { cpu: 2 })];
+    const packet = new Uint8Array(64);
+    for (const program of ["lists", "trees", "lists"]) {
+      for (const one of [...joined, machine]) {
+        expect([program, one.programs[program]?.run({ packet }).returnValue]).toEqual([program, 0]);
+      }
+    }
+  });
+
   test("wrong uses are named", async () => {
     const alone = await Machine.create();
     expect(() => alone.share()).toThrow(/shared: true/);

@@ -180,3 +180,35 @@ describe.each(ENGINES)("%s", (engine) => {
     expect(program.call(at, 16, { engine })).toBe(0n);
   });
 });
+
+describe.each(ENGINES)("values for each CPU where threads share the memory, %s", (engine) => {
+  const reach = (text: string): string =>
+    `r9 = 0 ll\n${LOOKUP.replace("goto +1", "goto +2")}r1 = r0\n${text}\nr0 = 0\nexit`;
+
+  it.each([
+    ["percpu_hash", 0],
+    ["percpu_hash", 1],
+    ["lru_percpu_hash", 0],
+    ["percpu_array", 0],
+  ] as const)("%s, flags %i", async (type, flags) => {
+    const machine = await Machine.create({ unverified: "sandbox", cpus: 3, shared: true });
+    const map = machine.createMap({ name: "cpus", type, keySize: 4, valueSize: 12, maxEntries: 2, flags });
+    const key = Uint8Array.of(1, 0, 0, 0);
+    map.update(key, new Uint8Array(12));
+    const load = (text: string): Program =>
+      machine.loadInstructions(assemble(reach(text)).instructions, {
+        maps: { cpus: map },
+        references: new Map([[0, { kind: "map", map: "cpus" } as const]]),
+      });
+    const all = load("*(u8 *)(r1 + 0) = 7\n*(u8 *)(r1 + 11) = 8");
+    for (const cpu of [0, 2]) all.call(0, 0, { engine, cpu });
+    const written = [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8];
+    const values = map.lookupPerCpu(key)?.map((value) => [...value]);
+    expect(values).toEqual([written, new Array(12).fill(0), written]);
+    for (const text of ["*(u8 *)(r1 + 12) = 1", "*(u8 *)(r1 - 1) = 1"]) {
+      for (const cpu of [0, 1, 2]) {
+        expect(() => load(text).call(0, 0, { engine, cpu })).toThrow(/map value 'cpus' \(12 bytes\)/);
+      }
+    }
+  });
+});

@@ -143,6 +143,11 @@ export class HelperSet {
     return known >= 0 ? known : this.#kfuncs.push(name) - 1;
   }
 
+  /** All names that calls have numbers for, in the order of these. */
+  get kfuncNames(): readonly string[] {
+    return this.#kfuncs.slice(1);
+  }
+
   /** The way back. */
   kfuncName(id: number): string | undefined {
     return this.#kfuncs[id];

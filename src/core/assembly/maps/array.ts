@@ -23,11 +23,8 @@ import {
   MAP_TYPE_ARRAY,
   MAP_TYPE_PERCPU_ARRAY,
 } from "../uapi";
-import { isPerCpu, rightsOf, roundUp8 } from "./descriptor";
+import { CACHE_LINE, isPerCpu, rightsOf, roundUp8 } from "./descriptor";
 import { copyLocked, copyValue, hasSpinLock } from "./values";
-
-/** Two lines of the cache, as processors fetch them: two threads that write in one wait for each other. */
-const CACHE_LINE: u32 = 128;
 
 /** The bytes of a CPU's values, in whole values, such that with threads the next CPU's lie in other cache lines. */
 function apart(size: u64, stride: u32): u64 {
@@ -52,8 +49,10 @@ export function arrayCreate(map: u32): i32 {
   // Programs may touch values; what arrays of programs and the like hold is not theirs.
   const type = load<i32>(map, MAP_TYPE);
   if (type == MAP_TYPE_ARRAY || type == MAP_TYPE_PERCPU_ARRAY) {
-    const region = region_add(values, u32(size), REGION_MAP_VALUE, rightsOf(map), map);
-    setStride(region, u32(stride), 0, load<u32>(map, MAP_VALUE_SIZE));
+    for (let at: u32 = 0; at < u32(size); at += u32(area)) {
+      const region = region_add(values + at, u32(wanted), REGION_MAP_VALUE, rightsOf(map), map);
+      setStride(region, u32(stride), 0, load<u32>(map, MAP_VALUE_SIZE));
+    }
   }
   return 0;
 }

@@ -19,6 +19,9 @@ export function isLru(map: u32): bool {
   return type == MAP_TYPE_LRU_HASH || type == MAP_TYPE_LRU_PERCPU_HASH;
 }
 
+/** Two lines of the cache, as processors fetch them: two threads that write in one wait for each other. */
+export const CACHE_LINE: u32 = 128;
+
 /** Values lie 8 bytes aligned, as in the kernel. 64 bits, so that sizes near 4 GiB don't wrap. */
 export function roundUp8(size: u32): u64 {
   return (u64(size) + 7) & ~7;

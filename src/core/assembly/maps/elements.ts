@@ -44,23 +44,24 @@ const LINK = 4;
 const FIRST_PIECE: u64 = 16;
 const LARGEST_PIECE: u64 = 0x100000;
 
-/** False when a preallocated pool does not fit in the memory. */
-export function poolCreate(map: u32, stride: u32, blocks: u32, preallocate: bool): bool {
+/** False when a preallocated pool does not fit in the memory. `behind` are bytes that its one piece has after the blocks. */
+export function poolCreate(map: u32, stride: u32, blocks: u32, preallocate: bool, behind: u32 = 0): bool {
   store<u32>(map, stride, POOL_STRIDE);
   store<u32>(map, blocks, POOL_LEFT);
   store<u32>(map, preallocate ? blocks : u32(FIRST_PIECE), POOL_NEXT_PIECE);
-  return !preallocate || addPiece(map);
+  return !preallocate || addPiece(map, behind);
 }
 
-function addPiece(map: u32): bool {
+function addPiece(map: u32, behind: u32): bool {
   const stride = load<u32>(map, POOL_STRIDE);
   const left = load<u32>(map, POOL_LEFT);
   let blocks = min(load<u32>(map, POOL_NEXT_PIECE), left);
   if (blocks == 0) return false;
   let size = u64(blocks) * stride + PIECE_HEADER;
-  if (size > u64(u32.MAX_VALUE)) return false;
-  let piece = alloc(u32(size), 8);
-  if (piece == 0 && blocks > 1) {
+  const whole = size + behind;
+  if (whole > u64(u32.MAX_VALUE)) return false;
+  let piece = alloc(u32(whole), 8);
+  if (piece == 0 && behind == 0 && blocks > 1) {
     blocks = 1;
     size = u64(stride) + PIECE_HEADER;
     piece = alloc(u32(size), 8);
@@ -91,16 +92,25 @@ function hasPlainValues(type: i32): bool {
 /** Of each block programs may touch the values, and read the key. */
 function registerPiece(map: u32, first: u32, size: u32, stride: u32): void {
   if (!hasPlainValues(load<i32>(map, MAP_TYPE))) return;
-  const region = region_add(first, size, REGION_MAP_VALUE, rightsOf(map), map);
+  const rights = rightsOf(map);
+  const region = region_add(first, size, REGION_MAP_VALUE, rights, map);
   const valueSize = load<u32>(map, MAP_VALUE_SIZE);
   if (load<i32>(map, MAP_TYPE) == MAP_TYPE_LPM_TRIE) {
     setStride(region, stride, load<u32>(map, TRIE_VALUE), valueSize);
     return;
   }
   const start: u32 = isLru(map) ? LRU_NODE : 0;
-  setStride(region, stride, start + load<u32>(map, HASH_VALUE), valueSize);
+  const value = start + load<u32>(map, HASH_VALUE);
+  const distance = load<u32>(map, MAP_CPU_STRIDE);
+  const behind = value >= stride;
+  setStride(region, stride, behind ? 0 : value, behind ? 0 : valueSize);
   setKey(region, start + ELEMENT_KEY, load<u32>(map, MAP_KEY_SIZE));
-  if (isPerCpu(map)) setCopies(region, load<u32>(map, MAP_CPU_STRIDE), cpus);
+  if (!isPerCpu(map)) return;
+  if (!behind) return setCopies(region, distance, cpus);
+  for (let cpu: u32 = 0; cpu < cpus; cpu++) {
+    const copies = region_add(first + value + cpu * distance, size, REGION_MAP_VALUE, rights, map);
+    setStride(copies, stride, 0, valueSize);
+  }
 }
 
 /** A block, or 0 when all are in use or the memory is used up. What it held before is still in it. */
@@ -113,7 +123,7 @@ export function poolTake(map: u32): u32 {
   }
   let fresh = load<u32>(map, POOL_FRESH);
   if (fresh == load<u32>(map, POOL_END)) {
-    if (!addPiece(map)) return 0;
+    if (!addPiece(map, 0)) return 0;
     fresh = load<u32>(map, POOL_FRESH);
   }
   store<u32>(map, fresh + load<u32>(map, POOL_STRIDE), POOL_FRESH);

@@ -9,6 +9,10 @@
  * Where threads share the memory a bucket has a second word, odd while somebody changes its chain and different afterwards:
  * writers lock it, readers look again when they found nothing and it is not what it was, for the element that they stood on may
  * have moved to another chain under them. LRU maps change one at a time (MAP_LOCK), since an eviction changes a second chain.
+ *
+ * There the values of each CPU lie in an area of their own behind the elements (of maps that are preallocated; the others have them
+ * side by side in the element): threads that write in one line of the cache, or in that of a key which others read, wait for each
+ * other.
  */
 import {
   MAP_COUNT,
@@ -40,7 +44,7 @@ import {
   ENOSPC,
   MAP_TYPE_HASH_OF_MAPS,
 } from "../uapi";
-import { isLru, isPerCpu, roundUp8 } from "./descriptor";
+import { CACHE_LINE, isLru, isPerCpu, roundUp8 } from "./descriptor";
 import { poolCreate, poolFree, poolGive, poolTake } from "./elements";
 import {
   ELEMENT_HASH,
@@ -68,23 +72,30 @@ export function hashCreate(map: u32): i32 {
   const buckets = entries == 1 ? 1 : entries == u32.MAX_VALUE ? UNLIMITED : u32(2) << (32 - clz(entries - 1));
   const perCpu = isPerCpu(map);
   const valueStride = roundUp8(load<u32>(map, MAP_VALUE_SIZE));
+  const node = u64(lru ? LRU_NODE : 0);
   const value = ELEMENT_KEY + roundUp8(load<u32>(map, MAP_KEY_SIZE));
-  const stride = value + valueStride * (perCpu ? cpus : 1) + (lru ? LRU_NODE : 0);
-  if (stride > u64(i32.MAX_VALUE)) return -ENOMEM;
   const preallocate = (load<u32>(map, MAP_FLAGS) & BPF_F_NO_PREALLOC) == 0;
+  const areas = ASC_FEATURE_THREADS && preallocate && perCpu;
+  const stride = areas ? max(node + value, valueStride) : node + value + valueStride * (perCpu ? cpus : 1);
+  if (stride > u64(i32.MAX_VALUE)) return -ENOMEM;
   const spares = preallocate && !perCpu && !ASC_FEATURE_THREADS;
-  store<u32>(map, u32(value), HASH_VALUE);
-  store<u32>(map, perCpu ? u32(valueStride) : 0, MAP_CPU_STRIDE);
   store<u32>(map, buckets - 1, HASH_MASK);
   if (lru) lruCreate(map);
   const tableSize = u64(buckets) << BUCKET_SHIFT;
   // With threads every update takes a new element, and so may have one more in hand.
   const blocks = preallocate ? entries + (spares || ASC_FEATURE_THREADS ? cpus : 0) : u32.MAX_VALUE;
   // What can't fit is refused before anything is taken.
-  if (tableSize + (preallocate ? stride * blocks : 0) > u64(u32.MAX_VALUE)) return -ENOMEM;
+  const taken = preallocate ? stride * blocks : 0;
+  if (tableSize + taken > u64(u32.MAX_VALUE)) return -ENOMEM;
+  // From the elements to the first area, and from one to the next; no line holds parts of two.
+  const distance = areas ? ((taken + 2 * CACHE_LINE - 1) / CACHE_LINE) * CACHE_LINE : valueStride;
+  const behind = areas ? distance * cpus : 0;
+  if (tableSize + taken + behind > u64(u32.MAX_VALUE)) return -ENOMEM;
+  store<u32>(map, u32(areas ? distance - node : value), HASH_VALUE);
+  store<u32>(map, perCpu ? u32(distance) : 0, MAP_CPU_STRIDE);
   const table = alloc(u32(tableSize), 8);
   store<u32>(map, table, HASH_BUCKETS);
-  if (table == 0 || !poolCreate(map, u32(stride), blocks, preallocate)) {
+  if (table == 0 || !poolCreate(map, u32(stride), blocks, preallocate, u32(behind))) {
     hashFree(map);
     return -ENOMEM;
   }
@@ -206,28 +217,32 @@ export function hash_lookup_long(map: u32, key: u32): u32 {
   return element == 0 ? 0 : element + load<u32>(map, HASH_VALUE);
 }
 
+/** `at`: where the first CPU's value lies unless each CPU's have an area of their own. */
+function perCpuValue(map: u32, element: u32, at: u32): u32 {
+  const first = element + (ASC_FEATURE_THREADS ? load<u32>(map, HASH_VALUE) : at);
+  return first + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+}
+
 /** In per-CPU hashes: the value of the CPU that asks. */
 export function percpu_lookup_4(map: u32, key: u32): u32 {
   const element = find(map, hash4(key), key, 4);
-  return element == 0 ? 0 : element + (ELEMENT_KEY + 8) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+  return element == 0 ? 0 : perCpuValue(map, element, ELEMENT_KEY + 8);
 }
 
 export function percpu_lookup_8(map: u32, key: u32): u32 {
   const element = find(map, hash8(key), key, 8);
-  return element == 0 ? 0 : element + (ELEMENT_KEY + 8) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+  return element == 0 ? 0 : perCpuValue(map, element, ELEMENT_KEY + 8);
 }
 
 export function percpu_lookup_16(map: u32, key: u32): u32 {
   const element = find(map, hash16(key), key, 16);
-  return element == 0 ? 0 : element + (ELEMENT_KEY + 16) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+  return element == 0 ? 0 : perCpuValue(map, element, ELEMENT_KEY + 16);
 }
 
 export function percpu_lookup_long(map: u32, key: u32): u32 {
   const size = load<u32>(map, MAP_KEY_SIZE);
   const element = find(map, hashBytes(key, size), key, size);
-  return element == 0
-    ? 0
-    : element + load<u32>(map, HASH_VALUE) + exec_cpu() * load<u32>(map, MAP_CPU_STRIDE);
+  return element == 0 ? 0 : hashValue(map, element, exec_cpu());
 }
 
 export function lru_lookup_4(map: u32, key: u32): u32 {
@@ -390,7 +405,7 @@ function put(
   }
   copyBytes(element + ELEMENT_KEY, key, keySize);
   if (perCpu) {
-    zeroBytes(element + valueAt, load<u32>(map, MAP_CPU_STRIDE) * cpus);
+    zeroPerCpu(map, element + valueAt);
     writePerCpu(map, element, value, cpu, allCpus);
   } else {
     copyValue(map, element + valueAt, value);
@@ -419,11 +434,27 @@ function count(map: u32): bool {
   return false;
 }
 
+/** Bytes from one CPU's value to the next where bpf(2) shows them. */
+function valueStrideOf(map: u32): u32 {
+  return (load<u32>(map, MAP_VALUE_SIZE) + 7) & ~7;
+}
+
+function zeroPerCpu(map: u32, first: u32): void {
+  const distance = load<u32>(map, MAP_CPU_STRIDE);
+  const stride = valueStrideOf(map);
+  if (distance == stride) zeroBytes(first, stride * cpus);
+  else for (let cpu: u32 = 0; cpu < cpus; cpu++) zeroBytes(first + cpu * distance, stride);
+}
+
 function writePerCpu(map: u32, element: u32, values: u32, cpu: u32, allCpus: bool): void {
   const first = element + load<u32>(map, HASH_VALUE);
-  const stride = load<u32>(map, MAP_CPU_STRIDE);
-  if (!allCpus) copyValue(map, first + cpu * stride, values);
-  else for (let at: u32 = 0; at < stride * cpus; at += stride) copyLong(map, first + at, values + at);
+  const distance = load<u32>(map, MAP_CPU_STRIDE);
+  if (!allCpus) {
+    copyValue(map, first + cpu * distance, values);
+    return;
+  }
+  const stride = valueStrideOf(map);
+  for (let to: u32 = 0; to < cpus; to++) copyLong(map, first + to * distance, values + to * stride);
 }
 
 function unlink(bucket: u32, element: u32): void {
@@ -462,10 +493,11 @@ function takeOut(map: u32, key: u32, out: u32, flags: u64): i32 {
 export function hashCopy(map: u32, element: u32, out: u32, flags: u64): void {
   const value = element + load<u32>(map, HASH_VALUE);
   if (isPerCpu(map)) {
-    const stride = load<u32>(map, MAP_CPU_STRIDE);
-    for (let at: u32 = 0; at < stride * cpus; at += stride) {
-      copyLong(map, out + at, value + at);
-      clearFields(map, out + at);
+    const distance = load<u32>(map, MAP_CPU_STRIDE);
+    const stride = valueStrideOf(map);
+    for (let cpu: u32 = 0; cpu < cpus; cpu++) {
+      copyLong(map, out + cpu * stride, value + cpu * distance);
+      clearFields(map, out + cpu * stride);
     }
     return;
   }
@@ -501,7 +533,7 @@ export function hash_batch(
   drop: i32,
 ): i32 {
   const keySize = load<u32>(map, MAP_KEY_SIZE);
-  const valueSize = isPerCpu(map) ? load<u32>(map, MAP_CPU_STRIDE) * cpus : load<u32>(map, MAP_VALUE_SIZE);
+  const valueSize = isPerCpu(map) ? valueStrideOf(map) * cpus : load<u32>(map, MAP_VALUE_SIZE);
   const bucket = bucketAt(map, index);
   const lru = isLru(map);
   const ids = load<i32>(map, MAP_TYPE) == MAP_TYPE_HASH_OF_MAPS;

@@ -86,8 +86,17 @@ function reserve(ring: u32, size: u64): u32 {
   store<u32>(record, (RING_DATA + offset) >> 12, 4);
   if (ASC_FEATURE_THREADS) atomic.store<u64>(ring + RING_PRODUCER, after);
   else store<u64>(ring, after, RING_PRODUCER);
+  const over = offset + length - min(offset + length, mask + 1);
+  if (over != 0) memory.copy(ring + RING_DATA + mask + 1, ring + RING_DATA, over);
   unlock(ring + RING_LOCK);
   return record + HEADER;
+}
+
+/** What of a record lies behind the end: the start of the ring shows it too, once it is submitted. */
+function mirror(ring: u32, record: u32, length: u32): void {
+  const end = ring + RING_DATA + load<u32>(ring, RING_MASK) + 1;
+  const after = record + (((length & ~(BUSY | DISCARD)) + (HEADER + 7)) & ~7);
+  if (after > end) memory.copy(ring + RING_DATA, end, after - end);
 }
 
 /** Where the oldest record begins that has not been submitted; moves on over those that have been. */
@@ -106,6 +115,7 @@ function commit(sample: u32, flags: u64, discard: u32): void {
   const record = sample - HEADER;
   const ring = (record & ~(RING_PAGE - 1)) - (load<u32>(record, 4) << 12);
   const length = (load<u32>(record) ^ BUSY) | discard;
+  mirror(ring, record, length);
   if (ASC_FEATURE_THREADS) atomic.store<u32>(record, length);
   else store<u32>(record, length);
   if ((flags & FORCE_WAKEUP) != 0) wake(ring);
