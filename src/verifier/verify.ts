@@ -5,6 +5,7 @@ import { checkCfg, computePostorder, computeSuccessors } from "./cfg.ts";
 import { computeComponents } from "./components.ts";
 import { resolveConstants } from "./constants.ts";
 import type { VerifierAbility } from "./abilities.ts";
+import { checkRemovedFunctions } from "./dead-code.ts";
 import { Environment } from "./environment.ts";
 import { markFastcallPatterns, removeFastcallSpills } from "./fastcall.ts";
 import { type Extended, type FunctionFacts, checkExtension, factsOf } from "./extension.ts";
@@ -175,6 +176,7 @@ function walk(
     removeFastcallSpills(env);
     checkStackDepth(env);
     checkCallsAgain(env);
+    checkRemovedFunctions(env);
   } catch (error) {
     if (error instanceof Rejection) {
       errno = error.errno;

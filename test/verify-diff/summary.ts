@@ -39,7 +39,6 @@ export function summary(rows: readonly Row[], withDifferences: boolean): string 
     if (ours.crash !== undefined)
       lines.push(`  crash: ${file} ${name}: ${ours.crash.split("\n").slice(0, 3).join(" | ")}`);
   }
-  lines.push(...speed(judged));
   return lines.join("\n");
 }
 
@@ -73,23 +72,5 @@ function describe({ file, name, needs, ours, theirs, difference }: Judged): stri
     `${file} ${name}${needs.length > 0 ? ` [${needs.join(" ")}]` : ""}: ${what.join(", ")}`,
     ...(verdict && line ? [] : [`  ours:   ${said(ours)}`, `  kernel: ${said(theirs)}`]),
     ...(log || firstLine === undefined ? [] : [`  - ${firstLine[0]}`, `  + ${firstLine[1]}`]),
-  ];
-}
-
-/** Ratio of times over programs of some size. */
-function speed(rows: readonly Judged[]): string[] {
-  const large = rows.filter(
-    ({ ours, theirs, difference }) =>
-      difference.processed && theirs.processed > 1000 && ours.milliseconds > 0,
-  );
-  if (large.length === 0) return [];
-  const ratios = large.map(
-    ({ ours, theirs }) => (ours.milliseconds * 1000) / Math.max(1, theirs.microseconds),
-  );
-  const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
-  return [
-    "",
-    `${large.length} programs of more than 1,000 processed instructions: ${mean.toFixed(2)} times the kernel's time ` +
-      `(geometric mean; worst ${Math.max(...ratios).toFixed(1)})`,
   ];
 }
