@@ -10,6 +10,7 @@
  */
 import { type ContextField, hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
+import { contextAccessesOf } from "./context-pointers.ts";
 import type { ProgramImage } from "./image.ts";
 
 // RFC 9669, sections 3 and 5.
@@ -25,10 +26,18 @@ const NOTHING: Instruction = { opcode: 0x05, dst: 0, src: 0, offset: 0, imm: 0 }
 /** linux/netdevice.h: a queue that is none. The kernel does not store it. */
 const NO_QUEUE_MAPPING = 0xffff;
 
-/** The same program; `accesses` are the slots of its loads and stores through the context pointer. */
-export function convertContextAccesses(image: ProgramImage, accesses: readonly number[]): ProgramImage {
-  if (image.type === undefined || accesses.length === 0) return image;
+/**
+ * The same program; `proved` are the slots of its loads and stores through the context pointer, as a verifier has seen them. Without a proof they
+ * are found as far as that is certain.
+ */
+export function convertContextAccesses(
+  image: ProgramImage,
+  proved: readonly number[] | undefined,
+): ProgramImage {
+  if (image.type === undefined) return image;
   const { fields } = hookOf(image.type).context;
+  if (fields.every(({ kept, bits }) => kept === undefined && bits === undefined)) return image;
+  const accesses = proved ?? contextAccessesOf(image);
   let instructions: Instruction[] | undefined;
   for (const slot of accesses) {
     const instruction = image.instructions[slot] as Instruction;

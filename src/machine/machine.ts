@@ -17,6 +17,7 @@ import { placeSocket } from "./helpers/sockets.ts";
 import { Files } from "./helpers/system.ts";
 import { Timers } from "./helpers/timers.ts";
 import type { HelperWorld } from "./helpers/types.ts";
+import { convertContextAccesses } from "./convert.ts";
 import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
 import { Handles } from "./handles.ts";
 import { Heap } from "./heap.ts";
@@ -431,7 +432,8 @@ export class Machine {
       ...(attachTo === undefined ? {} : { attachTo }),
       ...(this.#btf === undefined ? {} : { types: [this.#btf] }),
     });
-    return this.#install(this.#checked(image), maps, safetyOf(false, unverified));
+    const checked = this.#checked(image);
+    return this.#install(convertContextAccesses(checked, undefined), maps, safetyOf(false, unverified));
   }
 
   /**

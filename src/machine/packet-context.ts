@@ -1,5 +1,5 @@
 /** What BPF_PROG_TEST_RUN puts into the context of a packet beside what it is given (net/bpf/test_run.c). */
-import { KIND_SKB_NETWORK, SKB_SK } from "../core/layout.ts";
+import { KIND_SKB_NETWORK, SKB_SK, XDP_FRAME_END, XDP_HEADROOM, XDP_PAGE } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import type { ContextValues, Hook } from "../hooks/index.ts";
 import { helperId } from "../uapi/index.ts";
@@ -64,8 +64,9 @@ function withEnds(
   }
 }
 
-// linux/skbuff.h struct skb_shared_info has 8 bits for the length of metadata, a multiple of 4.
+// linux/skbuff.h struct skb_shared_info has 8 bits for the length of metadata, a multiple of 4, and room for MAX_SKB_FRAGS fragments.
 const MAX_METADATA = 252;
+const MAX_FRAGMENTS = 17;
 
 /**
  * How the bytes of a frame are laid out: metadata before the packet, fragments behind its page.
@@ -90,6 +91,22 @@ export function frameArea(
     throw fail(`linear is the number of bytes in the frame's own page, 1 at least, not ${linear}`);
   }
   return { meta, linear: linear + meta };
+}
+
+/**
+ * What does not lie in the frame's own page lies in fragments of a page each.
+ *
+ * @throws BpfError code "context", errno "ENOMEM", for a packet that has too many of them.
+ */
+export function checkFragments(program: string, { length }: Uint8Array, linear = length): void {
+  const inPage = Math.min(linear, XDP_FRAME_END - XDP_HEADROOM);
+  const fragments = Math.ceil((length - inPage) / XDP_PAGE);
+  if (fragments <= MAX_FRAGMENTS) return;
+  throw new BpfError(
+    "context",
+    `program '${program}': a packet of ${length} bytes would take ${fragments} fragments, a frame has ${MAX_FRAGMENTS} at most: ENOMEM`,
+    { errno: "ENOMEM" },
+  );
 }
 
 /** A frame's bytes: metadata, then the packet. */

@@ -14,7 +14,7 @@ import { type ProgramImage, essentialName, linkedImage } from "./image.ts";
 import { convertContextAccesses } from "./convert.ts";
 import type { LoadOptions } from "./options.ts";
 import { ABSENT_KFUNCS } from "./kfuncs/absent.ts";
-import { prove } from "./prove.ts";
+import { type Proof, prove } from "./prove.ts";
 import { type Safety, type SafetyChoice, chooseSafety, safetyOf } from "./safety.ts";
 
 /** What a plan needs to know of the machine. */
@@ -89,9 +89,9 @@ export async function planLoad(
     });
     const fitted = target === undefined ? linked : relocate(linked, { target });
     const image = world.checked(linkedImage(fitted, spec, target));
-    const proof = verify
+    const proof: Proof = verify
       ? await prove(fitted, choice, world.cpus, options.maps, notes, kernelBtf)
-      : { safety: safetyOf(false, choice), contextAccesses: [] };
+      : { safety: safetyOf(false, choice) };
     safety.set(name, proof.safety);
     images.push(convertContextAccesses(image, proof.contextAccesses));
     for (const reference of image.references.values()) {

@@ -21,6 +21,7 @@ import type { Subject } from "./run/types.ts";
 import type { Socket } from "./world/sockets.ts";
 import { Debugger, type DebugWorld } from "./debug.ts";
 import {
+  checkFragments,
   eventInput,
   frameArea,
   isRunKey,
@@ -304,6 +305,7 @@ export class Program {
         `program '${this.name}': ${hook.type} programs take no '${foreign}'; they take packet, context`,
       );
     }
+    if (hook.type === "xdp") checkFragments(this.name, packet, input.linear);
     return packet;
   }
 

@@ -5,10 +5,10 @@ import { essentialName } from "./image.ts";
 import type { LoadOptions } from "./options.ts";
 import { type Safety, type Unverified, safetyOf } from "./safety.ts";
 
-/** What came of asking: how the program runs, and which of its loads and stores are of the context, as far as that is proved. */
+/** What came of asking: how the program runs, and which of its loads and stores are of the context if that is proved. */
 export interface Proof {
   readonly safety: Safety;
-  readonly contextAccesses: readonly number[];
+  readonly contextAccesses?: readonly number[];
 }
 
 /**
@@ -28,7 +28,7 @@ export async function prove(
   const other = standIn(linked, given);
   if (other !== undefined) {
     notes.push(`program '${linked.name}': not verified: map '${other}' is not as the object declares it`);
-    return { safety: safetyOf(false, choice), contextAccesses: [] };
+    return { safety: safetyOf(false, choice) };
   }
   // The verifier is a quarter of all modules: who does not ask it does not load it.
   const { rejectionOf, verifyLinked } = await import("../verifier/index.ts");
@@ -41,7 +41,7 @@ export async function prove(
   const { contextAccesses } = verdict;
   if (verdict.verdict === "accepted") return { safety: safetyOf(true, choice), contextAccesses };
   notes.push(`program '${linked.name}': not verified: ${verdict.reason}`);
-  return { safety: safetyOf(false, choice), contextAccesses: [] };
+  return { safety: safetyOf(false, choice) };
 }
 
 function hasFunctions(kernelBtf: Btf, { references }: LinkedProgram): boolean {

@@ -8,9 +8,9 @@ import {
   createMap,
   loadProgram,
 } from "../../src/kernel/index.ts";
-import { ENGINES, Machine, type RunInput, type RunResult } from "../../src/machine/index.ts";
+import { Machine, type RunInput, type RunResult } from "../../src/machine/index.ts";
 import { bareImage } from "../../src/machine/image.ts";
-import { convertContextAccesses } from "../../src/machine/convert.ts";
+import { contextAccessesOf } from "../../src/machine/context-pointers.ts";
 import type { AttachType, ProgramType } from "../../src/uapi/index.ts";
 import { type VerifierProgram, verify } from "../../src/verifier/index.ts";
 import { type FieldProgram, SEED, SEED_BYTES, VALUE_SIZE, wordsOf } from "./field-program.ts";
@@ -18,6 +18,11 @@ import type { Random } from "./random-input.ts";
 
 const MAP = { type: "array", keySize: 4, valueSize: VALUE_SIZE, maxEntries: 1 } as const;
 const KEY = new Uint8Array(4);
+const SIDES = [
+  { engine: "jit", unverified: "trusted" },
+  { engine: "jit", unverified: "sandbox" },
+  { engine: "interpreter", unverified: "sandbox" },
+] as const;
 
 export interface FieldTarget {
   readonly type: ProgramType;
@@ -63,7 +68,7 @@ export function inKernel(
   };
 }
 
-/** Both engines. Our verifier must take the program, and say which of its stores go to the context. */
+/** Both engines, sandboxed and not. Our verifier must take the program, and see the same accesses to the context as a load without a proof. */
 export async function inMachines(
   program: FieldProgram,
   { type, attachType, flags, verifier = {} }: FieldTarget,
@@ -92,14 +97,15 @@ export async function inMachines(
   expect(verdict.accepted ? "accepted" : verdict.log).toBe("accepted");
   expect(hookOf(type).type).toBe(type);
   const image = bareImage("fields", type, program.instructions, new Map());
-  const { instructions } = convertContextAccesses(image, verdict.contextAccesses);
+  expect(contextAccessesOf(image)).toEqual(verdict.contextAccesses);
   return Promise.all(
-    ENGINES.map(async (engine) => {
+    SIDES.map(async ({ engine, unverified }) => {
       const { kernelBtf: btf } = verifier;
       const machine = await Machine.create({ engine, ...(btf === undefined ? {} : { btf }) });
       const map = machine.createMap({ ...MAP, name: "m", flags: 0 });
-      const loaded = machine.loadInstructions(instructions, {
+      const loaded = machine.loadInstructions(program.instructions, {
         type,
+        unverified,
         ...attach,
         maps: { m: map },
         references: new Map([

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { BpfError } from "../../src/errors.ts";
 import { KernelMachine } from "../../src/kernel/index.ts";
 import { ENGINES, Machine } from "../../src/machine/index.ts";
 import { parseObject } from "../../src/object/index.ts";
@@ -78,6 +79,32 @@ function firstDifference(ours: Uint8Array, theirs: Uint8Array): string | undefin
 }
 
 describe.skipIf(noKernel !== undefined || kernelTypes === undefined)(withKernel("frames"), () => {
+  test("17 fragments at most, as there", async () => {
+    using kernel = await KernelMachine.create();
+    const machine = await Machine.create();
+    const there = kernel.load(spec).programs["frame_operations"];
+    const here = (await machine.load(spec)).programs["frame_operations"];
+    for (const [length, linear] of [
+      [3520 + 17 * 4096, undefined],
+      [3521 + 17 * 4096, undefined],
+      [100 + 17 * 4096, 100],
+      [101 + 17 * 4096, 100],
+    ] as const) {
+      const input = { packet: new Uint8Array(length), ...(linear === undefined ? {} : { linear }) };
+      const errnoOf = (run: () => unknown): string | undefined => {
+        try {
+          run();
+          return undefined;
+        } catch (error) {
+          return (error as BpfError).errno;
+        }
+      };
+      const expected = errnoOf(() => there!.run(input));
+      expect([length, errnoOf(() => here!.run(input))]).toEqual([length, expected]);
+      expect(expected).toBe(length % 4096 === (linear ?? 3520) % 4096 ? undefined : "ENOMEM");
+    }
+  });
+
   test("with metadata and fragments: what helpers do is what they do in the kernel", {
     timeout: 120_000,
   }, async () => {
