@@ -425,11 +425,13 @@ export class Machine {
       references = new Map(),
       attachType,
       attachTo,
+      interface: methods,
     }: LoadInstructionsOptions = {},
   ): Program {
     const image = bareImage(name, type, instructions, references, {
       ...(attachType === undefined ? {} : { attachType }),
       ...(attachTo === undefined ? {} : { attachTo }),
+      ...(methods === undefined ? {} : { interface: methods }),
       ...(this.#btf === undefined ? {} : { types: [this.#btf] }),
     });
     const checked = this.#checked(image);

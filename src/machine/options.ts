@@ -124,6 +124,8 @@ export interface LoadInstructionsOptions {
   readonly attachType?: AttachType;
   /** The function, tracepoint or hook that the program is for. */
   readonly attachTo?: string;
+  /** Of a struct_ops program: the structure of methods that it is one of, as "sched_ext_ops". */
+  readonly interface?: string;
 }
 
 /** What {@link Machine.load} returns, by name. */

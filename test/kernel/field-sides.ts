@@ -31,6 +31,8 @@ export interface FieldTarget {
   /** Of methods: the structure in the kernel's types, and which of its members. */
   readonly attachBtfId?: number;
   readonly member?: number;
+  /** Of methods: the structure's name. */
+  readonly interface?: string;
   /** What our verifier is to know beside the program. */
   readonly verifier?: Partial<VerifierProgram>;
 }
@@ -71,7 +73,7 @@ export function inKernel(
 /** Both engines, sandboxed and not. Our verifier must take the program, and see the same accesses to the context as a load without a proof. */
 export async function inMachines(
   program: FieldProgram,
-  { type, attachType, flags, verifier = {} }: FieldTarget,
+  { type, attachType, flags, interface: methods, verifier = {} }: FieldTarget,
 ): Promise<
   {
     readonly machine: Machine;
@@ -107,6 +109,7 @@ export async function inMachines(
         type,
         unverified,
         ...attach,
+        ...(methods === undefined ? {} : { interface: methods }),
         maps: { m: map },
         references: new Map([
           [

@@ -124,6 +124,7 @@ describe.skipIf(NOTHING !== undefined)(withKernel("inputs with structures of the
       type: "struct_ops",
       attachBtfId: ops.id,
       member: method,
+      interface: "bpf_dummy_ops",
       verifier: { kernelBtf: btf, structOps: { struct: ops.id, member: method } },
     } as const;
     using kernel = await KernelMachine.create();
