@@ -26,7 +26,7 @@ const COUNTS =
 
 /** A message without an end of line has the statistics behind it. */
 export function withoutStatistics(log: string): string {
-  return log.replaceAll(/verification time \d+ usec\n/g, "").replaceAll(/^stack depth .*\n/gm, "");
+  return log.replaceAll(/verification time \d+ usec\n(?:stack depth .*\n)?/g, "");
 }
 
 export function answerOf(accepted: boolean, errno: string, log: string): Answer {

@@ -146,7 +146,6 @@ export function checkTypedContext(env: Environment, access: MemoryAccess): void 
   const id = skipModifiers(btf, type.type);
   if (iterated !== 0) return setArgument(env, value, iterated, btf, id);
   const suffixed = target.stub?.[at]?.name ?? "";
-  if (suffixed.endsWith("__ref")) throw env.unsupported("references as arguments of struct_ops programs");
   if (suffixed.endsWith("__nullable") || isNullable(target, at)) {
     return setArgument(env, value, PTR_TO_BTF_ID | PTR_TRUSTED | PTR_MAYBE_NULL, btf, id);
   }

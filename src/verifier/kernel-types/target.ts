@@ -119,13 +119,17 @@ export function checkMethod(env: Environment): void {
   }
   if (env.program.kernelBtf !== undefined && env.program.structOps === undefined)
     throw env.reject("ENOTSUPP");
-  const { struct, name } = targetOf(env);
+  const { struct, name, stub } = targetOf(env);
   const refuse = (errno: "ENOTSUPP" | "EINVAL"): unknown =>
     env.reject(errno, `attach to unsupported member ${name} of struct ${struct ?? ""}`);
   if (struct !== undefined && UNSUPPORTED[struct]?.includes(name) === true) throw refuse("ENOTSUPP");
   // What another interface forbids is not known.
   if (struct !== "tcp_congestion_ops" && SLEEPABLE_METHODS[struct ?? ""] === undefined) {
     throw env.unsupported(`methods of ${struct ?? ""}`);
+  }
+  // They are held from the first instruction on, whether the program looks at them or not.
+  if (stub?.some((parameter) => parameter.name.endsWith("__ref")) === true) {
+    throw env.unsupported("references as arguments of struct_ops programs");
   }
   const sleepable = SLEEPABLE_METHODS[struct ?? ""];
   if (env.program.sleepable === true && sleepable?.includes(name) === false) throw refuse("EINVAL");
