@@ -4,7 +4,7 @@
  * older one. CommonJS (see package.json beside this file), because an ES module costs 10 ms before its first line runs.
  */
 "use strict";
-const { readFileSync, renameSync, statSync, writeFileSync } = require("node:fs");
+const { existsSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } = require("node:fs");
 const Module = require("node:module");
 const { basename, dirname, join } = require("node:path");
 const { Script, constants } = require("node:vm");
@@ -22,7 +22,8 @@ function bundle() {
     const { mtimeMs } = statSync(main);
     // Packages that are installed have no such file.
     const built = statSync(join(DIST, ".tsbuildinfo"), { throwIfNoEntry: false });
-    return built === undefined || built.mtimeMs <= mtimeMs ? main : undefined;
+    // Other files of the bundle ask for this one by its real path, which must find what `require.cache` holds.
+    return built === undefined || built.mtimeMs <= mtimeMs ? realpathSync.native(main) : undefined;
   } catch {
     return undefined;
   }
@@ -77,6 +78,11 @@ function keep(cache, script) {
 
 async function start() {
   const main = bundle();
+  if (main === undefined && !existsSync(join(DIST, "cli/main.js"))) {
+    console.error(`skep: ${DIST}: not built; 'npm run build' does it`);
+    process.exitCode = 2;
+    return;
+  }
   const command = main === undefined ? await import("../dist/cli/main.js") : requireCached(main);
   process.exitCode = await command.main(process.argv.slice(2));
 }

@@ -132,14 +132,6 @@ int hash16_update(struct xdp_md *ctx)
 }
 
 SEC("xdp")
-int percpu4_add(struct xdp_md *ctx)
-{
-	LOOP(__u32 key = n * 0x9e3779b1;
-	     __u64 *value = bpf_map_lookup_elem(&percpu4, &key);
-	     if (value) *value += 1;);
-}
-
-SEC("xdp")
 int array_hit(struct xdp_md *ctx)
 {
 	LOOP(__u32 key = n & 255;

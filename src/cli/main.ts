@@ -22,7 +22,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: "verify",
-    summary: "would a program load? the structural check, and the kernel's own verdict",
+    summary: "would Linux load it, and if not, why; on which kernels",
     load: async () => (await import("./commands/verify.ts")).verifyCommand,
   },
   {

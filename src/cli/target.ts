@@ -16,6 +16,11 @@ export const TARGET_OPTIONS: Options = {
   },
 };
 
+/** The files that they name, which no output may be. */
+export function targetFiles(values: Values): string[] {
+  return Object.keys(TARGET_OPTIONS).flatMap((name) => text(values, name) ?? []);
+}
+
 /** What `--btf` and `--kconfig` name, as a machine takes it. */
 export async function targetOf(values: Values): Promise<{ readonly btf?: Btf; readonly kconfig?: string }> {
   const btf = text(values, "btf");

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -6,6 +6,7 @@ import { ROOT } from "../helpers.ts";
 import { skep } from "./run-cli.ts";
 
 const COUNTER = join(ROOT, "examples/packet-counter/packet-counter.bpf.o");
+const PACKET_BOUNDS = join(ROOT, "test/fixtures/rejected/speculation.bpf.o");
 const scratch = mkdtempSync(join(tmpdir(), "skep-compile-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
@@ -31,6 +32,17 @@ describe("skep compile", () => {
     const { status, stderr } = await skep("compile", COUNTER, "-p", "count", "--wat", "-o", out);
     expect([status, stderr.split("\n")[0]]).toEqual([0, expect.stringMatching(/count\.wat: \d+ bytes/)]);
     expect(readFileSync(out, "utf8")).toContain('(export "run_batch"');
+  });
+
+  it("writes nothing if a program cannot be compiled, and says which can", async () => {
+    const out = join(scratch, "mixed.wasm");
+    const { status, stderr } = await skep("compile", PACKET_BOUNDS, "-o", out);
+    expect(status).toBe(1);
+    expect(existsSync(out)).toBe(false);
+    const [, fine, all, names = ""] = /; (\d+) of (\d+) programs would compile: -p (\S+)/.exec(stderr) ?? [];
+    expect(Number(fine)).toBeLessThan(Number(all));
+    expect(names.split(",")).toHaveLength(Number(fine));
+    expect((await skep("compile", PACKET_BOUNDS, "-o", out, "-p", names)).status).toBe(0);
   });
 
   it.each([

@@ -30,6 +30,9 @@ test.each([
   ["gen", "min_core_btf", "OBJECT", "OBJECT", "OBJECT"],
   ["asm", "OBJECT", "-o", "OBJECT"],
   ["verify", "OBJECT", "--html", "symbolic"],
+  ["verify", join(ROOT, "test/fixtures/alu.v3.bpf.o"), "--extends", "OBJECT", "--html", "hard"],
+  ["compile", join(ROOT, "test/fixtures/alu.v3.bpf.o"), "--btf", "OBJECT", "-o", "symbolic"],
+  ["run", "OBJECT", "-r", "CAPTURE", "-w", "OBJECT"],
   ["filter", "udp", "-r", "CAPTURE", "-w", "CAPTURE"],
 ])("%s %s %s %s", async (...words) => {
   const before = [readFileSync(object), readFileSync(capture)];

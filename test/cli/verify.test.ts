@@ -57,6 +57,14 @@ describe("skep verify --kernel", () => {
     );
   });
 
+  it.each([["--html", "page.html"], ["--log", "classic"], ["--extends", fixture("types")], ["-v"]])(
+    "takes no %s, which would say nothing",
+    async (...words) => {
+      const { status, stderr } = await skep("verify", fixture("callbacks"), "--kernels", "all", ...words);
+      expect([status, stderr]).toEqual([2, expect.stringContaining("take no --")]);
+    },
+  );
+
   it("prints a table of programs and kernels", async () => {
     const { status, stdout } = await skep("verify", example("rewrite"), "--kernels", "all");
     expect(status).toBe(0);

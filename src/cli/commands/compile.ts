@@ -1,13 +1,14 @@
-import { compileStandalone } from "../../aot/index.ts";
+import { type StandaloneOptions, compileStandalone } from "../../aot/index.ts";
 import { toWat } from "../../wat/index.ts";
 import { BpfError } from "../../errors.ts";
+import type { ObjectSpec } from "../../object/index.ts";
 import { type Command, type Invocation, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
 import { checkOutput, writeOutput } from "../files.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
-import { TARGET_OPTIONS, targetOf } from "../target.ts";
-import { table } from "../terminal.ts";
+import { TARGET_OPTIONS, targetFiles, targetOf } from "../target.ts";
+import { type Terminal, table } from "../terminal.ts";
 
 // A module has compiled programs only.
 const { engine: _, ...LIMITS } = ENGINE_OPTIONS;
@@ -46,14 +47,19 @@ async function run(invocation: Invocation): Promise<number> {
   if (output === undefined) throw new BpfError("usage", "compile: say where to: -o FILE");
   if (json && output === "-")
     throw new BpfError("usage", "compile: --json needs a file for the module: -o FILE");
-  checkOutput(output, [path]);
+  checkOutput(output, [path, ...targetFiles(values)]);
   const { fuel, unverified } = machineOptions(values);
   const names = text(values, "program")?.split(",");
-  const { bytes, manifest } = await compileStandalone(await readObject(path, values), {
+  const object = await readObject(path, values);
+  const options: StandaloneOptions = {
     ...(fuel === undefined ? {} : { fuel }),
     ...(unverified === undefined ? {} : { unverified }),
     ...(await targetOf(values)),
     ...(names === undefined ? {} : { programs: names }),
+  };
+  const { bytes, manifest } = await compileStandalone(object, options).catch(async (error: unknown) => {
+    if (error instanceof BpfError && names === undefined) await suggest(object, options, error, terminal);
+    throw error;
   });
   const content = values["wat"] === true ? new TextEncoder().encode(toWat(bytes)) : bytes;
   writeOutput(output, content);
@@ -75,4 +81,33 @@ async function run(invocation: Invocation): Promise<number> {
   ];
   for (const line of table(["", "index", "name", "type"], rows)) terminal.note(line);
   return 0;
+}
+
+/**
+ * Nothing is compiled if a program of the object cannot be, since a module that silently lacks one would be found out late. Says which
+ * of the programs can.
+ */
+async function suggest(
+  object: ObjectSpec,
+  options: StandaloneOptions,
+  { where }: BpfError,
+  { note }: Terminal,
+): Promise<void> {
+  const all = Object.keys(object.programs);
+  if (where?.program === undefined || all.length < 2) return;
+  const fine: string[] = [];
+  for (const name of all) {
+    if (name === where.program) continue;
+    try {
+      await compileStandalone(object, { ...options, programs: [name] });
+      fine.push(name);
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+    }
+  }
+  note(
+    fine.length === 0
+      ? "compile: nothing is written; no program of the object compiles"
+      : `compile: nothing is written; ${fine.length} of ${all.length} programs would compile: -p ${fine.join(",")}`,
+  );
 }

@@ -4,6 +4,7 @@ import { type Layer, Machine, type Program } from "../../machine/index.ts";
 import type { ObjectSpec, ProgramSpec } from "../../object/index.ts";
 import { type Command, type Invocation, choice, integer, onlyPositional, text } from "../command.ts";
 import { ENGINE_OPTIONS, machineOptions } from "../engine.ts";
+import { checkOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
@@ -12,7 +13,7 @@ import { type CaptureResult, runCapture } from "../run/capture.ts";
 import { eventInput, extraOf, showEvent } from "../run/event.ts";
 import type { KernelShadow } from "../run/kernel.ts";
 import { MAX_TRACE, packetsPerSecond, showRun } from "../run/report.ts";
-import { TARGET_OPTIONS, targetOf } from "../target.ts";
+import { TARGET_OPTIONS, targetFiles, targetOf } from "../target.ts";
 
 export const runCommand: Command = {
   name: "run",
@@ -95,6 +96,11 @@ async function run(invocation: Invocation): Promise<number> {
     throw new BpfError("usage", "run: no capture given; use -r FILE (see 'skep run --help')");
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER);
   const mapFile = text(values, "maps");
+  checkOutput(text(values, "write"), [
+    path,
+    ...(mapFile === undefined ? [] : [mapFile]),
+    ...targetFiles(values),
+  ]);
 
   const spec = await readObject(path, values);
   const chosen = chooseProgram(spec, text(values, "program"));

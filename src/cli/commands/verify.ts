@@ -18,7 +18,7 @@ import { type Command, type Invocation, choice, onlyPositional, text } from "../
 import { checkOutput, writeOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
-import { TARGET_OPTIONS, targetOf } from "../target.ts";
+import { TARGET_OPTIONS, targetFiles, targetOf } from "../target.ts";
 import { type Terminal, count, duration } from "../terminal.ts";
 import { showExplanation } from "../verify/explanation.ts";
 import { profilesOf, showProfiles } from "../verify/profiles.ts";
@@ -168,7 +168,8 @@ async function run(invocation: Invocation): Promise<number> {
   const { values, terminal, json } = invocation;
   const path = onlyPositional(invocation, "verify", "an object file");
   const html = text(values, "html");
-  checkOutput(html, [path]);
+  const base = text(values, "extends");
+  checkOutput(html, [path, ...(base === undefined ? [] : [base]), ...targetFiles(values)]);
   const { btf, kconfig } = await targetOf(values);
   const spec = resolveExterns(await readObject(path, values), kconfig === undefined ? {} : { kconfig });
   const name = text(values, "program");
@@ -180,7 +181,6 @@ async function run(invocation: Invocation): Promise<number> {
       `${path}: no program '${name}'; it has ${Object.keys(spec.programs).join(", ")}`,
     );
   }
-  const base = text(values, "extends");
   const extended = base === undefined ? undefined : await readObject(base, values);
   const capabilities = capabilitiesOf(values);
   if (capabilities !== undefined && (values["kernel"] !== undefined || values["kernels"] !== undefined)) {
@@ -192,6 +192,10 @@ async function run(invocation: Invocation): Promise<number> {
   const options: VerifierOptions = capabilities === undefined ? {} : { capabilities };
   const versions = kernelVersions(text(values, "kernels") ?? (text(values, "kernel") || undefined));
   if (versions !== undefined) {
+    const foreign = ["html", "log", "extends", "verbose"].find((option) => values[option] !== undefined);
+    if (foreign !== undefined) {
+      throw new BpfError("usage", `verify: --kernels and --kernel VERSION take no --${foreign}`);
+    }
     const profiles = profilesOf(spec, names, versions, btf);
     if (json)
       terminal.line(toJson({ version: JSON_VERSION, object: path, kernels: versions, programs: profiles }));
