@@ -76,7 +76,7 @@ export interface CoreExports {
   /** Whose the value or object is that an address lies in: a map's descriptor, an object's address, or 0. */
   owner_of(address: number): number;
   /** Takes the bpf_spin_lock from a sandboxed program that has ended with it. */
-  drop_lock(exec: number): void;
+  end_run(exec: number): void;
   /** Lets a sandboxed program use a map. */
   grant(prog: number, map: number): void;
   /** For compiled sandboxed programs: checks r1 to r5 of the execution state before a helper is called. */

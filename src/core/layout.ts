@@ -50,6 +50,8 @@ export const STACK_BYTES = 122368;
 export const EXEC_REGS = 0;
 // Tail calls that the run has made.
 export const EXEC_TAIL_CALLS = 88;
+// What a sandboxed run must be rid of at its end: EXEC_LOCK and records of ring buffers, counted. Both words are 0 at the end of most runs.
+export const EXEC_HELD = 92;
 // Address of the instruction that runs next (interpreter).
 export const EXEC_PC = 96;
 // Address of the descriptor of the program under way: a tail call changes it, coming back to the caller changes it back.
@@ -232,6 +234,8 @@ export const REGION_KEY = 40;
 export const REGION_KEY_SIZE = 44;
 // Of objects in the place of the key: a record of what may be written (WRITE_), 0 where nothing may.
 export const REGION_WRITES = 40;
+// Of records of ring buffers there: the execution state of the run that has reserved it.
+export const REGION_RUN = 40;
 export const REGION_RECORD = 48;
 
 // The number of entries, then each: offset, bytes, and who: a program type or PROG_WRITER.

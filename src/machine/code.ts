@@ -304,10 +304,11 @@ function needsRunEnds(instruction: Instruction): boolean {
   const semantics = rowOf(instruction)?.semantics;
   if (semantics?.kind !== "call") return false;
   if (semantics.target !== "helper") return semantics.target === "kfunc";
-  return instruction.imm === SPIN_LOCK || helperGuards(instruction.imm).length > 0;
+  return HELD.has(instruction.imm) || helperGuards(instruction.imm).length > 0;
 }
 
-const SPIN_LOCK = helperId("spin_lock");
+/** Helpers of the core after which it must take something from the run: EXEC_HELD. */
+const HELD: ReadonlySet<number | undefined> = new Set([helperId("spin_lock"), helperId("ringbuf_reserve")]);
 
 /** First slots of the functions whose address the program takes, but for the main function's. */
 function functionTargets(image: ProgramImage): number[] {

@@ -4,7 +4,7 @@
  * What a run leaves behind is taken from it when it is over.
  */
 import type { CoreExports } from "../core/index.ts";
-import { EXEC_LOCK, EXEC_RUN } from "../core/layout.ts";
+import { EXEC_HELD, EXEC_RUN } from "../core/layout.ts";
 import type { Heap } from "./heap.ts";
 import type { LinearMemory } from "./memory.ts";
 
@@ -22,7 +22,9 @@ interface Opaque {
   bytes: Uint8Array;
   /** It lies in memory of the host, which the program cannot touch, and what it is about needs no check. */
   readonly lent: boolean;
-  /** What must be given back when it is forgotten. */
+  /** Something must be given back through it, so that nothing else may take its place. */
+  readonly keeps: boolean;
+  /** How that is given back at the end of the run; undefined where the core does it. */
   readonly leave: (() => void) | undefined;
 }
 
@@ -61,7 +63,7 @@ export class Handles {
 
   /** A run is over. */
   end(exec: number): void {
-    if (this.#memory.u32(exec + EXEC_LOCK) !== 0) this.#core.drop_lock(exec);
+    if (this.#memory.u32(exec + EXEC_HELD) !== 0) this.#core.end_run(exec);
     const run = this.#runs.size === 0 ? undefined : this.#runs.get(exec);
     if (run !== undefined) this.#close(exec, run);
   }
@@ -92,7 +94,15 @@ export class Handles {
   give(exec: number, address: number): void {
     const { references } = this.of(exec);
     const known = references.get(address);
-    if (known !== undefined && --known.count === 0) references.delete(address);
+    if (known === undefined || --known.count > 0) return;
+    for (const [at, one] of references) if (one === known) references.delete(at);
+  }
+
+  /** What the run holds at an address, if it does, has another one too. */
+  alias(exec: number, address: number, other: number): void {
+    const { references } = this.of(exec);
+    const known = references.get(address);
+    if (known !== undefined && other !== 0 && !references.has(other)) references.set(other, known);
   }
 
   /** What stands in the program's memory from now on. */
@@ -101,9 +111,9 @@ export class Handles {
     address: number,
     kind: string,
     size: number,
-    { lent = false, leave }: { readonly lent?: boolean; readonly leave?: (() => void) | undefined } = {},
+    { lent = false, leave, keeps = leave !== undefined }: Partial<Omit<Opaque, "kind" | "bytes">> = {},
   ): void {
-    this.of(exec).opaque.set(address, { kind, bytes: this.#memory.read(address, size), lent, leave });
+    this.of(exec).opaque.set(address, { kind, bytes: this.#memory.read(address, size), lent, keeps, leave });
   }
 
   /** A function has changed what it had noted there. */

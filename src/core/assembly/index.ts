@@ -105,7 +105,7 @@ export {
 } from "./helpers/xdp";
 export { xdp_pointer } from "./helpers/xdp-frags";
 export { check_access, may_access, may_read, window_room } from "./sandbox/access";
-export { drop_lock } from "./interpreter/frames";
+export { end_run } from "./sandbox/ends";
 export { object_alloc, object_cache, object_of, object_release, object_retain } from "./objects";
 export { field_at, field_beside, owner_of } from "./sandbox/fields";
 export { grant } from "./sandbox/grants";

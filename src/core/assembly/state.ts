@@ -6,11 +6,14 @@ import {
   EXEC_CPU,
   EXEC_FAULT,
   EXEC_FAULT_ADDRESS,
+  EXEC_PROG,
   EXEC_RANDOM,
   EXEC_RUN,
   EXEC_SIZE,
   EXEC_STACK,
   EXEC_STACK_END,
+  PROG_SAFETY,
+  SAFETY_SANDBOX,
   STACK_BYTES,
   STACK_SIZE,
 } from "../layout";
@@ -46,6 +49,11 @@ export function nextOperation(): void {
  */
 export function periodOf(state: u32): u32 {
   return (load<u32>(state, EXEC_RUN) + load<u32>(CORE_OPERATIONS)) * cpus + load<u32>(state, EXEC_CPU);
+}
+
+/** Whether every access of the program under way is checked. */
+export function isSandboxed(state: u32): bool {
+  return load<i32>(load<u32>(state, EXEC_PROG), PROG_SAFETY) == SAFETY_SANDBOX;
 }
 
 export function setExec(state: u32): void {

@@ -16,9 +16,12 @@ import {
   FIELD_SPIN_LOCK,
   FIELD_TARGET,
   FUNC_SIZE,
+  GRANTS_COUNT,
+  GRANTS_LIST,
   KIND_NONE,
   KIND_XDP,
   PROG_FUNCS_END,
+  PROG_GRANTS,
   PROG_SIZE,
   RIGHT_READ,
   RIGHT_WRITE,
@@ -65,7 +68,7 @@ function checkRoom(call: GuardedCall, register: number, size: number, what: stri
   const address = addressIn(call, register);
   for (const at of call.handles.of(call.exec).opaque.keys()) {
     const known = call.handles.noted(call.exec, at);
-    if (known === undefined || known.leave === undefined) continue;
+    if (known === undefined || !known.keeps) continue;
     if (at < address + size && address < at + known.bytes.length)
       throw refuse(
         call.name,
@@ -123,17 +126,16 @@ export const usesDynptr = (register: number, nullable = false): Guard => ({
   after: (call) => call.handles.renew(call.exec, addressIn(call, register)),
 });
 
-/** Memory that becomes a dynptr. A record of a ring buffer that nobody has submitted is discarded when the run is over. */
+/** Memory that becomes a dynptr. */
 export const makesDynptr = (register: number): Guard => ({
   before: (call) => void checkRoom(call, register, DYNPTR_BYTES, "a dynptr"),
   after(call) {
     const { world, handles, exec } = call;
     const address = addressIn(call, register);
     const dynptr = readDynptr(world, address);
-    const reserved = call.name === "bpf_ringbuf_reserve_dynptr" ? dynptr?.data : undefined;
-    const leave =
-      reserved === undefined ? undefined : (): void => void world.core.ringbuf_discard(reserved, 0n);
-    handles.note(exec, address, DYNPTR, DYNPTR_BYTES, { leave });
+    // The record itself is the core's to discard, if nobody has when the run is over.
+    const keeps = call.name === "bpf_ringbuf_reserve_dynptr" && dynptr !== undefined;
+    handles.note(exec, address, DYNPTR, DYNPTR_BYTES, { keeps });
   },
 });
 
@@ -147,10 +149,7 @@ export const endsDynptr = (register: number): Guard => ({
       const other = kind === DYNPTR ? readDynptr(world, address) : undefined;
       return dynptr !== undefined && other?.kind === KIND.ringbuf && other.data === dynptr.data;
     });
-    if (
-      dynptr !== undefined &&
-      (dynptr.kind !== KIND.ringbuf || !about.some(([, { leave }]) => leave !== undefined))
-    )
+    if (dynptr !== undefined && (dynptr.kind !== KIND.ringbuf || !about.some(([, { keeps }]) => keeps)))
       throw refuse(name, register, "the dynptr is no record of a ring buffer that this run has reserved");
     opaque.delete(addressIn(call, register));
     for (const [address] of about) opaque.delete(address);
@@ -259,6 +258,35 @@ function checkHeld(call: GuardedCall, register: number, address: number, what: s
     `the run holds no reference to ${described(what)} at ${hex(address)}: ${why}`,
   );
 }
+
+/** The name under which sockets that lookups have found are held. */
+export const SOCKET = "sock";
+
+/** Maps whose lookups give sockets with a reference. Those are the core's, which does not count them. */
+function holdsSocketMap({ world: { memory, mapAt }, exec }: GuardedCall): boolean {
+  const grants = memory.u32(memory.u32(exec + EXEC_PROG) + PROG_GRANTS);
+  const count = grants === 0 ? 0 : memory.u32(grants + GRANTS_COUNT);
+  for (let index = 0; index < count; index++) {
+    const type = mapAt(memory.u32(grants + GRANTS_LIST + 4 * index))?.type;
+    if (type === "sockmap" || type === "sockhash") return true;
+  }
+  return false;
+}
+
+/** bpf_sk_release. */
+export const releasesSocket = (register: number): Guard => ({
+  before(call) {
+    const address = addressIn(call, register);
+    if (call.handles.held(call.exec, address) === undefined && holdsSocketMap(call)) return;
+    checkHeld(call, register, address, SOCKET);
+    call.handles.give(call.exec, address);
+  },
+});
+
+/** Another view of what r1 points to: whoever releases the one has released the other. */
+export const casts: Guard = {
+  after: (call, result) => call.handles.alias(call.exec, addressIn(call, 1), Number(result & 0xffffffffn)),
+};
 
 export const acquires = (what: string): Guard => ({
   after(call, result) {

@@ -5,7 +5,9 @@ import {
   FLAGS_BYTES,
   type Guard,
   OBJECT,
+  SOCKET,
   acquires,
+  casts,
   endOfIterator,
   endsDynptr,
   exchanges,
@@ -26,6 +28,7 @@ import {
   notOrdering,
   ordersTree,
   releases,
+  releasesSocket,
   restoresFlags,
   savesFlags,
   takesLock,
@@ -110,6 +113,9 @@ function guardsOfKfunc(row: KfuncRow): readonly Guard[] {
 
 function guardsOfPrototype(row: PrototypeRow): readonly Guard[] {
   if (row.helper === "kptr_xchg") return [exchanges];
+  if (row.helper === "sk_release") return [releasesSocket(1)];
+  if (/^skc?_lookup_/.test(row.helper)) return [acquires(SOCKET)];
+  if (row.helper.startsWith("skc_to_")) return [casts];
   return row.args.flatMap((arg, index) => {
     const [name, ...flags] = arg.split(" ");
     const register = index + 1;

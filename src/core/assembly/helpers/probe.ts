@@ -20,10 +20,9 @@ import {
   SPACE_USER,
   STACK_SIZE,
 } from "../../layout";
-import { isSandboxed } from "../interpreter/frames";
 import { isAllowed } from "../sandbox/access";
 import { lockRegions, regionAt, unlockRegions } from "../sandbox/regions";
-import { exec } from "../state";
+import { exec, isSandboxed } from "../state";
 import { EFAULT, ERANGE } from "../uapi";
 
 function accessible(address: u64, size: u32, right: i32): bool {

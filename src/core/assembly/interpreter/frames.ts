@@ -5,7 +5,7 @@ import {
   EXEC_DEPTH,
   EXEC_FAULT,
   EXEC_FRAMES,
-  EXEC_LOCK,
+  EXEC_HELD,
   EXEC_MAY_GOTO,
   EXEC_PC,
   EXEC_PROG,
@@ -37,9 +37,9 @@ import {
   SAFETY_SANDBOX,
   STACK_SIZE,
 } from "../../layout";
-import { spinUnlock } from "../lock";
 import { forgetWindows } from "../sandbox/access";
-import { setCompiled } from "../state";
+import { end_run } from "../sandbox/ends";
+import { isSandboxed, setCompiled } from "../state";
 import { nextRound } from "./rounds";
 
 const R1 = 8;
@@ -82,7 +82,7 @@ function setRegisters(state: u32, func: u32, r1: u32, r2: u32): void {
 /** What both engines need before a run. */
 export function reset(state: u32, func: u32, context: u32): void {
   store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
-  if (load<u32>(state, EXEC_LOCK) != 0) drop_lock(state);
+  if (load<u32>(state, EXEC_HELD) != 0) end_run(state);
   const prog = load<u32>(func, FUNC_PROG);
   openStack(state, prog);
   store<u32>(state, prog, EXEC_PROG);
@@ -97,25 +97,14 @@ export function reset(state: u32, func: u32, context: u32): void {
 
 /** The same after a run that came to its end: what it can have changed. */
 export function resetAgain(state: u32, func: u32, context: u32): void {
-  if (load<u32>(state, EXEC_TAIL_CALLS) != 0) {
+  // Two fields at a time: EXEC_TAIL_CALLS and EXEC_HELD.
+  if (load<u64>(state, EXEC_TAIL_CALLS) != 0) {
     reset(state, func, context);
     return;
   }
   store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
-  if (load<u32>(state, EXEC_LOCK) != 0) drop_lock(state);
   store<u64>(state, 0, EXEC_REDIRECT);
   store<u32>(state, 0, EXEC_REDIRECT_MAP);
-}
-
-/** Takes the lock from a sandboxed program that has ended with it. */
-export function drop_lock(state: u32): void {
-  spinUnlock(load<u32>(state, EXEC_LOCK));
-  store<u32>(state, 0, EXEC_LOCK);
-}
-
-/** Whether every access of the program under way is checked. */
-export function isSandboxed(state: u32): bool {
-  return load<i32>(load<u32>(state, EXEC_PROG), PROG_SAFETY) == SAFETY_SANDBOX;
 }
 
 /**

@@ -21,7 +21,7 @@ import {
 } from "../../layout";
 import { checkAtomic } from "../sandbox/access";
 import { check_call, check_packet_context } from "../sandbox/arguments";
-import { setExec } from "../state";
+import { isSandboxed, setExec } from "../state";
 import {
   divS32,
   divS64,
@@ -37,7 +37,7 @@ import {
 import { atomic16, atomic32, atomic64, atomic8 } from "./atomics";
 import { callChecked, callKfunc, isReplaced, runsCoreHelpers } from "./calls";
 import { STATUS_OTHER_SAFETY, pause, stop } from "./endings";
-import { enter, forgetArguments, functionAt, isSandboxed, leave } from "./frames";
+import { enter, forgetArguments, functionAt, leave } from "./frames";
 import { move32, move64 } from "./moves";
 import * as op from "./opcodes";
 import { SANDBOXED, at, imm32, imm64, jump, offset, set32, src } from "./operands";

@@ -1,7 +1,7 @@
 /** Runs, cut into slices. */
+import { isSandboxed } from "../state";
 import { EXEC_COUNT, STATUS_PAUSED } from "../../layout";
 import { STATUS_OTHER_SAFETY } from "./endings";
-import { isSandboxed } from "./frames";
 import { interpret_slice, sandbox_slice } from "./run";
 
 const SLICE: u64 = 1 << 18;

@@ -1,9 +1,8 @@
 /** Map operations as programs call them, on the current CPU (uapi/linux/bpf.h, bpf_map_*_elem). */
 import { EXEC_PROG, EXEC_REGS, MAP_FLAGS, MAP_TYPE } from "../../layout";
-import { isSandboxed } from "../interpreter/frames";
 import { spinLock, spinUnlock } from "../lock";
 import { grant } from "../sandbox/grants";
-import { cpus, exec, exec_cpu } from "../state";
+import { cpus, exec, exec_cpu, isSandboxed } from "../state";
 import {
   BPF_EXIST,
   BPF_F_RDONLY_PROG,

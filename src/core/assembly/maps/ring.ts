@@ -6,11 +6,9 @@
  * behind the data instead: a record is read where it was written, from its start on, so the end need not come back at the front.
  */
 import {
+  EXEC_HELD,
   MAP_MAX_ENTRIES,
   MAP_VALUES,
-  REGION_SAMPLE,
-  RIGHT_READ,
-  RIGHT_WRITE,
   RING_AT,
   RING_CONSUMER,
   RING_DATA,
@@ -23,10 +21,9 @@ import {
   RING_WAKEUPS,
 } from "../../layout";
 import { alloc } from "../allocator";
-import { isSandboxed } from "../interpreter/frames";
 import { addTo, lock, unlock } from "../lock";
-import { region_add, region_remove } from "../sandbox/regions";
-import { exec } from "../state";
+import { addSample, region_remove, sampleOf } from "../sandbox/regions";
+import { exec, isSandboxed } from "../state";
 import { EAGAIN, EINVAL, ENOMEM } from "../uapi";
 
 const BUSY: u32 = 1 << 31;
@@ -60,8 +57,10 @@ export function ringbuf_reserve(map: u32, size: u64, flags: u64): u32 {
   if (flags != 0) return 0;
   const sample = reserve(load<u32>(map, RING_AT), size);
   // Only sandboxed programs ask, and for others it would take as long as the reservation itself.
-  if (sample != 0 && isSandboxed(exec))
-    region_add(sample, u32(size), REGION_SAMPLE, RIGHT_READ | RIGHT_WRITE, map);
+  if (sample != 0 && isSandboxed(exec)) {
+    addSample(sample, u32(size), map, exec);
+    store<u32>(exec, load<u32>(exec, EXEC_HELD) + 1, EXEC_HELD);
+  }
   return sample;
 }
 
@@ -131,14 +130,28 @@ function wake(ring: u32): void {
   if (ASC_FEATURE_THREADS) atomic.notify(ring + RING_WAKEUPS, -1);
 }
 
+function giveBack(sample: u32): void {
+  if (!isSandboxed(exec)) return;
+  region_remove(sample);
+  store<u32>(exec, load<u32>(exec, EXEC_HELD) - 1, EXEC_HELD);
+}
+
+/** Discards the records that a sandboxed run has reserved and not submitted: who reads the ring would wait for them forever. */
+export function discardSamples(state: u32): void {
+  for (let sample = sampleOf(state); sample != 0; sample = sampleOf(state)) {
+    region_remove(sample);
+    commit(sample, 0, DISCARD);
+  }
+}
+
 export function ringbuf_submit(sample: u32, flags: u64): u32 {
-  if (isSandboxed(exec)) region_remove(sample);
+  giveBack(sample);
   commit(sample, flags, 0);
   return 0;
 }
 
 export function ringbuf_discard(sample: u32, flags: u64): u32 {
-  if (isSandboxed(exec)) region_remove(sample);
+  giveBack(sample);
   commit(sample, flags, DISCARD);
   return 0;
 }

@@ -5,6 +5,7 @@ import {
   EXEC_ACCESS_ADDRESS,
   EXEC_ACCESS_RIGHT,
   EXEC_CTX,
+  EXEC_HELD,
   EXEC_LOCK,
   EXEC_PROG,
   FAULT_ARGUMENT,
@@ -38,6 +39,7 @@ import {
   REGION_KIND,
   REGION_OBJECT,
   REGION_OWNER,
+  REGION_RUN,
   REGION_SAMPLE,
   RIGHT_READ,
   RIGHT_WRITE,
@@ -175,11 +177,13 @@ function changesLock(kind: u32, address: u32): bool {
   if (kind == POINTER_UNLOCK) {
     if (held == 0 || held != address) return false;
     store<u32>(exec, 0, EXEC_LOCK);
+    store<u32>(exec, load<u32>(exec, EXEC_HELD) - 1, EXEC_HELD);
     return true;
   }
   const entry = field_at(address);
   if (held != 0 || entry == 0 || load<i32>(entry, FIELD_KIND) != FIELD_SPIN_LOCK) return false;
   store<u32>(exec, address, EXEC_LOCK);
+  store<u32>(exec, load<u32>(exec, EXEC_HELD) + 1, EXEC_HELD);
   return true;
 }
 
@@ -202,8 +206,9 @@ function isHandedOut(kind: u32, address: u32): bool {
 function lockedIsHandedOut(kind: u32, address: u32): bool {
   const record = regionAt(address);
   if (record == 0) return false;
-  // Of an object a part may be meant: the struct path in a struct file.
+  // Of an object a part may be meant: the struct path in a struct file. A record is given back by the run that has reserved it.
   if (kind == POINTER_SAMPLE && load<u32>(record, REGION_BASE) != address) return false;
+  if (kind == POINTER_SAMPLE && load<u32>(record, REGION_RUN) != exec) return false;
   if (load<i32>(record, REGION_KIND) != (kind == POINTER_SAMPLE ? REGION_SAMPLE : REGION_OBJECT))
     return false;
   const owner = load<u32>(record, REGION_OWNER);

@@ -20,9 +20,13 @@ import {
   REGION_OWNER,
   REGION_RECORD,
   REGION_RIGHTS,
+  REGION_RUN,
+  REGION_SAMPLE,
   REGION_SIZE,
   REGION_STRIDE,
   REGION_WRITES,
+  RIGHT_READ,
+  RIGHT_WRITE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
 import { lock, unlock } from "../lock";
@@ -149,6 +153,29 @@ export function region_writes(base: u32, writes: u32): void {
   if (record != 0 && load<i32>(record, REGION_KIND) == REGION_OBJECT)
     store<u32>(record, writes, REGION_WRITES);
   unlock(CORE_REGION_LOCK);
+}
+
+/** A record of a ring buffer that a run has reserved. One of no bytes has an address too. */
+export function addSample(base: u32, size: u32, map: u32, state: u32): void {
+  lock(CORE_REGION_LOCK);
+  const record = addRecord(base, max<u32>(size, 1), REGION_SAMPLE, RIGHT_READ | RIGHT_WRITE, map);
+  if (record != 0) {
+    store<u32>(record, size, REGION_SIZE);
+    store<u32>(record, state, REGION_RUN);
+  }
+  unlock(CORE_REGION_LOCK);
+}
+
+/** A record of a ring buffer that the run on a CPU has reserved, or 0. */
+export function sampleOf(state: u32): u32 {
+  let found: u32 = 0;
+  lock(CORE_REGION_LOCK);
+  const end = firstRecord() + recordCount() * REGION_RECORD;
+  for (let record = firstRecord(); record < end && found == 0; record += REGION_RECORD)
+    if (load<i32>(record, REGION_KIND) == REGION_SAMPLE && load<u32>(record, REGION_RUN) == state)
+      found = load<u32>(record, REGION_BASE);
+  unlock(CORE_REGION_LOCK);
+  return found;
 }
 
 /** Takes the region that begins at an address off the table; nothing happens if there is none. */
