@@ -1,36 +1,24 @@
-import { type Btf, sizeOf } from "../btf/index.ts";
-import { type CoreExports, createMemory, instantiateCore, loadSharedCore } from "../core/index.ts";
-import { MAP_ID, EXEC_PROG } from "../core/layout.ts";
+import { type Btf } from "../btf/index.ts";
+import { loadSharedCore } from "../core/index.ts";
+import { MAP_ID } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
-import { PACKET_HOOKS, hookOf } from "../hooks/index.ts";
+import { hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
 import type { MapSpec, ObjectSpec } from "../object/index.ts";
 import { MAP_TYPES, errnoName } from "../uapi/index.ts";
 import { checkStructure } from "./check.ts";
-import { type Clock, RealClock, VirtualClock } from "./clock.ts";
-import { CodeSpace } from "./code.ts";
+import { type Clock, VirtualClock } from "./clock.ts";
 import type { Engine } from "./engine.ts";
-import { Execution } from "./execution.ts";
 import type { HelperCall, HelperMock, HelperSpy } from "./helpers/mock.ts";
-import { HelperSet } from "./helpers/registry.ts";
 import { placeSocket } from "./helpers/sockets.ts";
-import { Files } from "./helpers/system.ts";
-import { Timers } from "./helpers/timers.ts";
-import type { HelperWorld } from "./helpers/types.ts";
 import { convertContextAccesses } from "./convert.ts";
 import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
-import { Handles } from "./handles.ts";
-import { Heap } from "./heap.ts";
 import { BpfMap } from "./map.ts";
 import type { MapDefinition, MapHost } from "./maps/definition.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
-import { Waiters } from "./maps/wait.ts";
-import { LinearMemory } from "./memory.ts";
-import { type KernelObject, type ObjectValue, UserMemory, allocateObject } from "./objects/index.ts";
-import { cgroupObject } from "./objects/cgroup.ts";
-import { taskObject } from "./objects/task.ts";
+import type { LinearMemory } from "./memory.ts";
+import { type KernelObject, type ObjectValue, type UserMemory, allocateObject } from "./objects/index.ts";
 import {
-  DEFAULT_FUEL,
   type JoinOptions,
   type LoadInstructionsOptions,
   type LoadOptions,
@@ -39,16 +27,14 @@ import {
   NO_LIMIT,
   checkOptions,
 } from "./options.ts";
+import { type Parts, connect } from "./parts.ts";
 import { planLoad, programsOf } from "./plan.ts";
 import { alwaysReached, poisonCalls, poisonError } from "./poison.ts";
-import { Program, type ProgramHost } from "./program.ts";
-import { Regions } from "./regions.ts";
-import { EventRunner, type RunState } from "./run/runner.ts";
-import { Runner, type RunnerWorld } from "./runner.ts";
+import { Program } from "./program.ts";
+import type { Regions } from "./regions.ts";
 import { DEFAULT_BARE, type Safety, type Unverified, safetyOf } from "./safety.ts";
 import { type SharedMachine, btfReader, definitionReader, describeMap } from "./share.ts";
-import type { Task } from "./world/tasks.ts";
-import { World } from "./world/world.ts";
+import type { World } from "./world/world.ts";
 
 /**
  * A live address space: one linear memory, the maps and programs in it, and the engines that run them.
@@ -71,24 +57,15 @@ export class Machine {
   readonly world: World;
   readonly #unverified: Unverified | undefined;
   readonly #verify: boolean | undefined;
-  readonly #core: CoreExports;
-  readonly #helpers: HelperSet;
-  readonly #means: HelperWorld;
-  readonly #timers: Timers = new Timers(() => this.memory);
   /** Types of programs, by their descriptors. */
   readonly #btfs = new Map<number, Btf>();
-  readonly #code: CodeSpace;
-  readonly #execution: Execution;
-  readonly #host: ProgramHost;
-  readonly #fuel: bigint;
   /** Memory of the process that programs watch. */
   readonly user: UserMemory;
   readonly #btf: Btf | undefined;
   /** Where names of types are looked up: the machine's own, then those of loaded objects. */
   readonly #types = new Set<Btf>();
   readonly #maps = new Map<number, BpfMap>();
-  readonly #heap: Heap;
-  readonly #waiters: Waiters;
+  readonly #parts: Parts;
   readonly #joined: boolean;
   readonly #optimize: boolean;
   readonly #programs = new Map<number, Program>();
@@ -96,166 +73,32 @@ export class Machine {
   private constructor(options: MachineOptions, joined?: { shared: SharedMachine; cpu: number }) {
     this.cpus = options.cpus ?? 1;
     this.engine = options.engine ?? "jit";
-    const fuel = options.fuel ?? DEFAULT_FUEL;
     this.#btf = options.btf;
     if (options.btf !== undefined) this.#types.add(options.btf);
     this.#optimize = options.optimize ?? true;
-    this.#fuel = fuel === Infinity ? NO_LIMIT : BigInt(fuel);
     this.#unverified = options.unverified;
     this.#verify = options.verify;
-    const { clock = "real", onTrace } = options;
-    this.clock = clock === "real" ? new RealClock() : clock === "virtual" ? new VirtualClock() : clock;
-    const memory = joined?.shared.memory ?? createMemory({ shared: options.shared ?? false });
     this.#joined = joined !== undefined;
-    const table = new WebAssembly.Table({ element: "anyfunc", initial: 16 });
-    // Helpers reach the memory, whose allocator is in the core, which imports the helpers: `linear` closes the circle.
-    let linear: LinearMemory | undefined;
-    let core: CoreExports | undefined;
-    let events: EventRunner | undefined;
-    let heap: Heap | undefined;
-    let handles: Handles | undefined;
-    this.world = new World(options.world);
-    const means: HelperWorld = {
-      get memory(): LinearMemory {
-        return linear as LinearMemory;
-      },
-      world: this.world,
-      cpus: this.cpus,
-      now: () => this.clock.now(),
-      trace: (line: string) => onTrace?.(line),
-      mapAt: (address) => this.#maps.get(address),
-      btfOf: (program, type) => this.#btfOf(program, type),
-      get heap(): Heap {
-        return heap as Heap;
-      },
-      get handles(): Handles {
-        return handles as Handles;
-      },
-      isSandboxed: (exec) => this.#programs.get(this.memory.u32(exec + EXEC_PROG))?.safety === "sandbox",
-      get core(): CoreExports {
-        return core as CoreExports;
-      },
+    this.#parts = connect(options, joined, {
+      maps: this.#maps,
+      programs: this.#programs,
       types: this.#types,
-      taskObject: (task) => this.#taskObject(task),
-      cgroupObject: (cgroup) => cgroupObject({ memory: this.memory, types: this.#types }, cgroup),
-      alloc: (type, value) => {
-        const known = [...this.#types].some((btf) => btf.find(type, "struct").length > 0);
-        return known ? this.alloc(`struct ${type}`, value) : undefined;
-      },
-      mapOf: (id) => [...this.#maps.values()][id - 1],
+      btfs: this.#btfs,
       createMap: (definition) => this.createMap(definition),
-      files: new Files(),
-      timers: this.#timers,
-      regions: {
-        add: (region) => this.regions.add(region),
-        remove: (address) => this.regions.remove(address),
-      },
-      get run(): RunState {
-        return events?.means.state ?? {};
-      },
-      programAt: (descriptor) => {
-        const program = this.#programs.get(descriptor);
-        const { type, image } = program ?? {};
-        return {
-          type,
-          attachType: image?.attachType,
-          attachTo: image?.attachTo,
-          types: image?.types ?? [],
-        };
-      },
-      callBack: (func, ...args) => this.#execution.callBack(func, args),
-    };
-    this.#means = means;
-    const helpers = new HelperSet(means, () => ({
-      core: this.#core,
-      handles: handles as Handles,
-      programName: (descriptor) => this.#programs.get(descriptor)?.name ?? "",
-      recompile: (id) => this.#code.recompile(id),
-    }));
-    this.#helpers = helpers;
-    core = this.#core = instantiateCore({
-      memory,
-      table,
-      host: {
-        call_helper: (id, exec) => helpers.call(id, exec),
-        call_kfunc: (id, exec) => helpers.callKfunc(id, exec),
-        compile_program: (descriptor) => {
-          this.#programs.get(descriptor >>> 0)?.compile();
-        },
-      },
     });
-    linear = new LinearMemory(memory, this.#core);
-    this.memory = linear;
-    heap = this.#heap = new Heap(linear, this.#core, this.cpus);
-    handles = new Handles(linear, this.#core, heap);
-    this.#waiters = new Waiters(linear);
-    this.user = new UserMemory(linear, (type, value) =>
-      allocateObject(linear, [...this.#types], type, value, type, "user"),
-    );
-    if (joined === undefined) this.#core.init(this.cpus, options.seed ?? 1);
-    else this.#core.join(joined.cpu);
-    this.regions = new Regions(linear, this.#core, {
-      map: (address) => this.#maps.get(address)?.name,
-      type: (number) => this.#heap.nameOf(number),
-    });
-    linear.lending = this.regions;
-    events = new EventRunner(linear, this.regions);
-    this.#code = new CodeSpace({
-      memory: linear,
-      core: this.#core,
-      table,
-      helpers,
-      fuel: fuel !== Infinity,
-      optimize: this.#optimize,
-      mapAt: (address) => this.#maps.get(address),
-    });
-    this.#execution = new Execution({
-      memory: linear,
-      core: this.#core,
-      clock: this.clock,
-      timers: this.#timers,
-      handles,
-      waiters: this.#waiters,
-      regions: this.regions,
-      engine: this.engine,
-      fuel: this.#fuel,
-      programAt: (descriptor) => this.#programs.get(descriptor),
-      slotAt: (descriptor, address) => this.#code.slotAt(descriptor, address),
-      exceptionCallback: (descriptor) => this.#code.exceptionCallback(descriptor),
-    });
-    const contextSize = Math.max(...PACKET_HOOKS.map(({ context }) => context.size));
-    const runnerWorld: RunnerWorld<Program> = {
-      memory: linear,
-      mapAt: (address) => this.#maps.get(address),
-      runBatch: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.run_batch(exec, run)),
-      batchBegin: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.batch_begin(exec, run)),
-      batchEnd: (cpu, run) => this.#execution.running(cpu, (exec) => this.#core.batch_end(exec, run)),
-      regions: this.regions,
-      endedBy: (error, cpu, engine) => this.#execution.endedBy(error, cpu, engine),
-      faultOf: (program, cpu, cause) => this.#execution.faultOf(program, cpu, cause),
-    };
-    this.#host = {
-      runner: new Runner(runnerWorld, contextSize),
-      createRunner: () => new Runner(runnerWorld, contextSize, 1),
-      events,
-      cpus: this.cpus,
-      cpu: joined?.cpu ?? 0,
-      engine: this.engine,
-      fuel: this.#fuel,
-      readMemory: (address, length) => this.memory.read(address, length),
-      socketAt: (address) => this.world.sockets.at(address),
-      compile: (program) => this.#code.compile(program.descriptor),
-      call: (program, engine, cpu, r1, r2) => this.#execution.call(program, engine, cpu, r1, r2),
-      prepare: (program, engine, cpu) => this.#execution.prepare(program, engine, cpu),
-      debug: (cpu) => this.#execution.debug(cpu),
-    };
+    const { memory, regions, clock, world, user } = this.#parts;
+    this.memory = memory;
+    this.regions = regions;
+    this.clock = clock;
+    this.world = world;
+    this.user = user;
     if (joined !== undefined) this.#takeOver(joined.shared);
   }
 
   #takeOver({ maps, programs, kfuncs, types, numbered }: SharedMachine): void {
-    for (const name of kfuncs) this.#helpers.kfuncId(name);
+    for (const name of kfuncs) this.#parts.helpers.kfuncId(name);
     const read = btfReader();
-    for (const bytes of numbered) this.#heap.know(read(bytes));
+    for (const bytes of numbered) this.#parts.heap.know(read(bytes));
     for (const [descriptor, bytes] of types) this.#btfs.set(descriptor, read(bytes));
     const definitionOfShared = definitionReader(read);
     for (const map of maps) {
@@ -264,9 +107,9 @@ export class Machine {
     }
     for (const installed of programs) {
       const { image, descriptor, safety } = installed;
-      this.#code.adopt(installed);
+      this.#parts.code.adopt(installed);
       const hook = image.type === undefined ? undefined : hookOf(image.type);
-      this.#programs.set(descriptor, new Program(this.#host, image, hook, descriptor, safety));
+      this.#programs.set(descriptor, new Program(this.#parts.host, image, hook, descriptor, safety));
     }
     // Tail calls go to any of them by an index of the table.
     for (const program of this.#programs.values()) program.compile();
@@ -290,18 +133,18 @@ export class Machine {
       );
     }
     for (const program of this.#programs.values()) program.compile();
-    for (const btf of this.#btfs.values()) this.#heap.know(btf);
+    for (const btf of this.#btfs.values()) this.#parts.heap.know(btf);
     return {
       memory: this.memory.memory,
       cpus: this.cpus,
       engine: this.engine,
-      fuel: this.#fuel === NO_LIMIT ? Infinity : Number(this.#fuel),
+      fuel: this.#parts.fuel === NO_LIMIT ? Infinity : Number(this.#parts.fuel),
       optimize: this.#optimize,
       maps: [...this.#maps.values()].map(describeMap),
-      programs: this.#code.installed,
-      kfuncs: this.#helpers.kfuncNames,
+      programs: this.#parts.code.installed,
+      kfuncs: this.#parts.helpers.kfuncNames,
       types: new Map([...this.#btfs].map(([descriptor, { bytes }]) => [descriptor, bytes])),
-      numbered: [...this.#heap.known].map(({ bytes }) => bytes),
+      numbered: [...this.#parts.heap.known].map(({ bytes }) => bytes),
     };
   }
 
@@ -348,16 +191,16 @@ export class Machine {
   #mapHost(): MapHost {
     return {
       memory: this.memory,
-      core: this.#core,
+      core: this.#parts.core,
       cpus: this.cpus,
       programAt: (descriptor) => this.#programs.get(descriptor),
       mapAt: (descriptor) => this.#maps.get(descriptor),
       objectOf: (value) => {
-        if ("placed" in value) return placeSocket(this.#means, value);
-        if ("classid" in value) return this.#means.cgroupObject(value);
+        if ("placed" in value) return placeSocket(this.#parts.means, value);
+        if ("classid" in value) return this.#parts.means.cgroupObject(value);
         return value.address;
       },
-      change: (word, seen) => this.#waiters.change(word, seen),
+      change: (word, seen) => this.#parts.waiters.change(word, seen),
     };
   }
 
@@ -381,7 +224,7 @@ export class Machine {
       cpus: this.cpus,
       verify: this.#verify,
       unverified: this.#unverified,
-      hasKfunc: (name) => this.#helpers.hasKfunc(name),
+      hasKfunc: (name) => this.#parts.helpers.hasKfunc(name),
       checked: (image) => this.#checked(image),
     });
     const { spec, images, used, notes } = plan;
@@ -451,12 +294,6 @@ export class Machine {
     return allocateObject(this.memory, [...this.#types], type, value);
   }
 
-  /** A process that a test has given no structure gets one if the machine knows the type, and so does its parent. */
-  #taskObject(task: Task): number | undefined {
-    const { memory, world } = this;
-    return taskObject({ memory, types: this.#types, byPid: (pid) => world.tasks.byPid(pid) }, task);
-  }
-
   #install(image: ProgramImage, maps: Readonly<Record<string, BpfMap>>, safety: Safety, btf?: Btf): Program {
     if (this.#joined) {
       throw new BpfError(
@@ -466,18 +303,19 @@ export class Machine {
       );
     }
     const hook = image.type === undefined ? undefined : hookOf(image.type);
-    const descriptor = this.#code.install(image, maps, safety);
+    const descriptor = this.#parts.code.install(image, maps, safety);
     if (btf !== undefined) this.#btfs.set(descriptor, btf);
     for (const reference of image.references.values()) {
       const map = reference.kind === "extern" ? undefined : maps[reference.map];
-      if (map?.type !== "prog_array" || this.#core.prog_array_claim(map.address, descriptor) === 0) continue;
+      if (map?.type !== "prog_array" || this.#parts.core.prog_array_claim(map.address, descriptor) === 0)
+        continue;
       throw new BpfError(
         "map",
         `program '${image.name}': it is of type ${image.type ?? "unknown"}, which the program array '${map.name}' is not for: EINVAL`,
         { where: { program: image.name, map: map.name }, errno: "EINVAL" },
       );
     }
-    const program = new Program(this.#host, image, hook, descriptor, safety);
+    const program = new Program(this.#parts.host, image, hook, descriptor, safety);
     this.#programs.set(descriptor, program);
     return program;
   }
@@ -503,7 +341,7 @@ export class Machine {
     checkFields(definition);
     const id = MAP_TYPES.find((row) => row.name === type)?.id ?? 0;
     const template = inner?.address ?? 0;
-    const address = this.#core.map_create(id, keySize, valueSize, maxEntries, flags, extra, template);
+    const address = this.#parts.core.map_create(id, keySize, valueSize, maxEntries, flags, extra, template);
     // An address may have its top bit set; errors are the last few numbers below zero.
     if (address < 0 && address > -4096) {
       const errno = errnoName(address);
@@ -515,7 +353,7 @@ export class Machine {
         { where: { map: name }, errno },
       );
     }
-    noteFields(this.memory, this.#heap, address >>> 0, fields, `map '${name}'`);
+    noteFields(this.memory, this.#parts.heap, address >>> 0, fields, `map '${name}'`);
     const map = new BpfMap(this.#mapHost(), definition, address >>> 0);
     this.#maps.set(map.address, map);
     this.memory.setU32(map.address + MAP_ID, this.#maps.size);
@@ -537,7 +375,7 @@ export class Machine {
    * spy.calls[0]?.args;
    */
   mockHelper(name: string, mock: HelperMock): HelperSpy {
-    return this.#helpers.mock(name, mock);
+    return this.#parts.helpers.mock(name, mock);
   }
 
   /**
@@ -546,7 +384,7 @@ export class Machine {
    * @throws BpfError code "usage" if Linux has no such helper, "helper" if it is not implemented here.
    */
   spyHelper(name: string): HelperSpy {
-    return this.#helpers.mock(name, undefined);
+    return this.#parts.helpers.mock(name, undefined);
   }
 
   /**
@@ -563,7 +401,11 @@ export class Machine {
     }
     const end = this.clock.now() + BigInt(ns);
     this.runTimers();
-    for (let due = this.#timers.nextDue; due !== undefined && due <= end; due = this.#timers.nextDue) {
+    for (
+      let due = this.#parts.timers.nextDue;
+      due !== undefined && due <= end;
+      due = this.#parts.timers.nextDue
+    ) {
       if (due > this.clock.now()) this.clock.advance(due - this.clock.now());
       this.runTimers();
     }
@@ -582,32 +424,22 @@ export class Machine {
    * });
    */
   registerKfunc(name: string, implementation: (call: HelperCall) => number | bigint | void): HelperSpy {
-    return this.#helpers.register(name, implementation);
+    return this.#parts.helpers.register(name, implementation);
   }
 
   /** The kernel function that a number stands for: compiled programs import it as `kfunc_NUMBER`. */
   kfuncName(id: number): string | undefined {
-    return this.#helpers.kfuncName(id);
+    return this.#parts.helpers.kfuncName(id);
   }
 
   /** Runs the callbacks of timers and work queues that are due; with a real clock nothing else does. */
   runTimers(): number {
-    return this.#execution.runTimers();
-  }
-
-  #btfOf(program: number, type: number): Btf | undefined {
-    const btf = this.#btfs.get(program);
-    if (btf === undefined) return undefined;
-    try {
-      return sizeOf(btf, type) > 0 ? btf : undefined;
-    } catch {
-      return undefined;
-    }
+    return this.#parts.execution.runTimers();
   }
 
   /** A program that may be installed: of right structure, and with what it must not reach marked. */
   #checked(image: ProgramImage): ProgramImage {
-    const program = poisonCalls(image, (id) => this.#helpers.whyMissing(id));
+    const program = poisonCalls(image, (id) => this.#parts.helpers.whyMissing(id));
     checkStructure({
       name: program.name,
       instructions: program.instructions,
