@@ -9,3 +9,4 @@ export { HELPER_ACCESS } from "./helper-access.ts";
 export { KERNEL_WRITES, type KernelWriteRow } from "./kernel-writes.ts";
 export * from "./prototypes.ts";
 export * from "./helper-lookup.ts";
+export * from "./format.ts";

@@ -1,14 +1,16 @@
 import { describe, expect, it } from "vitest";
 import { assemble } from "../../src/asm/index.ts";
 import { ENGINES, Machine } from "../../src/machine/index.ts";
-import { formatTrace } from "../../src/machine/helpers/printf.ts";
+import { fillFormat } from "../../src/machine/helpers/printf.ts";
 
 const NO_MEMORY = {
   string: (address: bigint) => new TextEncoder().encode(`<${address}>`),
   bytes: (_address: bigint, length: number) => Uint8Array.from({ length }, (_, index) => 10 + index),
 };
-const format = (text: string, ...args: bigint[]): string | number =>
-  formatTrace(text, { arguments: args, ...NO_MEMORY });
+const format = (text: string, ...args: bigint[]): string | number => {
+  const filled = fillFormat(text, 1024, { arguments: args, ...NO_MEMORY });
+  return typeof filled === "number" ? filled : String.fromCharCode(...filled.bytes);
+};
 
 /** By bpf_bprintf_prepare of kernel/bpf/helpers.c and Documentation/core-api/printk-formats.rst. */
 describe("the format language of bpf_trace_printk", () => {

@@ -1,103 +1,208 @@
 /**
- * The format language of bpf_trace_printk and its kin, by the rules of the kernel (kernel/bpf/helpers.c,
- * bpf_bprintf_prepare; lib/vsprintf.c): `%[flags][width]` with d i u x X (each also l and ll), c, s, p, pks, pus, pB, px, pK,
- * ps, pS, pi4 pI4 pi6 pI6, and `%%`. Anything else makes the whole call fail with -EINVAL and print nothing.
+ * Formats filled in, in the kernel's two steps. First (kernel/bpf/helpers.c, bpf_bprintf_prepare) the arguments are copied into a
+ * buffer of 512 bytes: numbers, texts, and of addresses with something behind them what is printed of it. Then (lib/vsprintf.c,
+ * bstr_printf) the text is put together from it. That it takes two steps can be seen: what is already text is not widened, arguments that do
+ * not fit are -ENOSPC, and a text that has no room in the output at all is left in the buffer, for the next specifier to read.
  *
  * `%p` and `%pK` print the address itself: the kernel hides it behind a random number.
  */
-import { ERRNO } from "../../uapi/index.ts";
+import { ERRNO, type Specifier, parseFormat } from "../../uapi/index.ts";
 
 /** What the formatter reads: 64-bit arguments in order, and strings and bytes at addresses. */
 export interface FormatSource {
   readonly arguments: readonly bigint[];
   /** Bytes at an address up to, not including, a NUL, less than `limit`; undefined if they cannot be read. */
-  string(address: bigint, limit: number): Uint8Array | undefined;
+  string(address: bigint, limit: number, of: "s" | "ks" | "us"): Uint8Array | undefined;
   /** undefined if they cannot be read. */
   bytes(address: bigint, length: number): Uint8Array | undefined;
-  /** `name`, or `name+0x10/0x40` with the offset; undefined for addresses that no symbol covers. */
-  symbol?(address: bigint, withOffset: boolean): string | undefined;
+  /**
+   * `name`, or `name+0x10/0x40` with the offset; undefined for addresses that no symbol covers. `back` bytes before the address are looked
+   * for, and count in the offset: where a call returns to can be the next function's beginning.
+   */
+  symbol?(address: bigint, withOffset: boolean, back?: bigint): string | undefined;
 }
-
-const SPECIFIER =
-  /^(?<flags>[0+\- ]*)(?<width>[1-9][0-9]*)?(?:(?<pointer>p)(?<kind>[ku]s(?=[^A-Za-z0-9]|$)|[iI][46]|[KxsSB]|(?=[^A-Za-z0-9]|$))|(?<string>s)(?=[^A-Za-z0-9]|$)|(?<char>c)|(?<long>l{0,2})(?<integer>[diuxX]))/;
 
 /** linux/bpf.h MAX_BPRINTF_BIN_ARGS: what all copied arguments of a call may take. */
 const ARGUMENT_BYTES = 512;
+/** linux/bpf.h MAX_BPRINTF_BUF: what bpf_trace_printk prints of a text, its NUL included. */
+export const PRINT_BYTES = 1024;
 
-const latin1 = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+/** A text as far as there was room, and how long it would be. */
+export interface FilledFormat {
+  readonly bytes: Uint8Array;
+  readonly length: number;
+}
+
+/** The number of bytes that a specifier's argument is copied as; 0 of texts, which take what they need. */
+const sizeOf = ({ conversion, bits }: Specifier): 0 | 1 | 4 | 8 => {
+  if (conversion === "c") return 1;
+  if (conversion === "address" || conversion === "symbol" || conversion === "symbol+offset") return 8;
+  return "duxX".includes(conversion) ? (bits === 32 ? 4 : 8) : 0;
+};
+
+const align = (at: number, size: number): number => (size === 1 ? at : (at + 3) & ~3);
+const latin1 = (text: string): Uint8Array => Uint8Array.from(text, (char) => char.charCodeAt(0));
+const hex = (value: bigint): string => `0x${value.toString(16)}`;
+
+/** The text that stands for an argument with something behind it. */
+function textOf({ conversion }: Specifier, value: bigint, room: number, source: FormatSource): Uint8Array {
+  switch (conversion) {
+    case "s":
+    case "ks":
+    case "us":
+      return source.string(value, room, conversion) ?? new Uint8Array(0);
+    case "caller":
+      return latin1(source.symbol?.(value, true, 1n) ?? hex(value)).subarray(0, room - 1);
+    default: {
+      const length = conversion.endsWith("4") ? 4 : 16;
+      const bytes = source.bytes(value, length) ?? new Uint8Array(length);
+      return latin1(formatAddress(bytes, conversion)).subarray(0, room - 1);
+    }
+  }
+}
+
+/** The first step; -ENOSPC if the arguments are too many. */
+function copyArguments(parts: readonly (string | Specifier)[], source: FormatSource): Uint8Array | number {
+  const buffer = new Uint8Array(ARGUMENT_BYTES);
+  const view = new DataView(buffer.buffer);
+  let end = 0;
+  let argument = 0;
+  for (const part of parts) {
+    if (typeof part === "string") continue;
+    const value = source.arguments[argument++] as bigint;
+    const size = sizeOf(part);
+    end = align(end, size === 0 ? 1 : size);
+    const least = size === 0 ? (part.conversion.endsWith("4") ? 4 : part.conversion.endsWith("6") ? 16 : 1) : size;
+    if (ARGUMENT_BYTES - end < least) return -ERRNO.ENOSPC;
+    if (size === 1) buffer[end] = Number(value & 0xffn);
+    else if (size === 4) view.setUint32(end, Number(value & 0xffffffffn), true);
+    else if (size === 8) view.setBigUint64(end, value, true);
+    else {
+      const text = textOf(part, value, ARGUMENT_BYTES - end, source);
+      buffer.set(text, end);
+      end += text.length + 1;
+    }
+    end += size;
+  }
+  return buffer;
+}
+
+/** What is put out, of which only the beginning is kept: a width may be two thousand million. */
+class Output {
+  readonly #size: number;
+  readonly #bytes: Uint8Array;
+  length = 0;
+
+  constructor(size: number) {
+    this.#size = size;
+    this.#bytes = new Uint8Array(Math.max(0, size - 1));
+  }
+
+  /** Whether anything more has a place, be it the one where the NUL will be. */
+  get full(): boolean {
+    return this.length >= this.#size;
+  }
+
+  put(bytes: Uint8Array): void {
+    const room = this.#bytes.length - this.length;
+    if (room > 0) this.#bytes.set(bytes.subarray(0, room), this.length);
+    this.length += bytes.length;
+  }
+
+  fill(byte: number, count: number): void {
+    if (count <= 0) return;
+    this.#bytes.fill(byte, this.length, this.length + count);
+    this.length += count;
+  }
+
+  bytes(): Uint8Array {
+    return this.#bytes.subarray(0, this.length);
+  }
+}
+
+const BLANK = 32;
+const ZERO = 48;
+
+function widen(out: Output, text: Uint8Array, { flags, width }: Specifier): void {
+  const left = flags.includes("-");
+  if (!left) out.fill(BLANK, width - text.length);
+  out.put(text);
+  if (left) out.fill(BLANK, width - text.length);
+}
+
+function putNumber(out: Output, value: bigint, specifier: Specifier): void {
+  const { flags, conversion, bits } = specifier;
+  const signed = conversion === "d" ? BigInt.asIntN(bits, value) : value;
+  const plus = conversion !== "d" ? "" : flags.includes("+") ? "+" : flags.includes(" ") ? " " : "";
+  const sign = signed < 0n ? "-" : plus;
+  const digits = (signed < 0n ? -signed : signed).toString("du".includes(conversion) ? 10 : 16);
+  const text = latin1(conversion === "X" ? digits.toUpperCase() : digits);
+  const address = conversion === "address" && specifier.width === -1;
+  const width = address ? 16 : specifier.width;
+  if (flags.includes("-") || !(flags.includes("0") || address)) {
+    widen(out, Uint8Array.of(...latin1(sign), ...text), { ...specifier, width });
+    return;
+  }
+  out.put(latin1(sign));
+  out.fill(ZERO, width - sign.length - text.length);
+  out.put(text);
+}
+
+/** The second step. */
+function putTogether(
+  parts: readonly (string | Specifier)[],
+  buffer: Uint8Array,
+  size: number,
+  source: FormatSource,
+): FilledFormat {
+  const out = new Output(size);
+  const view = new DataView(buffer.buffer);
+  let at = 0;
+  const textAt = (): Uint8Array => {
+    const nul = buffer.indexOf(0, at);
+    return buffer.subarray(at, nul < 0 ? buffer.length : nul);
+  };
+  for (const part of parts) {
+    if (typeof part === "string") {
+      out.put(latin1(part));
+      continue;
+    }
+    const bytes = sizeOf(part);
+    if (bytes === 0) {
+      const text = textAt();
+      const already = part.conversion !== "s";
+      if (already && out.full) continue;
+      if (already) out.put(text);
+      else widen(out, text, part);
+      at += text.length + 1;
+      continue;
+    }
+    at = align(at, bytes);
+    const from = Math.min(at, buffer.length - bytes);
+    at += bytes;
+    if (bytes === 1) widen(out, buffer.subarray(from, from + 1), part);
+    else {
+      const value = bytes === 4 ? BigInt(view.getUint32(from, true)) : view.getBigUint64(from, true);
+      if (part.conversion === "symbol" || part.conversion === "symbol+offset")
+        widen(out, latin1(source.symbol?.(value, part.conversion !== "symbol") ?? hex(value)), part);
+      else putNumber(out, value, part);
+    }
+  }
+  return { bytes: out.bytes(), length: out.length };
+}
 
 /**
- * The text, each byte as a character, or -EINVAL or -ENOSPC.
+ * The text, or -EINVAL or -ENOSPC.
  *
+ * @param size of the place for the text, its NUL included
  * @example
- * formatTrace("pid %d\n", { arguments: [42n], ... }); // "pid 42\n"
+ * fillFormat("pid %d\n", 1024, { arguments: [42n], ... }); // { bytes: "pid 42\n", length: 7 }
  */
-export function formatTrace(format: string, source: FormatSource): string | number {
-  let out = "";
-  let argument = 0;
-  let room = ARGUMENT_BYTES;
-  for (let at = 0; at < format.length; at++) {
-    const char = format[at] as string;
-    if (!/[\t-\r -~\u0080-\u00ff]/.test(char)) return -ERRNO.EINVAL;
-    if (char !== "%") {
-      out += char;
-      continue;
-    }
-    if (format[at + 1] === "%") {
-      out += "%";
-      at++;
-      continue;
-    }
-    const match = SPECIFIER.exec(format.slice(at + 1));
-    const value = source.arguments[argument++];
-    if (match === null || value === undefined) return -ERRNO.EINVAL;
-    const { flags = "", width = "0", kind = "", string, char: one, long = "", integer } = match.groups ?? {};
-    let text: string;
-    if (integer !== undefined) {
-      room = (room & ~3) - (long === "" ? 4 : 8);
-      text = formatInteger(value, integer, long === "" ? 32 : 64, flags);
-    } else if (one !== undefined) {
-      room -= 1;
-      text = latin1(Uint8Array.of(Number(value & 0xffn)));
-    } else if (string !== undefined || kind === "ks" || kind === "us") {
-      if (room <= 0) return -ERRNO.ENOSPC;
-      const bytes = source.string(value, room) ?? new Uint8Array(0);
-      room -= bytes.length + 1;
-      text = latin1(bytes);
-    } else if (/^[iI]/.test(kind)) {
-      const length = kind.endsWith("4") ? 4 : 16;
-      text = formatAddress(source.bytes(value, length) ?? new Uint8Array(length), kind);
-      room -= text.length + 1;
-    } else if (kind === "s" || kind === "S" || kind === "B") {
-      text = source.symbol?.(value, kind !== "s") ?? `0x${value.toString(16)}`;
-      room = kind === "B" ? room - text.length - 1 : (room & ~3) - 8;
-    } else {
-      room = (room & ~3) - 8;
-      text = value.toString(16).padStart(16, "0");
-    }
-    if (room < 0) return -ERRNO.ENOSPC;
-    out += pad(text, flags, Number(width), integer !== undefined);
-    at += match[0].length;
-  }
-  return out;
-}
-
-function formatInteger(value: bigint, conversion: string, bits: number, flags: string): string {
-  if (conversion === "d" || conversion === "i") {
-    const signed = BigInt.asIntN(bits, value);
-    const plus = signed < 0n ? "" : flags.includes("+") ? "+" : flags.includes(" ") ? " " : "";
-    return plus + signed.toString();
-  }
-  const unsigned = BigInt.asUintN(bits, value);
-  if (conversion === "u") return unsigned.toString();
-  return conversion === "x" ? unsigned.toString(16) : unsigned.toString(16).toUpperCase();
-}
-
-function pad(text: string, flags: string, width: number, number: boolean): string {
-  if (flags.includes("-")) return text.padEnd(width);
-  if (!number || !flags.includes("0")) return text.padStart(width);
-  const sign = /^[+\- ]/.test(text) ? (text[0] as string) : "";
-  return sign + text.slice(sign.length).padStart(width - sign.length, "0");
+export function fillFormat(format: string, size: number, source: FormatSource): FilledFormat | number {
+  const { parts, valid } = parseFormat(format, source.arguments.length);
+  const copied = copyArguments(parts, source);
+  if (typeof copied === "number") return copied;
+  return valid ? putTogether(parts, copied, size, source) : -ERRNO.EINVAL;
 }
 
 /** %pI4 and %pi4 differ in leading zeros, %pI6 and %pi6 in colons (Documentation/core-api/printk-formats.rst). */

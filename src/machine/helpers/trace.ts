@@ -1,7 +1,8 @@
 /** What programs print, and formats they fill in. */
 import { BpfError } from "../../errors.ts";
 import { ERRNO } from "../../uapi/index.ts";
-import { formatTrace } from "./printf.ts";
+import { SPACE_KERNEL, SPACE_USER } from "../../core/layout.ts";
+import { type FilledFormat, PRINT_BYTES, fillFormat } from "./printf.ts";
 import type { HelperArguments, HelperWorld, HostHelper } from "./types.ts";
 
 /** A program may pass three values to bpf_trace_printk: that is all the registers there are. */
@@ -10,26 +11,35 @@ const TRACE_ARGUMENTS = [3, 4, 5] as const;
 const MAX_VARARGS = 12;
 /** No format is that long; one that has no NUL by then is none. */
 const MAX_FORMAT = 1 << 16;
+/** Of the page buffer that an iterator's output goes through (kernel/bpf/bpf_iter.c, bpf_seq_read). */
+const SEQ_BYTES = 8 * 4096;
 
-export function fillFormat(
+/** What may be read of an address: of the kernel's memory, of a process's, or of whichever it is. */
+const OTHERS = { s: 0, ks: SPACE_USER, us: SPACE_KERNEL } as const;
+
+/** A format filled in with what a program may read, or a negated errno. */
+export function fill(
   helperWorld: HelperWorld,
   format: string,
+  size: number,
   values: readonly bigint[],
-): string | number {
+): FilledFormat | number {
   const { memory, world, core } = helperWorld;
-  const mayRead = (address: bigint, length: number): boolean => core.may_probe(address, length) !== 0;
-  return formatTrace(format, {
+  const mayRead = (address: bigint, length: number, others: number): boolean =>
+    core.may_probe(address, length) !== 0 && (others === 0 || core.space_of(address) !== others);
+  return fillFormat(format, size, {
     arguments: values,
-    string(address, limit) {
-      if (!mayRead(address, 1)) return undefined;
+    string(address, limit, of) {
+      if (!mayRead(address, 1, OTHERS[of])) return undefined;
       const from = Number(address);
       const bytes = memory.u8.subarray(from, from + limit - 1);
       const stop = bytes.indexOf(0);
       const end = stop < 0 ? bytes.length : stop;
-      return mayRead(address, end) ? bytes.slice(0, end) : undefined;
+      return mayRead(address, end, OTHERS[of]) ? bytes.slice(0, end) : undefined;
     },
-    bytes: (address, length) => (mayRead(address, length) ? memory.read(Number(address), length) : undefined),
-    symbol: (address, withOffset) => world.symbolAt(address, withOffset),
+    bytes: (address, length) =>
+      mayRead(address, length, SPACE_USER) ? memory.read(Number(address), length) : undefined,
+    symbol: (...asked) => world.symbolAt(...asked),
   });
 }
 
@@ -53,8 +63,6 @@ export function valuesAt({ memory }: HelperWorld, start: number, length: number)
   return Array.from({ length: length / 8 }, (_, index) => memory.u64(start + 8 * index));
 }
 
-const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, (char) => char.charCodeAt(0));
-const decode = (text: string): string => new TextDecoder().decode(bytesOf(text));
 
 function print(
   world: HelperWorld,
@@ -62,10 +70,10 @@ function print(
   values: readonly bigint[] | undefined,
 ): number {
   if (format === undefined || values === undefined) return -ERRNO.EINVAL;
-  const text = fillFormat(world, format, values);
-  if (typeof text === "number") return text;
-  world.trace(decode(text).replace(/\n$/, ""));
-  return text.length;
+  const filled = fill(world, format, PRINT_BYTES, values);
+  if (typeof filled === "number") return filled;
+  world.trace(new TextDecoder().decode(filled.bytes).replace(/\n$/, ""));
+  return filled.length;
 }
 
 /** The output of the iterator whose struct seq_file it is. */
@@ -100,10 +108,10 @@ export const TRACE: readonly HostHelper[] = [
       const values = valuesAt(world, args.u32(4), args.u32(5));
       const format = textAt(world, args.u32(3), MAX_FORMAT);
       if (values === undefined || format === undefined) return -ERRNO.EINVAL;
-      const text = fillFormat(world, format, values);
-      if (typeof text === "number") return text;
-      if (size > 0) world.memory.write(to, bytesOf(`${text.slice(0, size - 1)}\0`));
-      return text.length + 1;
+      const filled = fill(world, format, size, values);
+      if (typeof filled === "number") return filled;
+      if (size > 0) world.memory.write(to, Uint8Array.of(...filled.bytes, 0));
+      return filled.length + 1;
     },
   },
   {
@@ -113,8 +121,9 @@ export const TRACE: readonly HostHelper[] = [
       const values = valuesAt(world, args.u32(4), args.u32(5));
       const format = textAt(world, args.u32(2), args.u32(3));
       if (values === undefined || format === undefined) return -ERRNO.EINVAL;
-      const text = fillFormat(world, format, values);
-      return typeof text === "number" ? text : seqWrite(world, args, bytesOf(text));
+      const filled = fill(world, format, SEQ_BYTES, values);
+      if (typeof filled === "number") return filled;
+      return filled.length >= SEQ_BYTES ? -ERRNO.EOVERFLOW : seqWrite(world, args, filled.bytes);
     },
   },
   {

@@ -2,7 +2,8 @@
 import { CTX_KIND, EXEC_PROG, KIND_XDP } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { worldSocket } from "../helpers/sockets.ts";
-import { fillFormat, textAt, valuesAt } from "../helpers/trace.ts";
+import { PRINT_BYTES } from "../helpers/printf.ts";
+import { fill, textAt, valuesAt } from "../helpers/trace.ts";
 import { type HelperArguments, type HelperWorld, notInWorld } from "../helpers/types.ts";
 import { kernelContext } from "./contexts.ts";
 import type { HostKfunc } from "./types.ts";
@@ -49,9 +50,10 @@ function print(world: HelperWorld, args: HelperArguments): number {
   const values = valuesAt(world, from, length);
   const text = textAt(world, format);
   if (values === undefined || text === undefined) return -ERRNO.EINVAL;
-  const filled = fillFormat(world, text, values);
+  const filled = fill(world, text, PRINT_BYTES, values);
   if (typeof filled === "number") return filled;
-  world.world.writeStream(stream === STDOUT ? "stdout" : "stderr", filled);
+  const printed = Array.from(filled.bytes, (byte) => String.fromCharCode(byte)).join("");
+  world.world.writeStream(stream === STDOUT ? "stdout" : "stderr", printed);
   return 0;
 }
 

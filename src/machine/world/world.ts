@@ -162,7 +162,8 @@ export class World {
   }
 
   /** The symbol that covers an address: the last one at or below it, of which the next one says how long it is. */
-  symbolAt(address: bigint, withOffset: boolean): string | undefined {
+  symbolAt(at: bigint, withOffset: boolean, back = 0n): string | undefined {
+    const address = at - back;
     let found: { name: string; start: bigint } | undefined;
     let end: bigint | undefined;
     for (const [name, start] of this.symbols) {
@@ -172,7 +173,7 @@ export class World {
     if (found === undefined) return undefined;
     const size = end === undefined ? 0n : end - found.start;
     return withOffset
-      ? `${found.name}+0x${(address - found.start).toString(16)}/0x${size.toString(16)}`
+      ? `${found.name}+0x${(at - found.start).toString(16)}/0x${size.toString(16)}`
       : found.name;
   }
 

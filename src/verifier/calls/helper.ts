@@ -10,6 +10,7 @@ import {
   helperName,
   helperTakesMap,
   programMayWrite,
+  parseFormat,
 } from "../../uapi/index.ts";
 import { can } from "../abilities.ts";
 import type { Environment } from "../environment.ts";
@@ -57,7 +58,6 @@ import {
   setUserRingbuf,
 } from "./callbacks.ts";
 import { clearPacketPointers } from "./function.ts";
-import { isValidFormat } from "./format.ts";
 import { leaveFunction } from "./leave.ts";
 import { type CallMeta, createMeta } from "./meta.ts";
 import { type Prototype, helperLabel, helperOf } from "./prototype.ts";
@@ -266,7 +266,7 @@ function checkSpecial(env: Environment, prototype: Prototype, meta: CallMeta): v
       const bytes = constantNumber(length.scalar);
       if (bytes % 8 !== 0) throw env.reject("EINVAL");
       const text = constantText(env, env.registers[3] as RegisterState) ?? "";
-      if (!isValidFormat(text, bytes / 8)) throw env.reject("EINVAL", "Invalid format string");
+      if (!parseFormat(text, bytes / 8).valid) throw env.reject("EINVAL", "Invalid format string");
       return;
     }
     case "for_each_map_elem":
