@@ -79,8 +79,7 @@ function specifierAt(rest: string): { readonly specifier: Specifier; readonly le
   });
   if (string !== undefined) return ends(behind.slice(0, 1)) ? done("s", front.length) : undefined;
   if (char !== undefined) return done("c", front.length);
-  if (pointer === undefined)
-    return done(NUMBERS[integer] as Conversion, front.length, long === "" ? 32 : 64);
+  if (pointer === undefined) return done(NUMBERS[integer] as Conversion, front.length, long === "" ? 32 : 64);
   if (ends(behind.slice(0, 1))) return done("address", front.length);
   const kind = POINTER.exec(behind)?.[0] ?? "";
   const conversion = POINTERS[kind];

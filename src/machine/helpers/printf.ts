@@ -72,7 +72,8 @@ function copyArguments(parts: readonly (string | Specifier)[], source: FormatSou
     const value = source.arguments[argument++] as bigint;
     const size = sizeOf(part);
     end = align(end, size === 0 ? 1 : size);
-    const least = size === 0 ? (part.conversion.endsWith("4") ? 4 : part.conversion.endsWith("6") ? 16 : 1) : size;
+    const least =
+      size === 0 ? (part.conversion.endsWith("4") ? 4 : part.conversion.endsWith("6") ? 16 : 1) : size;
     if (ARGUMENT_BYTES - end < least) return -ERRNO.ENOSPC;
     if (size === 1) buffer[end] = Number(value & 0xffn);
     else if (size === 4) view.setUint32(end, Number(value & 0xffffffffn), true);

@@ -63,7 +63,6 @@ export function valuesAt({ memory }: HelperWorld, start: number, length: number)
   return Array.from({ length: length / 8 }, (_, index) => memory.u64(start + 8 * index));
 }
 
-
 function print(
   world: HelperWorld,
   format: string | undefined,
