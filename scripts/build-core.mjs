@@ -1,7 +1,7 @@
 /** Compiles AssemblyScript to WebAssembly and wraps it as TypeScript modules, so that loading needs no file system. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import asc from "assemblyscript/asc";
 import { dispatchSource } from "./core-dispatch.mjs";
 
@@ -45,22 +45,43 @@ const MODULES = [
   },
 ];
 
+/**
+ * `@inline` is a decorator to asc, which on functions neither the formatter nor the linter can read. The sources have it as the last
+ * word of the comment above the function instead.
+ */
+function withDecorators(file, text) {
+  const found = text.match(/@inline\s*\*\//g)?.length ?? 0;
+  const parts = text.split(/(?<=@inline\s*\*\/\n)(?=(?:export )?function )/);
+  if (parts.length !== found + 1)
+    throw new Error(`${file}: @inline stands above something that is no function`);
+  return parts.join("@inline ");
+}
+
+/** Reads a source, as asc wants it: null for a file that does not exist, since asc asks for several names. */
+function readSource(name, folder) {
+  const file = resolve(folder, name);
+  return existsSync(file) ? withDecorators(file, readFileSync(file, "utf8")) : null;
+}
+
 for (const { name, source, target, exported, flags, features = FEATURES } of MODULES) {
   const scratch = mkdtempSync(join(tmpdir(), "skep-core-"));
   const out = join(scratch, name);
-  const { error, stderr } = await asc.main([
-    `${source}/index.ts`,
-    "--outFile",
-    out,
-    "--runtime",
-    "stub",
-    "--noAssert",
-    ...flags,
-    "-O3",
-    "--converge",
-    "--enable",
-    features,
-  ]);
+  const { error, stderr } = await asc.main(
+    [
+      `${source}/index.ts`,
+      "--outFile",
+      out,
+      "--runtime",
+      "stub",
+      "--noAssert",
+      ...flags,
+      "-O3",
+      "--converge",
+      "--enable",
+      features,
+    ],
+    { readFile: readSource },
+  );
   if (error) {
     console.error(stderr.toString() || String(error));
     process.exit(1);

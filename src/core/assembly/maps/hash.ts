@@ -1,8 +1,9 @@
 /**
  * hash, percpu_hash and their LRU kinds: chained buckets, a power of two of them, at least twice max_entries. Maps of maps, of sockets and of devices by hash lie here too.
  *
- * An update of a key that exists does not overwrite its value: a new element takes the place of the old one at
- * the head of the chain, and only then does the old one become free. So, as in the kernel, a program that
+ * An update of a key that exists does not overwrite its value: a new element takes the place of the old one in
+ * the chain, and only then does the old one become free. (The kernel puts it at the head: then keys that are updated by
+ * turns each find theirs at the end.) So, as in the kernel, a program that
  * holds a pointer to the old value goes on seeing the old value. Preallocated maps keep a spare element for each CPU
  * for this, so that a full map can be updated. Per-CPU values are written in place.
  *
@@ -138,7 +139,10 @@ function unlockBucket(bucket: u32): void {
   if (ASC_FEATURE_THREADS) atomic.store<u32>(bucket + 4, load<u32>(bucket + 4) + 1);
 }
 
-/** The element with this key in a chain, or 0. */
+/**
+ * The element with this key in a chain, or 0.
+ * @inline
+ */
 function search(bucket: u32, hash: u32, key: u32, size: u32): u32 {
   let element = load<u32>(bucket);
   if (size == 4) {
@@ -162,6 +166,11 @@ function search(bucket: u32, hash: u32, key: u32, size: u32): u32 {
     }
     return element;
   }
+  return searchLong(element, hash, key, size);
+}
+
+/** Of keys of any size; hashes are compared before. */
+function searchLong(element: u32, hash: u32, key: u32, size: u32): u32 {
   while (
     element != 0 &&
     (load<u32>(element, ELEMENT_HASH) != hash || !equalBytes(element + ELEMENT_KEY, key, size))
@@ -171,7 +180,10 @@ function search(bucket: u32, hash: u32, key: u32, size: u32): u32 {
   return element;
 }
 
-/** The same for readers, who hold no lock. */
+/**
+ * The same for readers, who hold no lock.
+ * @inline
+ */
 function find(map: u32, hash: u32, key: u32, size: u32): u32 {
   const bucket = bucketOf(map, hash);
   let element = search(bucket, hash, key, size);
@@ -328,13 +340,8 @@ export function hash_update(map: u32, key: u32, value: u32, flags: u64): i32 {
   const bytes = load<u32>(map, MAP_VALUE_SIZE);
   if (bytes == 8) store<u64>(element + load<u32>(map, HASH_VALUE), load<u64>(value));
   else copyBytes(element + load<u32>(map, HASH_VALUE), value, bytes);
-  const first = load<u32>(bucket);
-  if (first == old) store<u32>(element, load<u32>(old));
-  else {
-    unlink(bucket, old);
-    store<u32>(element, load<u32>(bucket));
-  }
-  store<u32>(bucket, element);
+  store<u32>(element, load<u32>(old));
+  store<u32>(linkTo(bucket, old), element);
   store<u32>(spare, old);
   return 0;
 }
@@ -413,10 +420,10 @@ function put(
   }
   store<u32>(element, hash, ELEMENT_HASH);
   if (lru) lockBucket(bucket);
-  store<u32>(element, load<u32>(bucket));
-  if (ASC_FEATURE_THREADS) atomic.store<u32>(bucket, element);
-  else store<u32>(bucket, element);
-  if (old != 0) unlink(bucket, old);
+  const link = old == 0 ? bucket : linkTo(bucket, old);
+  store<u32>(element, load<u32>(old == 0 ? bucket : old));
+  if (ASC_FEATURE_THREADS) atomic.store<u32>(link, element);
+  else store<u32>(link, element);
   if (lru) unlockBucket(bucket);
   if (lru) lruAdd(map, element, old != 0);
   if (old != 0) {
@@ -457,10 +464,15 @@ function writePerCpu(map: u32, element: u32, values: u32, cpu: u32, allCpus: boo
   for (let to: u32 = 0; to < cpus; to++) copyLong(map, first + to * distance, values + to * stride);
 }
 
-function unlink(bucket: u32, element: u32): void {
+/** The bucket or element whose next this one is. */
+function linkTo(bucket: u32, element: u32): u32 {
   let link = bucket;
   while (load<u32>(link) != element) link = load<u32>(link);
-  store<u32>(link, load<u32>(element));
+  return link;
+}
+
+function unlink(bucket: u32, element: u32): void {
+  store<u32>(linkTo(bucket, element), load<u32>(element));
 }
 
 export function hashDelete(map: u32, key: u32): i32 {
