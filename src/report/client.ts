@@ -2,7 +2,17 @@
  * What runs in the page of a report. The page holds this function's own text, so nothing outside of it may be used: no imports, no
  * helpers of this module.
  */
-import type { ProgramReport, ReportVisit } from "./data.ts";
+import type { ProgramReport } from "./data.ts";
+
+/** A row of the report's visits, with its whole state. */
+interface Visit {
+  readonly visit: number;
+  readonly slot: number;
+  readonly parent: number;
+  readonly kept: boolean;
+  readonly frame: number;
+  readonly state: readonly number[];
+}
 
 export function client(): void {
   const data = [...document.querySelectorAll("script.data")].map((element) => ({
@@ -45,8 +55,8 @@ export function client(): void {
   const count = (value: number, what: string): string => `${value} ${what}${value === 1 ? "" : "s"}`;
 
   let report: ProgramReport;
-  let byVisit = new Map<number, ReportVisit>();
-  let bySlot = new Map<number, ReportVisit[]>();
+  let byVisit = new Map<number, Visit>();
+  let bySlot = new Map<number, Visit[]>();
   let onPath = new Set<number>();
   let pathSlots = new Set<number>();
   let selected = -1;
@@ -56,12 +66,16 @@ export function client(): void {
 
   function showProgram(name: string): void {
     report = reportOf(name);
-    byVisit = new Map(report.visits.map((visit) => [visit.visit, visit]));
+    byVisit = new Map();
     bySlot = new Map();
-    for (const visit of report.visits) {
-      const seen = bySlot.get(visit.slot);
-      if (seen === undefined) bySlot.set(visit.slot, [visit]);
-      else seen.push(visit);
+    let state: readonly number[] = [];
+    for (const [visit, at, parent, kept, frame, [begin = 0, end = 0, ...between]] of report.visits) {
+      state = [...state.slice(0, begin), ...between, ...state.slice(state.length - end)];
+      const row = { visit, slot: at, parent, kept: kept === 1, frame, state };
+      byVisit.set(visit, row);
+      const seen = bySlot.get(at);
+      if (seen === undefined) bySlot.set(at, [row]);
+      else seen.push(row);
     }
     onPath = new Set(report.path);
     pathSlots = new Set(report.path.map((visit) => byVisit.get(visit)?.slot ?? -1));
@@ -423,7 +437,7 @@ export function client(): void {
         ),
       );
     }
-    const children = report.visits.filter(({ parent }) => parent === selected);
+    const children = [...byVisit.values()].filter(({ parent }) => parent === selected);
     pane.replaceChildren(
       make("h3", {}, `Before instruction ${slot}, visit ${selected}`),
       make("p", {}, make("code", {}, instruction?.text ?? "")),

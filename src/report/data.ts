@@ -47,15 +47,18 @@ export interface ReportGraph {
   readonly routes: readonly (Route & { readonly kind: "jump" | "fall" })[];
 }
 
-/** One visit that is shown. States are numbers of strings, "R1=ctx()", in {@link ProgramReport.strings}. */
-export interface ReportVisit {
-  readonly visit: number;
-  readonly slot: number;
-  readonly parent: number;
-  readonly kept: boolean;
-  readonly frame: number;
-  readonly state: readonly number[];
-}
+/**
+ * One visit that is shown, as a row. States are numbers of strings, "R1=ctx()", in {@link ProgramReport.strings}. Most strings are those of the visit
+ * before in the list: how many there are the same at the beginning and at the end, then the ones between.
+ */
+export type ReportVisit = readonly [
+  visit: number,
+  slot: number,
+  parent: number,
+  kept: 0 | 1,
+  frame: number,
+  state: readonly number[],
+];
 
 export interface ReportEnd {
   readonly from: number;
@@ -117,17 +120,20 @@ export function reportOf(
   const { trace } = second;
   const strings = new Strings();
   const visits: ReportVisit[] = [];
-  for (const [visit, state] of trace?.states ?? []) {
-    visits.push({
+  let previous: readonly number[] = [];
+  for (const [visit, snapshot] of trace?.states ?? []) {
+    const state = stateStrings(strings, snapshot);
+    visits.push([
       visit,
-      slot: trace?.slots[visit] ?? 0,
-      parent: trace?.parents[visit] ?? -1,
-      kept: trace?.kept.has(visit) === true,
-      frame: state.frames.length - 1,
-      state: stateStrings(strings, state),
-    });
+      trace?.slots[visit] ?? 0,
+      trace?.parents[visit] ?? -1,
+      trace?.kept.has(visit) === true ? 1 : 0,
+      snapshot.frames.length - 1,
+      changed(previous, state),
+    ]);
+    previous = state;
   }
-  const shown = new Set(visits.map(({ visit }) => visit));
+  const shown = new Set(visits.map(([visit]) => visit));
   const counts = new Map<number, number>();
   for (const slot of trace?.slots ?? []) counts.set(slot, (counts.get(slot) ?? 0) + 1);
   const lines = new Lines();
@@ -180,6 +186,15 @@ function stateStrings(strings: Strings, { frames, references }: StateSnapshot): 
   }
   for (const { id, index, kind } of references) texts.push(`held=${kind} ${id}, taken at ${index}`);
   return texts.map((text) => strings.number(text));
+}
+
+function changed(previous: readonly number[], state: readonly number[]): number[] {
+  const shorter = Math.min(previous.length, state.length);
+  let begin = 0;
+  while (begin < shorter && previous[begin] === state[begin]) begin++;
+  let end = 0;
+  while (end < shorter - begin && previous.at(-1 - end) === state.at(-1 - end)) end++;
+  return [begin, end, ...state.slice(begin, state.length - end)];
 }
 
 /** Source lines in the order in which instructions first come from them. */
@@ -235,7 +250,7 @@ function graphsOf(input: VerifierProgram, counts: ReadonlyMap<number, number>): 
       const label = labels.get(id) ?? [];
       return {
         id,
-        width: Math.max(70, ...label.map((text) => text.length * CHARACTER)) + 16,
+        width: 2 * Math.ceil(Math.max(70, ...label.map((text) => text.length * CHARACTER)) / 2) + 16,
         height: 16 + label.length * 14,
       };
     });

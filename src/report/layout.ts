@@ -29,7 +29,7 @@ export interface Route {
   readonly to: number;
   /** It goes back up. */
   readonly back: boolean;
-  /** From the block above to the block below, whatever way the edge goes. */
+  /** From the block above to the block below, whatever way the edge goes. None lies between two of the same x. */
   readonly points: readonly (readonly [x: number, y: number])[];
 }
 
@@ -219,18 +219,22 @@ function finish(
   const top = (cell: Cell): number => tops[cell.layer] ?? 0;
   const routes = chains.map(({ edge, chain }): Route => {
     const points: (readonly [number, number])[] = [];
+    const add = (x: number, y: number): void => {
+      if (points.at(-1)?.[0] === x && points.at(-2)?.[0] === x) points.pop();
+      points.push([x, y]);
+    };
     for (const [index, cell] of chain.entries()) {
-      const x = cell.x + shift;
-      if (index === 0) points.push([x, top(cell) + cell.height]);
-      else if (index === chain.length - 1) points.push([x, top(cell)]);
-      else points.push([x, top(cell)], [x, top(cell) + (heights[cell.layer] ?? 0)]);
+      const x = Math.round(cell.x + shift);
+      if (index > 0) add(x, top(cell));
+      if (index === 0) add(x, top(cell) + cell.height);
+      else if (index < chain.length - 1) add(x, top(cell) + (heights[cell.layer] ?? 0));
     }
     return { from: edge.from, to: edge.to, back: back.has(edge), points };
   });
   return {
-    width: most - least + 24,
+    width: Math.ceil(most - least) + 24,
     height: y - GAP_Y + 12,
-    nodes: [...cells.values()].map((cell) => ({ id: cell.id, x: cell.x + shift, y: top(cell) })),
+    nodes: [...cells.values()].map((cell) => ({ id: cell.id, x: Math.round(cell.x + shift), y: top(cell) })),
     routes,
   };
 }

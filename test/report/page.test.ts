@@ -83,7 +83,7 @@ describe.skipIf(BROWSER === undefined)(
       const dom = open(html, `#p=classify&v=${pruned.from}`);
       expect(dom).toMatch(/<span class="badge">accepted<\/span> classify/);
       expect(dom).toContain("everything is covered by the state kept at");
-      expect(dom).toContain(`Before instruction ${data.visits[pruned.from].slot}, visit ${pruned.from}`);
+      expect(dom).toContain(`Before instruction ${data.visits[pruned.from][1]}, visit ${pruned.from}`);
       expect(dom).toMatch(/<tr class="changed"><th>R\d+<\/th>/);
     });
   },
