@@ -59,6 +59,11 @@ export function pointerIn(place: Place | undefined): string | undefined {
   return /([A-Za-z_]\w*)\s*->/.exec(place?.text ?? "")?.[1];
 }
 
+/** What the last arrow of a chain goes through: "ops->sk" of "ops->sk->state". */
+export function chainIn(place: Place | undefined): string | undefined {
+  return /((?:[A-Za-z_]\w*\s*->\s*)*[A-Za-z_]\w*)\s*->/.exec(place?.text ?? "")?.[1];
+}
+
 /** The index in brackets in a source line: "i" of "a[i] = 1". */
 export function indexIn(place: Place | undefined): string | undefined {
   return /\[([A-Za-z_][\w.>-]*)\]/.exec(place?.text ?? "")?.[1];
@@ -68,7 +73,9 @@ export function indexIn(place: Place | undefined): string | undefined {
 export function elementIn(
   place: Place | undefined,
 ): { readonly array: string; readonly index: string; readonly whole: string } | undefined {
-  const match = /((?:[A-Za-z_]\w*(?:->|\.))*[A-Za-z_]\w*)\[([^\][]+)\]/.exec(place?.text ?? "");
+  const match = /((?:[A-Za-z_]\w*(?:->|\.))*[A-Za-z_]\w*|\(\([^()]+\)\s*[A-Za-z_]\w*\))\[([^\][]+)\]/.exec(
+    place?.text ?? "",
+  );
   const [whole = "", array = "", index = ""] = match ?? [];
   if (match === null || !/[A-Za-z_]/.test(index)) return undefined;
   return { array, index: index.trim(), whole };
@@ -100,8 +107,10 @@ export function argumentText(place: Place | undefined, number: number): string |
   return args[number - 1]?.trim();
 }
 
-/** What the entry program returns when it gives up, as C. */
-export function giveUp({ path }: Case): string {
+/** What the function at fault returns when it gives up, as C: only the entry program's values have names. */
+export function giveUp({ path, place }: Case): string {
+  const entry = placeOf(path.program, 0).function;
+  if (place !== undefined && place.function !== entry) return "return 0;";
   switch (path.program.type) {
     case "xdp":
       return "return XDP_PASS;";

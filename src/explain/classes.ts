@@ -40,7 +40,7 @@ export function pageOf(id: RejectionClass): string {
   return `docs/verifier/${id}.md`;
 }
 
-/** A complaint of the kernel's verifier. Groups that a pattern may have: `reg` the register, `off` the stack offset. */
+/** A complaint of the kernel's verifier. Groups that a pattern may have: `reg` the register, `arg` the argument counted from 1, `nth` from 0, `off` the stack offset. */
 export interface ComplaintRule {
   readonly pattern: RegExp;
   readonly class: RejectionClass;
@@ -123,7 +123,8 @@ export const COMPLAINTS: readonly ComplaintRule[] = [
   },
   { pattern: /^R(?<reg>\d+) type=\w*or_null_? expected=/, class: "null-check", cause: "argument" },
   {
-    pattern: /^Possibly NULL pointer passed to (trusted|helper) arg(?<arg>\d+)/,
+    // Helpers' arguments are counted from 1, kernel functions' from 0.
+    pattern: /^Possibly NULL pointer passed to (helper arg(?<arg>\d+)|trusted arg(?<nth>\d+))/,
     class: "null-check",
     cause: "argument",
   },

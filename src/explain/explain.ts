@@ -15,6 +15,7 @@ import { malformed, otherRule, returnValue, tooComplex } from "./causes/program.
 import { constantArgument, lengthArgument, pointerMath, regionAccess } from "./causes/range.ts";
 import { type RejectionClass, pageOf, titleOf } from "./classes.ts";
 import { type Complaint, complaintOf } from "./classify.ts";
+import { isCall } from "./effects.ts";
 import { type Location, frameOf, locationName, register, slotOf, valueAt } from "./location.ts";
 import { type OriginEvent, originOf } from "./origin.ts";
 import { type FailingPath, failingPath } from "./path.ts";
@@ -109,13 +110,21 @@ function causeOf(one: Case): { class: RejectionClass; cause: Cause } {
 }
 
 /** The register or slot that the complaint is about. */
-function subjectOf({ groups, rule }: Complaint, { steps }: FailingPath, at: number): Location | undefined {
+function subjectOf(
+  { groups, rule, message }: Complaint,
+  { steps }: FailingPath,
+  at: number,
+): Location | undefined {
   const step = steps[at];
   if (step === undefined) return undefined;
   const frame = frameOf(step.state);
   const { opcode, dst, src } = step.instruction;
   if (groups["reg"] !== undefined) return register(frame, Number(groups["reg"]));
   if (groups["arg"] !== undefined) return register(frame, Number(groups["arg"]) % 6);
+  const nth = groups["nth"] ?? (isCall(step) ? /^arg#(\d+) /.exec(message)?.[1] : undefined);
+  if (nth !== undefined) return register(frame, Number(nth) + 1);
+  // What is given back is a function's first argument.
+  if (rule?.class === "use-after-release" && isCall(step)) return register(frame, 1);
   const cls = opcode & 7;
   if (rule?.class === "uninitialised" && groups["off"] !== undefined) {
     return slotOf(frame, Number(groups["off"]) + Number(groups["at"] ?? 0));

@@ -320,7 +320,7 @@ export const KFUNC_SETS: readonly KfuncSet[] = [
   {
     title: "sessions",
     types: ["kprobe"],
-    attach: ["trace_kprobe_session"],
+    attach: ["trace_kprobe_session", "trace_uprobe_session"],
     functions: ["bpf_session_cookie", "bpf_session_is_return"],
   },
   {

@@ -426,7 +426,7 @@ export const KFUNCS: readonly KfuncRow[] = [
     args: ["struct file *file", "const char *name__str", "struct bpf_dynptr *value_p"],
     flags: ["trusted_args", "sleepable"],
   },
-  { name: "bpf_get_kmem_cache", returns: "struct kmem_cache *", args: ["u64 addr"], flags: ["ret_null"] },
+  { name: "bpf_get_kmem_cache", returns: "struct kmem_cache *", args: ["u64 addr"] },
   {
     name: "bpf_get_task_exe_file",
     returns: "struct file *",

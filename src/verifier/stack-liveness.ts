@@ -10,6 +10,10 @@
  * first instruction it tells what a call writes in its callers' frames. Both are then handed to the call instruction of the
  * caller's instance. Kept states forget slots that are not alive, which lets more states be equal.
  *
+ * Linux 6.18 keeps the mask that an instruction had before in 32 bits while it intersects (`old_must_write` of
+ * commit_stack_write_marks). For slots below fp-256 the first visit's answer may then stay, though a later visit writes another
+ * slot: a slot is taken for written that was not. That is Linux's verdict; proofs (`sound`) intersect all 64.
+ *
  * Masks of 64 slots are two 32-bit words. An instance keeps eight words an instruction and frame: what may be read, what is
  * surely written, what is written from here on, what is alive.
  */
@@ -40,6 +44,8 @@ interface Instance {
 export class StackLiveness {
   readonly #env: Environment;
   readonly #instances: Map<string, Instance> = new Map();
+  /** As Linux does it: see above. */
+  readonly #halfRemembered: boolean;
   #current: Instance | undefined;
   /** Slots that the current instruction writes, two words a frame. */
   readonly #written: Uint32Array = new Uint32Array(MAX_CALL_FRAMES * 2);
@@ -49,6 +55,7 @@ export class StackLiveness {
 
   constructor(env: Environment) {
     this.#env = env;
+    this.#halfRemembered = env.options.sound !== true;
   }
 
   #lookup(callsites: readonly number[], starts: readonly number[], subprogram: number): Instance {
@@ -158,18 +165,19 @@ export class StackLiveness {
       const at = relative * WORDS + WRITE;
       const oldLow = masks[at] as number;
       const oldHigh = masks[at + 1] as number;
+      const knownHigh = this.#halfRemembered ? 0 : oldHigh;
       if (seen) {
         low &= oldLow;
-        high &= oldHigh;
+        high &= knownHigh;
       }
       low >>>= 0;
       high >>>= 0;
-      if (low !== oldLow || high !== oldHigh) {
+      if (low !== oldLow || high !== knownHigh) {
         masks[at] = low;
         masks[at + 1] = high;
         instance.updated = true;
       }
-      if ((oldLow & ~low) !== 0 || (oldHigh & ~high) !== 0) instance.writeDropped = true;
+      if ((oldLow & ~low) !== 0 || (knownHigh & ~high) !== 0) instance.writeDropped = true;
     }
     instance.writeSet[relative] = 1;
     this.#writeIndex = 0;

@@ -180,3 +180,61 @@ describe.skipIf(!existsSync(VMLINUX))("kernel functions (needs /sys/kernel/btf/v
     );
   });
 });
+
+const LOW_SLOTS = `
+  r1 = r10
+  r1 += -8
+  r7 = r1
+  r8 = 0
+  *(u64 *)(r10 - 8) = r8
+  *(u64 *)(r10 - 264) = r7
+  *(u64 *)(r10 - 272) = r7
+  call 7
+  r6 = r10
+  r6 += -264
+  if r0 == 1 goto other
+  r0 = 0
+  goto join
+other:
+  r6 += -8
+  call 7
+  if r0 == 1 goto number
+  r0 = 0
+  goto join
+number:
+  r8 = 1000
+  *(u64 *)(r10 - 264) = r8
+  r8 = 0
+  r0 = 0
+join:
+  *(u64 *)(r6 + 0) = r7
+  r2 = *(u64 *)(r10 - 264)
+  r0 = *(u64 *)(r2 + 0)
+  r0 = 0
+  exit
+`;
+
+/** 6.18.44 accepts it: loaded there, and not run. */
+describe("a store that writes another slot below fp-256 on each path", () => {
+  const { instructions } = assemble(
+    LOW_SLOTS.replaceAll("  goto join", "  r1 = 0\n  goto join").replace(
+      "r0 = 0\njoin",
+      "r0 = 0\n  r1 = 0\njoin",
+    ),
+  );
+  const judge = (sound: boolean) =>
+    verify(
+      { name: "slots", type: "socket_filter", instructions, maps: new Map(), license: "GPL" },
+      { sound, testStateFrequency: true },
+    );
+
+  it("is taken by Linux to write the first path's, so that what lies there does not matter", () => {
+    expect(judge(false).accepted).toBe(true);
+  });
+
+  it("writes none for sure where soundness is asked for", () => {
+    const { errno, log } = judge(true);
+    expect(errno).toBe("EACCES");
+    expect(log).toContain("R2 invalid mem access 'scalar'");
+  });
+});

@@ -2,7 +2,8 @@
 import { HELPERS, MAP_TYPES, allowedHelpers } from "../../uapi/index.ts";
 import { missingForHelper } from "../../verifier/index.ts";
 import { type Case, type Cause, inLine, placeOfEvent } from "../case.ts";
-import { helperOf } from "../effects.ts";
+import { helperOf, isCall } from "../effects.ts";
+import { kfuncName } from "../instructions.ts";
 import { locationName } from "../location.ts";
 import { placeOf } from "../place.ts";
 import type { OriginEvent } from "../origin.ts";
@@ -167,6 +168,7 @@ function expectedWords(list: string): string {
 export function typeMismatch(one: Case): Cause {
   const { complaint, subject, value, place, path } = one;
   const { groups, rule } = complaint;
+  const { type } = path.program;
   const name = subject === undefined ? "The argument" : locationName(subject);
   switch (rule?.cause) {
     case "argument": {
@@ -207,7 +209,19 @@ export function typeMismatch(one: Case): Cause {
         code: 'struct {\n    __uint(type, BPF_MAP_TYPE_PROG_ARRAY);\n    __uint(max_entries, 8);\n    __type(key, __u32);\n    __type(value, __u32);\n} programs SEC(".maps");',
         where: place,
       };
-    case "map_program":
+    case "map_program": {
+      const field = /cannot use bpf_(spin_lock|timer|wq|list_head|rb_root)/.exec(complaint.message)?.[1];
+      if (field !== undefined) {
+        return {
+          cause: `A map that this program uses has a bpf_${field} in its values, and programs of type ${type} may not use such maps: ${complaint.message}.`,
+          missing:
+            field === "spin_lock"
+              ? "a map without the lock: atomic instructions, or a per-CPU map, count without one"
+              : "a map without the field, or another program type",
+          code: field === "spin_lock" ? "__sync_fetch_and_add(&value->counter, 1);" : "",
+          where: place,
+        };
+      }
       return {
         cause: `This kind of map may not be used by this program: ${complaint.message}.`,
         missing:
@@ -217,6 +231,7 @@ export function typeMismatch(one: Case): Cause {
         code: "",
         where: place,
       };
+    }
     case "sleepable":
       return {
         cause: `Whether a program may sleep does not fit its type: ${complaint.message}.`,
@@ -246,14 +261,35 @@ export function typeMismatch(one: Case): Cause {
         code: "",
         where: place,
       };
-    default:
+    default: {
+      const maps = otherMap(one);
+      if (maps !== undefined) return maps;
       return {
         cause: `An argument does not fit: ${complaint.message}${subject === undefined ? "" : `. ${name} holds ${valueWords(value)}`}.`,
         missing: "an argument of the type that the function takes",
         code: "",
         where: place,
       };
+    }
   }
+}
+
+/** A timer or work queue in a value of another map than the one that is passed with it. */
+function otherMap({ complaint, step, place }: Case): Cause | undefined {
+  const kind = /^(timer|workqueue|bpf_task_work) pointer in R1 .*doesn't match map pointer/.exec(
+    complaint.message,
+  )?.[1];
+  const [, object, map] = step?.state.frames.at(-1)?.registers ?? [];
+  if (kind === undefined || object?.map === undefined || map?.map === undefined) return undefined;
+  const same = object.map.name === map.map.name;
+  return {
+    cause:
+      `The ${kind} lies in a value of ${object.map.name === "" ? "an inner map" : `map '${object.map.name}'`}, and the map that is passed with it is ${same ? "another one of that name" : `'${map.map.name}'`}: ` +
+      "the kernel must know which map keeps it alive.",
+    missing: "the map that the value was looked up in",
+    code: kind === "timer" ? `bpf_timer_init(&v->timer, &${object.map.name || "map"}, CLOCK_MONOTONIC);` : "",
+    where: place,
+  };
 }
 
 /** What some helpers want that a program gets wrong often; `type`: of what it passes. */
@@ -271,7 +307,13 @@ const ARGUMENT_HINTS: readonly {
     code: "struct value *v = bpf_map_lookup_elem(&map, &key);\nif (v)\n    bpf_spin_lock(&v->lock);",
   },
   {
-    helpers: /^(snprintf|strncmp|snprintf_btf)$/,
+    helpers: /^strncmp$/,
+    type: /^fp$/,
+    missing: "a text that never changes as third argument: it lies in .rodata (or compare byte by byte)",
+    code: 'static const char name[] = "bash";\nbpf_strncmp(comm, sizeof(comm), name);',
+  },
+  {
+    helpers: /^(snprintf|snprintf_btf)$/,
     type: /^fp$/,
     missing: "a text that never changes: it lies in .rodata",
     code: 'static const char format[] = "%d";',
@@ -323,7 +365,8 @@ export function region(one: Case): Cause {
   const { complaint, place, step, path } = one;
   const held = step?.state.references.find(({ kind }) => kind !== "pointer");
   const where = complaint.groups["region"];
-  const entered = held === undefined ? undefined : placeOf(path.program, held.index);
+  const slot = held?.index ?? entryOf(one, where);
+  const entered = slot === undefined ? undefined : placeOf(path.program, slot);
   const line = entered === undefined ? "" : ` (taken ${inLine(entered)})`;
   switch (complaint.rule?.cause) {
     case "lock_call":
@@ -362,14 +405,16 @@ export function region(one: Case): Cause {
         code: "",
         where: place,
       };
-    case "exit":
+    case "exit": {
+      const [enter, leave] = regionCalls(where);
       return {
         cause: `The program ends or makes a tail call inside of a region that it entered${entered === undefined ? "" : ` ${inLine(entered)}`} and did not leave${where === undefined ? "" : ` (${where})`}.`,
         missing: "leave the region on every path",
         place: entered ?? place,
-        code: "bpf_rcu_read_lock();\n...\nbpf_rcu_read_unlock();   /* before each return */",
+        code: `${enter}\n...\n${leave}   /* before each return */`,
         where: place,
       };
+    }
     default:
       return {
         cause: `A lock or a region is entered, left or used in a way that is not allowed: ${complaint.message}.`,
@@ -378,6 +423,36 @@ export function region(one: Case): Cause {
         where: place,
       };
   }
+}
+
+/** How regions are entered and left, by what the complaint calls them. */
+const REGIONS: readonly { readonly words: RegExp; readonly enter: string; readonly leave: string }[] = [
+  { words: /preempt/, enter: "bpf_preempt_disable", leave: "bpf_preempt_enable" },
+  { words: /irq/, enter: "bpf_local_irq_save", leave: "bpf_local_irq_restore" },
+  { words: /res_spin/, enter: "bpf_res_spin_lock", leave: "bpf_res_spin_unlock" },
+  { words: /spin_lock/, enter: "bpf_spin_lock", leave: "bpf_spin_unlock" },
+  { words: /rcu/, enter: "bpf_rcu_read_lock", leave: "bpf_rcu_read_unlock" },
+];
+
+function regionCalls(words: string | undefined): readonly [enter: string, leave: string] {
+  const { enter, leave } = REGIONS.find((row) => row.words.test(words ?? "")) ?? {
+    enter: "bpf_rcu_read_lock",
+    leave: "bpf_rcu_read_unlock",
+  };
+  const argument = enter.includes("irq") ? "&flags" : enter.includes("spin") ? "&v->lock" : "";
+  return [`${enter}(${argument});`, `${leave}(${argument});`];
+}
+
+/** The slot of the call that entered the region which the complaint names, by the path: states do not tell where. */
+function entryOf({ path }: Case, words: string | undefined): number | undefined {
+  const row = REGIONS.find((region) => region.words.test(words ?? ""));
+  if (row === undefined) return undefined;
+  return path.steps.findLast(
+    (step) =>
+      isCall(step) &&
+      step.instruction.src === 2 &&
+      kfuncName(path.program, step.instruction.imm) === row.enter,
+  )?.slot;
 }
 
 export function kernelPointer(one: Case): Cause {

@@ -325,12 +325,24 @@ export function readOnly(one: Case): Cause {
         code: "volatile __u32 seen;         /* .bss: may be written */",
         where: place,
       };
-    default:
+    default: {
+      const slice = one.origin.find(({ callee }) => callee === "bpf_dynptr_slice");
       return {
-        cause: `${name} holds ${valueWords(value)}, which may only be read.`,
-        missing: "a copy in a local variable, and a write to that",
-        code: "",
+        cause:
+          `${name} holds ${valueWords(value)}, which may only be read.` +
+          (slice === undefined
+            ? ""
+            : ` bpf_dynptr_slice() ${inLine(placeOfEvent(one, slice))} lends it for reading.`),
+        missing:
+          slice === undefined
+            ? "a copy in a local variable, and a write to that"
+            : "bpf_dynptr_slice_rdwr(), and bpf_dynptr_write() afterwards if it handed out the buffer; or bpf_dynptr_write() alone",
+        code:
+          slice === undefined
+            ? ""
+            : "p = bpf_dynptr_slice_rdwr(&ptr, off, buf, sizeof(buf));\nif (!p)\n    return 0;\np->field = value;\nif (p == (void *)buf)\n    bpf_dynptr_write(&ptr, off, buf, sizeof(buf), 0);",
         where: place,
       };
+    }
   }
 }

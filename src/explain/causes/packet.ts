@@ -15,7 +15,7 @@ import { accessSize } from "../effects.ts";
 import { locationName, valueAt } from "../location.ts";
 import type { PathStep } from "../path.ts";
 import { type Place, placeOf } from "../place.ts";
-import type { OriginEvent } from "../origin.ts";
+import { type OriginEvent, originOf } from "../origin.ts";
 import type { RegisterSnapshot } from "../../verifier/index.ts";
 import { rangeWords } from "../words.ts";
 
@@ -40,13 +40,37 @@ function endChecks(one: Case): EndCheck[] {
   return found;
 }
 
-/** What the program calls the end of the packet. */
+/** What the program calls the end of the packet: by the line that loads it, or by a comparison. */
 function endName(one: Case): string {
+  for (const { step } of branchesBefore(one, one.at)) {
+    const name = /([A-Za-z_]\w*)\s*=[^=;,]*->\s*data_end\b/.exec(endLoad(one, step) ?? "")?.[1];
+    if (name !== undefined) return name;
+  }
   for (const { place } of endChecks(one)) {
     const name = /[<>]=?\s*(?:\(\s*\w+\s*\*\s*\)\s*)?([A-Za-z_]\w*)\s*[)|&;]/.exec(place.text)?.[1];
     if (name !== undefined) return name;
   }
   return "data_end";
+}
+
+/** The source line of the load of data_end that a branch compares. */
+function endLoad({ path }: Case, step: PathStep): string | undefined {
+  const end = comparedRegisters(step).find((location) => valueAt(step.state, location)?.type === "pkt_end");
+  if (end === undefined) return undefined;
+  const load = originOf(path, path.steps.indexOf(step), end).findLast(({ kind }) => kind === "load");
+  return load === undefined ? undefined : placeOf(path.program, load.slot).text;
+}
+
+/** Where the path computes the length of the packet: the difference of its end and a pointer into it. */
+function lengthPlace({ path, at }: Case): Place | undefined {
+  const step = path.steps
+    .slice(0, Math.max(0, at))
+    .findLast(({ instruction: { opcode, dst, src }, state }) => {
+      const difference = (opcode & 0xf8) === 0x18 && ((opcode & 7) === 4 || (opcode & 7) === 7);
+      const registers = state.frames.at(-1)?.registers;
+      return difference && registers?.[dst]?.type === "pkt_end" && registers[src]?.type === "pkt";
+    });
+  return step === undefined ? undefined : placeOf(path.program, step.slot);
 }
 
 /** The comparison that belongs before the access; `bytes` if the source names no pointer whose type tells. */
@@ -100,6 +124,16 @@ export function packetAccess(one: Case): Cause {
     };
   }
   if (own !== undefined && BigInt(MOST_OFFSET) < value.value.umax + BigInt(Math.max(0, value.offset))) {
+    if (!variable) {
+      return {
+        cause:
+          `A loop has moved ${name} ${value.offset} bytes into the packet, one constant step after another, and the verifier believes offsets up to ` +
+          `${MOST_OFFSET} only: the comparison with data_end ${inLine(own.place)} does not end the loop for it.`,
+        missing: "a limit of the rounds beside the comparison with data_end: no packet is as long as that",
+        code: `for (int i = 0; i < 1500; i++) {\n    if ((void *)(p + 1) > ${endName(one)})\n        break;\n    ... *p++ ...\n}`,
+        where: own.place,
+      };
+    }
     return {
       cause:
         `The comparison with data_end ${inLine(own.place)} tells nothing: the number in the offset may be ${rangeWords(value)}, and the ` +
@@ -167,11 +201,15 @@ export function packetAccess(one: Case): Cause {
       where: place,
     };
   }
+  const length = lengthPlace(one);
   return {
     cause:
-      checks.length === 0
-        ? `Nothing on this path compares the packet with data_end, and the access reaches ${reach}.`
-        : `No comparison with data_end on this path is about the pointer in ${name}, and the access reaches ${reach}.`,
+      length !== undefined
+        ? `The length of the packet (data_end - data, ${inLine(length)}) is a number like any other: comparing an index or a size with it tells the verifier nothing ` +
+          `about the pointer in ${name}. Only comparing a packet pointer with data_end does. The access reaches ${reach}.`
+        : checks.length === 0
+          ? `Nothing on this path compares the packet with data_end, and the access reaches ${reach}.`
+          : `No comparison with data_end on this path is about the pointer in ${name}, and the access reaches ${reach}.`,
     missing: `a comparison with data_end before ${place === undefined || place.line === 0 ? "the access" : `line ${place.line}`}`,
     code: check(variable ? "sizeof(*p)" : String(bytes), variable ? "p" : "data", one),
     where: place,

@@ -4,12 +4,14 @@ import {
   type Cause,
   argumentText,
   assignedIn,
+  chainIn,
   giveUp,
   inLine,
   otherCheckOf,
   placeOfEvent,
   pointerIn,
 } from "../case.ts";
+import { helperName } from "../../uapi/index.ts";
 import { helperOf, isCall } from "../effects.ts";
 import { type Location, locationName, valueAt } from "../location.ts";
 import { kfuncName } from "../instructions.ts";
@@ -31,7 +33,12 @@ export function nullCheck(one: Case): Cause {
   const name = subject === undefined ? "The pointer" : locationName(subject);
   const made = origin.findLast(({ kind }) => kind === "call_result");
   const at = made === undefined ? undefined : placeOfEvent(one, made);
-  const passed = argumentText(place, subject?.kind === "register" ? subject.regno : 0);
+  const call = one.step !== undefined && isCall(one.step);
+  const passed = call
+    ? argumentText(place, subject?.kind === "register" ? subject.regno : 0)
+    : made === undefined && origin.some(({ kind }) => kind === "load")
+      ? chainIn(place)
+      : undefined;
   const fresh = at === undefined && passed !== undefined && !/^\w+$/.test(passed);
   const variable = at !== undefined ? assignedIn(at, "p") : fresh ? "p" : (passed ?? pointerIn(place) ?? "p");
   const argument = one.complaint.rule?.cause === "argument";
@@ -41,6 +48,8 @@ export function nullCheck(one: Case): Cause {
       ? "is computed with"
       : "is used";
   const copy = nullCheckElsewhere(one);
+  // A global function is verified for every caller that there could be.
+  const given = !call && origin.length > 0 && origin.every(({ kind }) => kind === "entry" || MOVES.has(kind));
   return {
     cause:
       `${name} holds ${valueWords(value)}, and it ${use} without a test for NULL on this path.` +
@@ -51,7 +60,11 @@ export function nullCheck(one: Case): Cause {
         ? ""
         : ` The program tests another copy (${locationName(copy.register)}) ${inLine(copy.place)}: that result came from another call.`),
     missing: `a test for NULL ${at === undefined ? "" : `between ${inLine(at).replace("in ", "")} and `}${place === undefined || place.line === 0 ? "before the access" : at === undefined ? `before line ${place.line}` : `line ${place.line}`}`,
-    code: `${fresh ? `${value?.type.startsWith("sock") === true ? "struct bpf_sock" : "void"} *p = ${passed};\n` : ""}if (!${variable})\n    ${giveUp(one)}`,
+    code:
+      `${fresh ? `${value?.type.startsWith("sock") === true ? "struct bpf_sock" : "void"} *p = ${passed};\n` : ""}if (!${variable})\n    ${giveUp(one)}` +
+      (given
+        ? `\n/* or, if no caller passes NULL: ${place?.function ?? "f"}(... *${variable} __arg_nonnull) */`
+        : ""),
     where: at ?? place,
   };
 }
@@ -101,7 +114,8 @@ export function notAPointer(one: Case): Cause {
           path.program.type === "kprobe" ||
           path.program.type === "tracepoint" ||
           path.program.type === "perf_event" ||
-          path.program.type === "raw_tracepoint"
+          path.program.type === "raw_tracepoint" ||
+          fromKernel(step)
             ? "read what it points to with bpf_probe_read_kernel() or BPF_CORE_READ(), which check the address; with bpf_probe_read_user() what belongs to a process"
             : "keep the pointer in a local variable instead of in a map, or mark the field __kptr if the kernel knows the type",
         code: readCode(one),
@@ -156,13 +170,19 @@ export function notAPointer(one: Case): Cause {
   };
 }
 
+/** A load from a structure of the kernel: addresses in it are no pointers that a program could have kept. */
+function fromKernel(step: PathStep | undefined): boolean {
+  const base = step?.state.frames.at(-1)?.registers[step.instruction.src];
+  return base !== undefined && base.struct !== "";
+}
+
 /** A read through a number, as it should be; addresses that system calls are given belong to the process. */
 function readCode(one: Case): string {
   const { program } = one.path;
   const user = program.type === "tracepoint" && /^(sys_|.*name)/.test(program.name);
   const element = /([A-Za-z_]\w*)\[([^\][]*)\]/.exec(one.place?.text ?? "");
   const star = /\*\s*\(?([A-Za-z_]\w*)\b(?!\s*\))/.exec(one.place?.text.replace(/^.*=/, "") ?? "");
-  const member = /([A-Za-z_]\w*)->(\w+)/.exec(one.place?.text ?? "");
+  const member = /([A-Za-z_]\w*)->([\w.]+)/.exec(one.place?.text ?? "");
   const address =
     member !== null
       ? `&${member[1]}->${member[2]}`
@@ -341,6 +361,14 @@ export function pointerOperation(one: Case): Cause {
         where: one.place,
       };
     case "special_field":
+      if (/kptr/.test(one.complaint.message)) {
+        return {
+          cause: `The field accessed${line} is a kernel pointer of the map value (__kptr): what it holds belongs to the map, and plain loads and stores would lose or share it.`,
+          missing: "bpf_kptr_xchg(), which puts one reference in and hands the old one out",
+          code: `old = bpf_kptr_xchg(&${memberIn(one) ?? "v->ptr"}, p);   /* p: acquired, or NULL */\nif (old)\n    bpf_task_release(old);   /* what belongs to the type */`,
+          where: one.place,
+        };
+      }
       return {
         cause: `The access${line} touches a field of the map value that belongs to the kernel (a lock, a timer, a kernel pointer, ...).`,
         missing:
@@ -358,6 +386,11 @@ export function pointerOperation(one: Case): Cause {
   }
 }
 
+/** The member that a source line accesses: "v->task" of "v->task = p;". */
+function memberIn({ place }: Case): string | undefined {
+  return /[A-Za-z_]\w*->[\w.]+/.exec(place?.text ?? "")?.[0];
+}
+
 /** What releases an object needs the object. */
 export function releaseArgument(one: Case): Cause {
   const name = one.subject === undefined ? "The argument" : locationName(one.subject);
@@ -366,7 +399,8 @@ export function releaseArgument(one: Case): Cause {
     cause: twice
       ? "The reference that this call gives back is not held any more: it was given back before, or never taken."
       : `${name} holds ${valueWords(one.value)}, which is not held as a reference: there is nothing to give back.`,
-    missing: "give back each reference exactly once, through the pointer that took it",
+    missing:
+      "give back each reference exactly once, through the pointer that took it, and nothing that was only lent: arguments of the program, members of structures",
     code: "struct bpf_sock *sk = bpf_sk_lookup_tcp(...);\nif (sk)\n    bpf_sk_release(sk);",
     where: one.place,
   };
@@ -462,8 +496,16 @@ function releaseCode({ path }: Case, slot: number | undefined): string {
     const variable = assignedIn(placeOf(path.program, slot), "p");
     if (row !== undefined) return `${row.code.replace("VARIABLE", variable)}\nreturn 0;`;
   }
-  if (instruction?.imm === 131 && instruction.src === 0) {
-    return "bpf_ringbuf_discard(e, 0);   /* or bpf_ringbuf_submit(e, 0) */\nreturn 0;";
+  if (slot !== undefined && instruction?.src === 0) {
+    const { text } = placeOf(path.program, slot);
+    switch (helperName(instruction.imm)) {
+      case "ringbuf_reserve":
+        return `bpf_ringbuf_discard(${assignedIn(placeOf(path.program, slot), "e")}, 0);   /* or bpf_ringbuf_submit(...) */\nreturn 0;`;
+      case "ringbuf_reserve_dynptr":
+        return `bpf_ringbuf_discard_dynptr(${/(&\w+)\s*\)/.exec(text)?.[1] ?? "&ptr"}, 0);   /* also where the reservation failed */\nreturn 0;`;
+      case "kptr_xchg":
+        return "old = bpf_kptr_xchg(&v->ptr, p);\nif (old)\n    bpf_task_release(old);   /* what belongs to the type */";
+    }
   }
   return "bpf_sk_release(sk);          /* what belongs to the call that took it */\nreturn 0;";
 }

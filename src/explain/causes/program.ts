@@ -13,8 +13,10 @@ export function returnValue(one: Case): Cause {
   );
   const at = made === undefined ? place : placeOfEvent(one, made);
   const { type, attachType } = path.program;
-  const values = names(type, attachType);
-  const range = allowed === null ? "" : `${allowed[1]} to ${allowed[2]}`;
+  const inside = /callback|subprogram/i.test(complaint.message);
+  const values = inside ? "" : names(type, attachType);
+  const [least, most] = [allowed?.[1] ?? "0", allowed?.[2] ?? "1"];
+  const range = allowed === null ? "" : least === most ? `${least} only` : `${least} to ${most}`;
   if (value === undefined || value.pointer) {
     return {
       cause: `The program returns ${valueWords(value)} where a number${range === "" ? "" : ` from ${range}`} is expected.`,
@@ -26,15 +28,24 @@ export function returnValue(one: Case): Cause {
   }
   const from = made?.kind === "call_result" ? ` It is what ${made.callee ?? "a call"}() returned.` : "";
   return {
-    cause: `${/callback|subprogram/i.test(complaint.message) ? "The function" : `A ${type} program`} may return ${rangeWords(value)} here, and what is allowed is ${range === "" ? "less" : range}${values === "" ? "" : ` (${values})`}.${from}`,
-    missing: `a return value from ${range === "" ? "the allowed range" : range} on every path`,
-    code: value.constant
-      ? `return ${allowed?.[1] ?? "0"};`
-      : `return x ? ${allowed?.[2] ?? "1"} : ${allowed?.[1] ?? "0"};`,
+    cause: `${inside ? "The function" : `A ${type} program`} may return ${rangeWords(value)} here, and what is allowed is ${range === "" ? "less" : range}${values === "" ? "" : ` (${values})`}.${from}`,
+    missing:
+      allowed !== null && least === most
+        ? `the return value ${least} on every path`
+        : `a return value ${range === "" ? "in the allowed range" : `from ${range}`} on every path`,
+    code:
+      value.constant || least === most
+        ? `return ${most === "0" ? most : least};`
+        : least === ERRNO_LEAST && most === "0"
+          ? "return denied ? -1 : 0;    /* an errno negated: -1 is -EPERM */"
+          : `return x ? ${most} : ${least};`,
     place: at,
     where: at,
   };
 }
+
+/** -MAX_ERRNO: where errors are allowed, all of them are. */
+const ERRNO_LEAST = "-4095";
 
 function names(type: Parameters<typeof hookOf>[0], attach: AttachType | undefined): string {
   const values = returnRule(hookOf(type), attach)?.values ?? [];

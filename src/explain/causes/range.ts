@@ -125,6 +125,12 @@ function elementCount(one: Case, origin: readonly OriginEvent[], largest: number
   return Math.floor(Math.max(0, largest) / elementSize(one, origin)) + 1;
 }
 
+/** What a call's argument adds to its pointer: "off" of "read(buf + off, ...)". */
+function addendIn({ step, subject, place }: Case): string | undefined {
+  if (step?.instruction.opcode !== 0x85 || subject?.kind !== "register") return undefined;
+  return /\+\s*([A-Za-z_]\w*)$/.exec(argumentText(place, subject.regno) ?? "")?.[1];
+}
+
 /** The comparison that is missing, with the names of the source; `largest` offset, -1 if only the sign is at fault. */
 function indexCheck(one: Case, origin: readonly OriginEvent[], largest: number): string {
   const element = elementIn(one.place);
@@ -135,7 +141,7 @@ function indexCheck(one: Case, origin: readonly OriginEvent[], largest: number):
       `if (i >= sizeof(${element.array}) / sizeof(${element.array}[0]))\n    ${giveUp(one)}\n... ${element.array}[i] ...`
     );
   }
-  const name = element?.index ?? indexIn(one.place) ?? "i";
+  const name = element?.index ?? indexIn(one.place) ?? addendIn(one) ?? "i";
   if (largest < 0) {
     const most = element === undefined ? "N" : `sizeof(${element.array}) / sizeof(${element.array}[0])`;
     return `if (${name} < 0 || ${name} >= ${most})\n    ${giveUp(one)}`;

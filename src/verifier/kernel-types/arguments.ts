@@ -14,7 +14,6 @@ import {
   PTR_TO_BTF_ID,
   PTR_TO_BUF,
   PTR_TRUSTED,
-  PTR_UNTRUSTED,
   mayBeNull,
 } from "../register-types.ts";
 import { markKnownZero, markUnknown } from "../registers.ts";
@@ -47,7 +46,7 @@ const ITERATORS: Readonly<Record<string, readonly number[]>> = {
   sockmap: [0, KEY, OR_NULL],
   bpf_sk_storage_map: [0, OR_NULL, VALUE],
   ksym: [OR_NULL],
-  kmem_cache: [OR_NULL | PTR_UNTRUSTED],
+  kmem_cache: [TRUSTED_OR_NULL],
   dmabuf: [OR_NULL],
 };
 
