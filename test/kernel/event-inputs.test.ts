@@ -1,6 +1,6 @@
 /**
  * Random and edge inputs for the types without packets of a capture that the kernel can test-run, here and there: a program that loads and stores all
- * that it may must find, leave and return the same. SKEP_INPUTS=500 sets the number for each type.
+ * that it may must find, leave and return the same. SKEP_INPUTS=500 sets the number for each type, SKEP_SEED others.
  */
 import { afterAll, describe, expect, it } from "vitest";
 import { BpfError } from "../../src/errors.ts";
@@ -13,6 +13,7 @@ import { Random, randomPacket } from "./random-input.ts";
 import { noKernel, openDescriptors, withKernel } from "./setup.ts";
 
 const COUNT = Number(process.env["SKEP_INPUTS"] ?? 40);
+const FIRST = Number(process.env["SKEP_SEED"] ?? 0);
 
 interface Case {
   readonly target: FieldTarget;
@@ -129,7 +130,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("inputs without packets as in
     using kernel = await Kernel.open();
     const there = inKernel(kernel, program, target);
     const here = await inMachines(program, target);
-    const random = new Random(type.length);
+    const random = new Random(FIRST + type.length);
     let compared = 0;
     for (let round = 0; round < COUNT; round++) {
       const given = input(random);

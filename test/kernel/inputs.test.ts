@@ -1,6 +1,6 @@
 /**
  * Random and edge inputs for the types that packets go through, here and in the kernel: a program that reads every scalar field, writes every one
- * that it may, and looks at the packet must leave the same result, packet and map. SKEP_INPUTS=500 sets the number for each type.
+ * that it may, and looks at the packet must leave the same result, packet and map. SKEP_INPUTS=500 sets the number for each type, SKEP_SEED others.
  */
 import { afterAll, describe, expect, it } from "vitest";
 import { BpfError } from "../../src/errors.ts";
@@ -14,6 +14,7 @@ import { Random, randomPacket } from "./random-input.ts";
 import { noKernel, openDescriptors, withKernel } from "./setup.ts";
 
 const COUNT = Number(process.env["SKEP_INPUTS"] ?? 40);
+const FIRST = Number(process.env["SKEP_SEED"] ?? 0);
 const TYPES: readonly ProgramType[] = [
   "xdp",
   "sched_cls",
@@ -117,7 +118,7 @@ describe.skipIf(noKernel !== undefined)(withKernel("inputs of packets as in the 
     const theirs = inKernel(kernel, program, { type, attachType });
     const ours = await inMachines(program, { type, attachType });
 
-    const random = new Random(TYPES.indexOf(type) + 1);
+    const random = new Random(FIRST + TYPES.indexOf(type) + 1);
     const xdp = type === "xdp";
     let compared = 0;
     for (let round = 0; round < COUNT; round++) {

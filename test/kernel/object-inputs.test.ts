@@ -1,6 +1,6 @@
 /**
  * Inputs of the types whose contexts lead to structures of the kernel, here and in its test runs: packets at the hooks of netfilter, methods of
- * bpf_dummy_ops. SKEP_INPUTS=500 sets the number for each.
+ * bpf_dummy_ops. SKEP_INPUTS=500 sets the number for each, SKEP_SEED others.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,6 +20,7 @@ import { Random } from "./random-input.ts";
 import { noKernel, openDescriptors, withKernel } from "./setup.ts";
 
 const COUNT = Number(process.env["SKEP_INPUTS"] ?? 40);
+const FIRST = Number(process.env["SKEP_SEED"] ?? 0);
 const NOTHING = noKernel ?? (kernelTypes === undefined ? "the kernel shows no types" : undefined);
 const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes as Uint8Array).toString("hex");
 
@@ -46,7 +47,7 @@ describe.skipIf(NOTHING !== undefined)(withKernel("inputs with structures of the
         return { device, ...(await machine.load(spec)) };
       }),
     );
-    const random = new Random(1);
+    const random = new Random(FIRST + 1);
     const zero = new Uint8Array(4);
     let compared = 0;
     for (let round = 0; round < COUNT; round++) {
@@ -130,7 +131,7 @@ describe.skipIf(NOTHING !== undefined)(withKernel("inputs with structures of the
     using kernel = await KernelMachine.create();
     const there = inKernel(kernel.kernel, program, target);
     const here = await inMachines(program, target);
-    const random = new Random(7);
+    const random = new Random(FIRST + 7);
     for (let round = 0; round < COUNT; round++) {
       const seed = seedValue(random);
       const value = random.word();
