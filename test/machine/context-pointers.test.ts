@@ -11,6 +11,14 @@ import { ROOT } from "../helpers.ts";
 /** Larger objects take the verifier seconds. */
 const LARGEST = 20_000;
 
+/** probe_read, at a distance from the end of the frame, over or beside the context in the last slot. */
+const PROBE = (at: number, length: string): string =>
+  `*(u64 *)(r10 - 8) = r1\nr1 = r10\nr1 += ${at}\n${length}\nr3 = 0\ncall 113\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit`;
+
+/** strtol, whose result has 8 bytes and no length. */
+const STRTOL = (at: number): string =>
+  `*(u64 *)(r10 - 8) = r1\nr1 = r10\nr1 += -24\nr2 = 8\nr3 = 0\nr4 = r10\nr4 += ${at}\n*(u64 *)(r10 - 24) = 0\ncall 105\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit`;
+
 /** What is found, slot by slot; the context's loads all go to r0. */
 const CASES: readonly [string, string, readonly number[]][] = [
   ["r1 at the beginning", "r0 = *(u32 *)(r1 + 0)\nexit", [0]],
@@ -55,6 +63,46 @@ const CASES: readonly [string, string, readonly number[]][] = [
   [
     "not by all",
     "r6 = r1\ncall pc+4\nr2 = r6\nr1 = 0\ncall pc+1\nexit\nr0 = *(u32 *)(r1 + 0)\nr0 = *(u32 *)(r6 + 0)\nexit",
+    [],
+  ],
+  [
+    "a store beside it, through a copy of the frame pointer",
+    "*(u64 *)(r10 - 8) = r1\nr3 = r10\nr3 += -24\n*(u64 *)(r3 + 8) = 0\nr2 = *(u64 *)(r3 + 16)\nr0 = *(u32 *)(r2 + 0)\nexit",
+    [5],
+  ],
+  [
+    "a store over it, through a pointer to the frame that was spilled",
+    "r3 = r10\nr3 += -16\n*(u64 *)(r3 + 0) = r10\n*(u64 *)(r10 - 8) = r1\nr4 = *(u64 *)(r3 + 0)\n*(u64 *)(r4 - 8) = 0\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit",
+    [],
+  ],
+  [
+    "through a pointer to the frame of 32 bits",
+    "*(u64 *)(r10 - 8) = r1\nw3 = w10\n*(u64 *)(r3 - 8) = 0\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit",
+    [],
+  ],
+  [
+    "far outside of the frame",
+    "*(u64 *)(r10 - 8) = r1\nr3 = r10\nr3 += -2147483648\n*(u64 *)(r3 + 0) = 0\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit",
+    [5],
+  ],
+  [
+    "a helper that reads it",
+    "*(u64 *)(r10 - 8) = r1\nr2 = r10\nr2 += -8\nr1 = r2\nr2 = 8\ncall 6\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit",
+    [7],
+  ],
+  ["a helper that writes over it", PROBE(-12, "r2 = 8"), []],
+  ["a helper that writes below it", PROBE(-16, "r2 = 8"), [7]],
+  ["a helper that writes nobody knows how much", PROBE(-16, "r2 = *(u8 *)(r10 - 40)"), []],
+  ["a helper that writes a number", STRTOL(-8), []],
+  ["a helper that writes a number beside it", STRTOL(-16), [10]],
+  [
+    "a callback with a pointer to the frame",
+    "*(u64 *)(r10 - 8) = r1\nr1 = 1\nr2 = 0x8 ll\nr3 = r10\nr4 = 0\ncall 181\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit",
+    [],
+  ],
+  [
+    "a function with a pointer to the frame",
+    "*(u64 *)(r10 - 8) = r1\nr1 = r10\ncall pc+3\nr2 = *(u64 *)(r10 - 8)\nr0 = *(u32 *)(r2 + 0)\nexit\n*(u64 *)(r1 - 8) = 0\nr0 = 0\nexit",
     [],
   ],
   ["never reached", "r0 = 0\nexit\nr0 = *(u32 *)(r1 + 0)\nexit", []],
