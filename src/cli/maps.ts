@@ -85,11 +85,22 @@ export function renderMaps(
     const keys = shown.map(({ key }) => renderValue(key));
     const width = Math.min(40, Math.max(...keys.map((key) => key.length)));
     shown.forEach(({ value }, index) => {
-      lines.push(`  ${(keys[index] as string).padEnd(width)}  ${renderValue(value)}`);
+      const text =
+        type === "stack_trace" && value instanceof Uint8Array ? renderStack(value) : renderValue(value);
+      lines.push(`  ${(keys[index] as string).padEnd(width)}  ${text}`);
     });
     if (entries.length > shown.length) lines.push(`  ... ${entries.length - shown.length} more (--all)`);
   }
   return lines;
+}
+
+/** The addresses of a stack; behind the last one all is zero. */
+function renderStack(bytes: Uint8Array): string {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length - (bytes.length % 8));
+  const addresses: string[] = [];
+  for (let at = 0; at < view.byteLength; at += 8) addresses.push(view.getBigUint64(at, true).toString(16));
+  while (addresses.at(-1) === "0") addresses.pop();
+  return addresses.length === 0 ? "(empty)" : addresses.map((address) => `0x${address}`).join(" ");
 }
 
 /** A value on one line: `packets=3 bytes=180`, nested structures in braces. */

@@ -349,7 +349,7 @@ export class Machine {
         "map",
         `map '${name}': cannot be created: ${errno} (type ${type}, key_size ${keySize}, value_size ${valueSize}, ` +
           `max_entries ${maxEntries}, map_flags 0x${flags.toString(16)})` +
-          (maxEntries === 0 ? `; what a loader sets here: load(spec, { mapSizes: { ${name}: 1024 } })` : ""),
+          (maxEntries === 0 ? loadersSizes(definition) : ""),
         { where: { map: name }, errno },
       );
     }
@@ -451,4 +451,12 @@ export class Machine {
     if (reached !== undefined) throw poisonError("program", program, reached, sourceOf(program, reached));
     return program;
   }
+}
+
+/** How to say what a loader sets at run time. Stacks are of 127 addresses by default (kernel.perf_event_max_stack). */
+function loadersSizes({ name, type, valueSize }: MapDefinition): string {
+  const stack = type === "stack_trace" && valueSize === 0 ? 8 * 127 : undefined;
+  const sizes = stack === undefined ? "1024" : `{ maxEntries: 1024, valueSize: ${stack} }`;
+  const option = `${name}=1024${stack === undefined ? "" : `,${stack}`}`;
+  return `; what a loader sets here: load(spec, { mapSizes: { ${name}: ${sizes} } }), skep run --map-size ${option}`;
 }

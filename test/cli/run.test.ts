@@ -124,6 +124,21 @@ describe("skep run", () => {
     expect([...readPacketsSync(readFileSync(out))]).toHaveLength(3561);
   });
 
+  it("sets sizes of maps, as a loader does", async () => {
+    const report = await json(
+      "run",
+      FIREWALL,
+      "-r",
+      WEB,
+      "--map-size",
+      "verdicts=2",
+      "--map-size",
+      "blocked4=5",
+    );
+    const { entries } = report.maps.find(({ name }: { name: string }) => name === "verdicts");
+    expect(entries.map(({ key }: { key: number }) => key)).toEqual([0, 1]);
+  });
+
   it("reads gzip", async () => {
     const report = await json("run", FIREWALL, "-r", join(ROOT, "examples/captures/icmp.pcap.gz"));
     const plain = [...readPacketsSync(readFileSync(join(ROOT, "examples/captures/icmp.pcap")))];
@@ -160,7 +175,22 @@ describe("skep run: bad input is one sentence and exit 2", () => {
   const cases: [what: string, args: () => string[], message: RegExp][] = [
     ["no such object", () => ["run", "nowhere.o", "-r", WEB], /nowhere\.o: cannot read: no such file/],
     ["a folder", () => ["run", ROOT, "-r", WEB], /cannot read: is a directory/],
-    ["no capture given", () => ["run", FIREWALL], /use -r FILE/],
+    ["no capture given", () => ["run", FIREWALL], /use -r FILE for a capture, or --args JSON/],
+    [
+      "no size of a map",
+      () => ["run", FIREWALL, "-r", WEB, "--map-size", "verdicts"],
+      /expected NAME=ENTRIES/,
+    ],
+    [
+      "the size of a map that is not there",
+      () => ["run", FIREWALL, "-r", WEB, "--map-size", "verdict=1"],
+      /no map 'verdict'; it has blocked4/,
+    ],
+    [
+      "a map without entries",
+      () => ["run", FIREWALL, "-r", WEB, "--map-size", "verdicts=0"],
+      /map 'verdicts': cannot be created: EINVAL .*skep run --map-size verdicts=1024/,
+    ],
     [
       "no such capture",
       () => ["run", FIREWALL, "-r", "nowhere.pcap"],

@@ -8,6 +8,7 @@ import { checkOutput } from "../files.ts";
 import { STRICT_OPTION, readObject } from "../object-file.ts";
 import { JSON_VERSION, toJson } from "../json.ts";
 import { fillMaps } from "../map-file.ts";
+import { MAP_SIZE_OPTION, mapSizesOf } from "../map-sizes.ts";
 import { mapReports } from "../maps.ts";
 import { type CaptureResult, runCapture } from "../run/capture.ts";
 import { eventInput, extraOf, showEvent } from "../run/event.ts";
@@ -55,6 +56,7 @@ export const runCommand: Command = {
       value: "FILE",
       help: "fill maps from a JSON file first: { MAP: [{ key, value }] }",
     },
+    "map-size": MAP_SIZE_OPTION,
     cpus: {
       type: "string",
       value: "N",
@@ -92,8 +94,13 @@ async function run(invocation: Invocation): Promise<number> {
   if (input === undefined && EVENT_OPTIONS.some((option) => values[option] !== undefined)) {
     return runEvent(invocation, path);
   }
-  if (input === undefined)
-    throw new BpfError("usage", "run: no capture given; use -r FILE (see 'skep run --help')");
+  if (input === undefined) {
+    const one = "or --args JSON for a program that takes no packets";
+    throw new BpfError(
+      "usage",
+      `run: no input given; use -r FILE for a capture, ${one} (see 'skep run --help')`,
+    );
+  }
   const limit = integer(values, "count", 1, Number.MAX_SAFE_INTEGER);
   const mapFile = text(values, "maps");
   checkOutput(text(values, "write"), [
@@ -115,6 +122,7 @@ async function run(invocation: Invocation): Promise<number> {
   });
   const { programs, maps, notes } = await machine.load(spec, {
     programs: [chosen.name],
+    mapSizes: mapSizesOf(values),
     ...(await targetOf(values)),
   });
   const program = programs[chosen.name] as Program;
@@ -202,6 +210,7 @@ async function runEvent({ values, terminal, json }: Invocation, path: string): P
   });
   const { programs, maps } = await machine.load(spec, {
     programs: [chosen.name],
+    mapSizes: mapSizesOf(values),
     ...(kconfig === undefined ? {} : { kconfig }),
   });
   const program = programs[chosen.name] as Program;
