@@ -3,7 +3,7 @@
  * others: r1 and r2 as the program gets them, in r3 how often (at least once), in r4 the fuel of each run. From one module to
  * another a call through the table takes 4 ns, which is more than a short program does; inside a module it takes one.
  *
- * Before each run it leaves the execution state as `resetAgain` of the core does. What that does after tail calls is not done here:
+ * Before each run it leaves the execution state as `beginAgain` of the core does. What that does after tail calls is not done here:
  * programs that make them have no such function.
  */
 import { EXEC_REDIRECT, EXEC_REDIRECT_MAP, EXEC_RUN } from "../core/layout.ts";

@@ -13,9 +13,10 @@ import {
   STATUS_FAULT,
   STATUS_PAUSED,
 } from "../../layout";
-import { begin, beginAgain, reset, resetAgain } from "../interpreter/frames";
-import { interpret } from "../interpreter/slices";
-import { setCompiled, setExec, setFault, setFuel } from "../state";
+import { begin, beginAgain, reset } from "../interpreter/frames";
+import { interpret_slice, sandbox_slice } from "../interpreter/run";
+import { SLICE, interpretRest } from "../interpreter/slices";
+import { isSandboxed, setCompiled, setExec, setFault, setFuel } from "../state";
 
 /** Calls a compiled function: five arguments and the end of its stack frame. */
 export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
@@ -61,10 +62,11 @@ export function run_calls(state: u32, run: u32, r1: u32, r2: u32): i32 {
     store<u64>(state, result);
     return STATUS_DONE;
   }
-  for (let left = count; left != 0; left--) {
-    resetAgain(state, prog, r1);
+  for (let left = count; left != 0; ) {
     setFuel(fuel);
     result = call_indirect<u64>(index, u64(r1), u64(r2), zero, zero, zero, end);
+    left--;
+    if (left != 0) reset(state, prog, r1);
   }
   store<u64>(state, result);
   return STATUS_DONE;
@@ -72,12 +74,18 @@ export function run_calls(state: u32, run: u32, r1: u32, r2: u32): i32 {
 
 function interpretCalls(state: u32, prog: u32, r1: u32, r2: u32, count: u32, fuel: u64): i32 {
   begin(state, prog, r1, r2);
-  for (let left = count; left != 0; left--) {
-    beginAgain(state, prog, r1, r2);
-    const status = interpret(state, fuel);
-    if (status == STATUS_DONE) continue;
-    if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));
-    return STATUS_FAULT;
+  const sandboxed = isSandboxed(state);
+  const first = min(fuel, SLICE);
+  for (let left = count; left != 0; ) {
+    // Most runs end in their first slice: it is called from here, without what `interpret` needs for more of them.
+    let status = sandboxed ? sandbox_slice(state, first) : interpret_slice(state, first);
+    if (status != STATUS_DONE) {
+      status = interpretRest(state, fuel, status);
+      if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));
+      if (status != STATUS_DONE) return STATUS_FAULT;
+    }
+    left--;
+    if (left != 0) beginAgain(state, prog, r1, r2, sandboxed);
   }
   return STATUS_DONE;
 }

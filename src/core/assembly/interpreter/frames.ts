@@ -56,13 +56,6 @@ export function begin(state: u32, func: u32, r1: u32, r2: u32): void {
   setRegisters(state, func, r1, r2);
 }
 
-/** The same after a run of the function that came to its end. */
-export function beginAgain(state: u32, func: u32, r1: u32, r2: u32): void {
-  resetAgain(state, func, r1);
-  if (isSandboxed(state)) forgetWindows(state);
-  setRegisters(state, func, r1, r2);
-}
-
 function setRegisters(state: u32, func: u32, r1: u32, r2: u32): void {
   // With `memory.fill`, which is a call, and all of `reset` a run of two instructions takes 13.8 ns, without 9.2.
   const zero = i64x2.splat(0);
@@ -95,16 +88,18 @@ export function reset(state: u32, func: u32, context: u32): void {
   store<u32>(state, 0, EXEC_REDIRECT_MAP);
 }
 
-/** The same after a run that came to its end: what it can have changed. */
-export function resetAgain(state: u32, func: u32, context: u32): void {
+/** The same as `begin` after a run of the function that came to its end: what it can have changed. */
+export function beginAgain(state: u32, func: u32, r1: u32, r2: u32, sandboxed: bool): void {
   // Two fields at a time: EXEC_TAIL_CALLS and EXEC_HELD.
   if (load<u64>(state, EXEC_TAIL_CALLS) != 0) {
-    reset(state, func, context);
-    return;
+    reset(state, func, r1);
+  } else {
+    store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
+    store<u64>(state, 0, EXEC_REDIRECT);
+    store<u32>(state, 0, EXEC_REDIRECT_MAP);
   }
-  store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
-  store<u64>(state, 0, EXEC_REDIRECT);
-  store<u32>(state, 0, EXEC_REDIRECT_MAP);
+  if (sandboxed) forgetWindows(state);
+  setRegisters(state, func, r1, r2);
 }
 
 /**

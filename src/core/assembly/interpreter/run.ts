@@ -7,6 +7,7 @@
  */
 import {
   EXEC_COUNT,
+  EXEC_DEPTH,
   EXEC_MAY_GOTO,
   EXEC_PC,
   FAULT_CALL_DEPTH,
@@ -530,8 +531,9 @@ function slice<S>(state: u32, budget: u64): i32 {
         break;
       }
       case op.EXIT: {
+        // The end of the main function, which short programs reach all the time, without a call.
+        if (load<u32>(state, EXEC_DEPTH) == 0) return pause(state, 0, total - left + 1, STATUS_DONE);
         const next = leave(state);
-        if (next == 0) return pause(state, 0, total - left + 1, STATUS_DONE);
         if (isSandboxed(state) != (sizeof<S>() == SANDBOXED))
           return pause(state, next, total - left + 1, STATUS_OTHER_SAFETY);
         pc = next - 8;

@@ -4,7 +4,8 @@ import { EXEC_COUNT, STATUS_PAUSED } from "../../layout";
 import { STATUS_OTHER_SAFETY } from "./endings";
 import { interpret_slice, sandbox_slice } from "./run";
 
-const SLICE: u64 = 1 << 18;
+export const SLICE: u64 = 1 << 18;
+
 /**
  * Runs at most `budget` instructions from where `state` stands. One of the STATUS_ constants.
  *
@@ -13,12 +14,19 @@ const SLICE: u64 = 1 << 18;
  */
 export function interpret(state: u32, budget: u64): i32 {
   const end = load<u64>(state, EXEC_COUNT) + budget;
-  let status = STATUS_PAUSED;
-  let left = budget;
-  do {
-    const part = min(left, SLICE);
-    status = isSandboxed(state) ? sandbox_slice(state, part) : interpret_slice(state, part);
+  return interpretRest(state, end, interpretSlice(state, min(budget, SLICE)));
+}
+
+/** Goes on until `end` instructions have been counted, after a slice that ended with `status`. */
+export function interpretRest(state: u32, end: u64, status: i32): i32 {
+  let left = end - load<u64>(state, EXEC_COUNT);
+  while (status == STATUS_OTHER_SAFETY || (status == STATUS_PAUSED && left != 0)) {
+    status = interpretSlice(state, min(left, SLICE));
     left = end - load<u64>(state, EXEC_COUNT);
-  } while (status == STATUS_OTHER_SAFETY || (status == STATUS_PAUSED && left != 0));
+  }
   return status;
+}
+
+function interpretSlice(state: u32, budget: u64): i32 {
+  return isSandboxed(state) ? sandbox_slice(state, budget) : interpret_slice(state, budget);
 }

@@ -97,5 +97,18 @@ export function checkAtomic(imm: i32, state: u32, dst: u32, src: u32, word: i32,
 
 /** What was found before may not hold any more: the frame is another one, or the packet has moved. */
 export function forgetWindows(state: u32): void {
-  for (let at = state + EXEC_WINDOWS; at < state + EXEC_WRITE_WINDOWS + 88; at += 8) store<u64>(at, 0);
+  const zero = i64x2.splat(0);
+  const windows = state + EXEC_WINDOWS;
+  // All 22, two at a time: with a loop a sandboxed run of two instructions takes a tenth longer.
+  v128.store(windows, zero);
+  v128.store(windows, zero, 16);
+  v128.store(windows, zero, 32);
+  v128.store(windows, zero, 48);
+  v128.store(windows, zero, 64);
+  v128.store(windows, zero, 80);
+  v128.store(windows, zero, 96);
+  v128.store(windows, zero, 112);
+  v128.store(windows, zero, 128);
+  v128.store(windows, zero, 144);
+  v128.store(windows, zero, 160);
 }
