@@ -104,8 +104,6 @@ export function fieldProgram(
   scalarAccesses(hook, attach, true, options).forEach((access, index) => {
     const { offset, size, field } = access;
     lines.push(`r1 = *(u64 *)(r7 + ${SEED + 8 * (1 + (index % 7))})`);
-    // What is no queue the kernel does not store.
-    if (field?.name === "queue_mapping") lines.push("r1 &= 0x7fff");
     lines.push(`*(${UNSIGNED[size]} *)(r6 + ${offset}) = ${register(size)}`);
     const start =
       field === undefined

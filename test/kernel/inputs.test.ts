@@ -5,8 +5,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { BpfError } from "../../src/errors.ts";
 import { type ContextValues, type Hook, decodeContext, hookOf } from "../../src/hooks/index.ts";
-import { Kernel } from "../../src/kernel/index.ts";
-import { withMetadata } from "../../src/machine/index.ts";
+import { assemble } from "../../src/asm/index.ts";
+import { Kernel, loadProgram } from "../../src/kernel/index.ts";
+import { ENGINES, Machine, withMetadata } from "../../src/machine/index.ts";
 import type { ProgramType } from "../../src/uapi/index.ts";
 import { type FieldOptions, fieldProgram } from "./field-program.ts";
 import { inKernel, inMachines, seedValue } from "./field-sides.ts";
@@ -171,5 +172,30 @@ describe.skipIf(noKernel !== undefined)(withKernel("inputs of packets as in the 
       }
     }
     expect(compared).toBeGreaterThan(COUNT / 3);
+  });
+
+  const QUEUES: readonly (readonly [what: string, store: string])[] = [
+    ["a constant", "*(u32 *)(r1 + 12) = 65534"],
+    ["a constant that is none", "*(u32 *)(r1 + 12) = 65535"],
+    ["a large constant", "*(u32 *)(r1 + 12) = 70000"],
+    ["a constant below zero", "*(u32 *)(r1 + 12) = -1"],
+    ["a register", "r2 = 65534\n*(u32 *)(r1 + 12) = r2"],
+    ["a register that is none", "r2 = 65535\n*(u32 *)(r1 + 12) = r2"],
+    ["a register of 33 bits", "r2 = 0x100000005 ll\n*(u32 *)(r1 + 12) = r2"],
+    ["a register below zero", "w2 = -1\n*(u32 *)(r1 + 12) = r2"],
+    [
+      "a loop of registers, entered at the store",
+      "r2 = 65530\n*(u32 *)(r1 + 12) = r2\nr2 += 2\nif r2 < 65540 goto -3",
+    ],
+  ];
+  it.each(QUEUES)("queue_mapping: %s", async (_what, store) => {
+    const { instructions } = assemble(`*(u32 *)(r1 + 12) = 7\n${store}\nr0 = *(u32 *)(r1 + 12)\nexit`);
+    const packet = new Uint8Array(64);
+    using kernel = await Kernel.open();
+    const theirs = loadProgram(kernel, { name: "queue", type: "sched_cls", license: "GPL", instructions });
+    const { returnValue } = theirs.testRun({ data: packet });
+    const machine = await Machine.create();
+    const ours = machine.loadInstructions(instructions, { type: "sched_cls" });
+    for (const engine of ENGINES) expect(ours.run({ packet, engine }).r0, engine).toBe(BigInt(returnValue));
   });
 });
