@@ -66,10 +66,13 @@ function readReachable(
       if (slot >= end) throw outside("runs past its last instruction", slot - 1);
     }
   }
-  const steps = new Array<Step>(count);
-  let index = 0;
-  for (const step of found) if (step !== undefined) steps[index++] = step;
-  return steps;
+  let kept = 0;
+  for (let at = 0; kept < count; at++) {
+    const step = found[at];
+    if (step !== undefined) found[kept++] = step;
+  }
+  found.length = count;
+  return found as Step[];
 }
 
 function formBlocks(steps: readonly Step[], { start, end: functionEnd }: FunctionRange): Block[] {

@@ -15,10 +15,13 @@ import { writeRepeat } from "./repeat.ts";
 import { formSelects } from "./selects.ts";
 import type { Step } from "./steps.ts";
 import type { CompileInput, CompiledProgram, CoreLowering, HelperLowering } from "./types.ts";
-import { ByteWriter, SECTIONS, TYPE_I32, TYPE_I64 } from "./wasm.ts";
+import { ByteWriter, SECTIONS, TYPE_I32, TYPE_I64, joined } from "./wasm.ts";
 
 const LDDW_FUNCTION = 4;
 const REPEAT = "repeat";
+/** Room that is made for the code of a step. Most take less; buffers grow. */
+const BYTES_FOR_STEP = 12;
+const BYTES_AT_LEAST = 512;
 
 /**
  * Compiles a program to a WebAssembly module. Pure: the same input gives the same bytes.
@@ -80,36 +83,40 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     checkDepth: functions.checkDepth,
   };
 
-  const code = new ByteWriter(4096);
-  const bodies = new ByteWriter(4096);
+  let sum = 0;
+  let largest = 0;
+  for (const { steps } of functions.prepared) {
+    sum += steps.length;
+    largest = Math.max(largest, steps.length);
+  }
+  const code = new ByteWriter(BYTES_AT_LEAST + BYTES_FOR_STEP * sum);
+  const scratch = new ByteWriter(BYTES_AT_LEAST + BYTES_FOR_STEP * largest);
   const all = count + (usesRegisterCalls ? 1 : 0) + (repeats ? 1 : 0);
   code.unsigned(all);
   functions.prepared.forEach((prepared, index) => {
-    bodies.clear();
-    emitFunction(bodies, prepared, {
+    emitFunction(code, scratch, prepared, {
       facts: functions.context,
       link,
       argumentsOf: functions.argumentsOf,
       countsEntry: index > 0 || functions.mainIsCalled,
     });
-    code.sized(bodies);
   });
   if (usesRegisterCalls) {
-    bodies.clear();
-    bodies.unsigned(0);
-    writeResolver(bodies, link);
-    bodies.op("end");
-    code.sized(bodies);
+    scratch.clear();
+    scratch.unsigned(0);
+    writeResolver(scratch, link);
+    scratch.op("end");
+    code.sized(scratch);
   }
 
   if (repeats) {
-    bodies.clear();
-    writeRepeat(bodies, link, imports.functionCount);
-    code.sized(bodies);
+    scratch.clear();
+    writeRepeat(scratch, link, imports.functionCount);
+    code.sized(scratch);
   }
 
   const functionExports = input.functions.map((_, index) => `f${index}`);
-  const module = new ByteWriter(code.length + 1024);
+  const module = new ByteWriter(1024);
   // "\0asm", version 1.
   module.bytes(Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
   module.section(SECTIONS.type, types.section());
@@ -133,10 +140,12 @@ export function compileProgram(input: CompileInput): CompiledProgram {
     exportSection.unsigned(imports.functionCount + all - 1);
   }
   module.section(SECTIONS.export, exportSection);
-  module.section(SECTIONS.code, code);
-  if (input.names === true) module.section(SECTIONS.custom, nameSection(input, imports.functionCount));
+  module.byte(SECTIONS.code);
+  module.unsigned(code.length);
+  const names = new ByteWriter();
+  if (input.names === true) names.section(SECTIONS.custom, nameSection(input, imports.functionCount));
   return {
-    bytes: module.view().slice(),
+    bytes: joined([module, code, names]),
     functionExports,
     repeat: repeats ? REPEAT : undefined,
     coreImports: imports.names("core"),
@@ -195,7 +204,7 @@ function prepareFunctions(input: CompileInput): PreparedProgram {
   for (const index of calls.order) {
     const { steps, blocks } = graphs[index] as (typeof graphs)[number];
     let shape: Shape = shapeOf(blocks);
-    if (!shape.reducible) shape = shapeOf(makeReducible(blocks));
+    if (!shape.reducible) shape = shapeOf(makeReducible(shape.blocks));
     const facts = analyseFacts(shape, steps, context);
     const demand = analyseDemand(shape, steps, argumentsOf, optimize, input.sandbox !== undefined);
     // Of a function that ends in a tail call the result is another program's.

@@ -31,6 +31,7 @@ export interface Shape {
   readonly reducible: boolean;
 }
 
+/** Takes the blocks over: their successors are numbered anew. */
 export function shapeOf(graph: readonly Block[]): Shape {
   const blocks = reversePostorder(graph);
   const predecessors = predecessorsOf(blocks);
@@ -46,12 +47,15 @@ export function shapeOf(graph: readonly Block[]): Shape {
 /** The reachable blocks in reverse postorder of a depth-first search, successors renumbered. */
 function reversePostorder(graph: readonly Block[]): Block[] {
   const visited = new Uint8Array(graph.length);
-  const postorder: number[] = [];
-  const path = [0];
-  const nextEdge = [0];
+  // Filled from its end.
+  const order = new Int32Array(graph.length);
+  let first = graph.length;
+  const path = new Int32Array(graph.length);
+  const nextEdge = new Int32Array(graph.length);
+  let depth = 1;
   visited[0] = 1;
-  while (path.length > 0) {
-    const top = path.length - 1;
+  while (depth > 0) {
+    const top = depth - 1;
     const node = path[top] as number;
     const edge = nextEdge[top] as number;
     const successors = (graph[node] as Block).successors;
@@ -60,24 +64,28 @@ function reversePostorder(graph: readonly Block[]): Block[] {
       const next = successors[edge] as number;
       if (visited[next] === 0) {
         visited[next] = 1;
-        path.push(next);
-        nextEdge.push(0);
+        path[depth] = next;
+        nextEdge[depth++] = 0;
       }
     } else {
-      postorder.push(node);
-      path.pop();
-      nextEdge.pop();
+      order[--first] = node;
+      depth--;
     }
   }
-  const order = postorder.reverse();
   const position = new Int32Array(graph.length).fill(-1);
-  order.forEach((node, index) => {
+  const blocks = new Array<Block>(graph.length - first);
+  for (let index = 0; index < blocks.length; index++) {
+    const node = order[first + index] as number;
     position[node] = index;
-  });
-  return order.map((node) => {
-    const block = graph[node] as Block;
-    return { ...block, successors: block.successors.map((next) => position[next] as number) };
-  });
+    blocks[index] = graph[node] as Block;
+  }
+  for (let index = 0; index < blocks.length; index++) {
+    const { successors } = blocks[index] as Block;
+    for (let edge = 0; edge < successors.length; edge++) {
+      successors[edge] = position[successors[edge] as number] as number;
+    }
+  }
+  return blocks;
 }
 
 function predecessorsOf(blocks: readonly Block[]): Edges {
@@ -167,17 +175,17 @@ function preorder(
   parent: Int32Array,
 ): void {
   let count = 0;
-  const path = [0];
-  const nextEdge = [0];
+  const path = new Int32Array(blocks.length);
+  const nextEdge = new Int32Array(blocks.length);
+  let depth = 1;
   number[0] = count++;
-  while (path.length > 0) {
-    const top = path.length - 1;
+  while (depth > 0) {
+    const top = depth - 1;
     const node = path[top] as number;
     const edge = nextEdge[top] as number;
     const { successors } = blocks[node] as Block;
     if (edge === successors.length) {
-      path.pop();
-      nextEdge.pop();
+      depth--;
       continue;
     }
     nextEdge[top] = edge + 1;
@@ -186,8 +194,8 @@ function preorder(
     parent[count] = number[node] as number;
     vertex[count] = next;
     number[next] = count++;
-    path.push(next);
-    nextEdge.push(0);
+    path[depth] = next;
+    nextEdge[depth++] = 0;
   }
 }
 
@@ -254,24 +262,24 @@ function findLoops(
     return root;
   };
   const pending: number[] = [];
+  const pushPredecessors = (node: number, header: number): void => {
+    for (let edge = starts[node] as number; edge < (starts[node + 1] as number); edge++) {
+      const before = list[edge] as number;
+      // Into the header itself only edges from inside count: those that lead back.
+      if (node !== header || before >= header) pending.push(before);
+    }
+  };
   for (let header = blocks.length - 1; header >= 0; header--) {
     if (isHeader[header] === 0) continue;
-    const pushPredecessors = (node: number): void => {
-      for (let edge = starts[node] as number; edge < (starts[node + 1] as number); edge++) {
-        const before = list[edge] as number;
-        // Into the header itself only edges from inside count: those that lead back.
-        if (node !== header || before >= header) pending.push(before);
-      }
-    };
     loopOf[header] = header;
-    pushPredecessors(header);
+    pushPredecessors(header, header);
     while (pending.length > 0) {
       const node = find(pending.pop() as number);
       if (node === header) continue;
       if (isHeader[node] === 1) loopParent[node] = header;
       else loopOf[node] = header;
       merged[node] = header;
-      pushPredecessors(node);
+      pushPredecessors(node, header);
     }
   }
 }

@@ -46,15 +46,18 @@ export interface EmitContext {
   readonly countsEntry: boolean;
 }
 
-/** What remains to be written, on a stack: recursion would overflow on deeply nested code. */
-type Task =
-  | { readonly kind: "node"; readonly node: number }
-  /** The end of a block that branches to `node`, or of an `if` or `loop`. */
-  | { readonly kind: "end" };
+/** On the stack of tasks: the end of a block that branches to the node below it, or of an `if` or `loop`. */
+const END = -1;
 
-/** Writes the function's body, without its length: declarations of locals, then code. */
-export function emitFunction(target: ByteWriter, prepared: PreparedFunction, context: EmitContext): void {
-  const emitter = new FunctionEmitter(prepared, context);
+/** Writes the function's body with its length: declarations of locals, then code. `scratch` is for what it is made from. */
+export function emitFunction(
+  target: ByteWriter,
+  scratch: ByteWriter,
+  prepared: PreparedFunction,
+  context: EmitContext,
+): void {
+  scratch.clear();
+  const emitter = new FunctionEmitter(scratch, prepared, context);
   emitter.run();
   emitter.writeTo(target);
 }
@@ -62,20 +65,22 @@ export function emitFunction(target: ByteWriter, prepared: PreparedFunction, con
 class FunctionEmitter {
   readonly #prepared: PreparedFunction;
   readonly #context: EmitContext;
-  readonly #code = new ByteWriter(1024);
+  readonly #code: ByteWriter;
   readonly #registers: Registers;
   readonly #placement: Placement;
-  readonly #tasks: Task[] = [];
+  /** What remains to be written, nodes and ends, on a stack: recursion would overflow on deeply nested code. */
+  readonly #tasks: number[] = [];
   #depth = 0;
   /** How many constructs were open when the one that branches to a block was opened; for loops, that of the loop. */
   readonly #forwardLabel: Int32Array;
   readonly #loopLabel: Int32Array;
 
-  constructor(prepared: PreparedFunction, context: EmitContext) {
+  constructor(code: ByteWriter, prepared: PreparedFunction, context: EmitContext) {
     const { facts, demand, shape } = prepared;
+    this.#code = code;
     this.#prepared = prepared;
     this.#context = context;
-    this.#registers = new Registers(this.#code, facts.entries, demand);
+    this.#registers = new Registers(code, facts.entries, demand);
     this.#placement = placeBlocks(shape);
     this.#forwardLabel = new Int32Array(shape.blocks.length).fill(-1);
     this.#loopLabel = new Int32Array(shape.blocks.length).fill(-1);
@@ -95,13 +100,13 @@ class FunctionEmitter {
     if (link.sandbox !== undefined) registers.windows = new Windows(this.#prepared.steps, registers);
     registers.beginFunction(entryFacts(this.#context.facts.optimize));
     registers.settle(0);
-    this.#tasks.push({ kind: "node", node: 0 });
+    this.#tasks.push(0);
     for (let task = this.#tasks.pop(); task !== undefined; task = this.#tasks.pop()) {
-      if (task.kind === "end") {
+      if (task === END) {
         this.#code.op("end");
         this.#depth--;
       } else {
-        this.#emitNode(task.node);
+        this.#emitNode(task);
       }
     }
     this.#code.op("unreachable");
@@ -110,12 +115,12 @@ class FunctionEmitter {
 
   writeTo(target: ByteWriter): void {
     const { locals } = this.#registers;
-    const head = new ByteWriter(128);
-    if (locals.uses("base")) this.#registers.writeFrameStart(head);
-    this.#registers.windows?.forget(head);
+    const start = new ByteWriter(128);
+    if (locals.uses("base")) this.#registers.writeFrameStart(start);
+    this.#registers.windows?.forget(start);
     if (locals.uses("mayGoto")) {
-      head.i32Const(MAY_GOTO_LIMIT);
-      head.opIndex("local.set", locals.scratch("mayGoto"));
+      start.i32Const(MAY_GOTO_LIMIT);
+      start.opIndex("local.set", locals.scratch("mayGoto"));
     }
     const { types } = locals;
     const runs: { type: number; count: number }[] = [];
@@ -124,12 +129,15 @@ class FunctionEmitter {
       if (last?.type === type) last.count++;
       else runs.push({ type, count: 1 });
     }
-    target.unsigned(runs.length);
+    const head = new ByteWriter(128);
+    head.unsigned(runs.length);
     for (const { type, count } of runs) {
-      target.unsigned(count);
-      target.byte(type);
+      head.unsigned(count);
+      head.byte(type);
     }
+    target.unsigned(head.length + start.length + this.#code.length);
     target.bytes(head.view());
+    target.bytes(start.view());
     target.bytes(this.#code.view());
   }
 
@@ -142,7 +150,7 @@ class FunctionEmitter {
       this.#emitBulk(node, shape.blocks[node] as Block);
       this.#code.open("loop");
       this.#loopLabel[node] = this.#depth++;
-      this.#tasks.push({ kind: "end" });
+      this.#tasks.push(END);
     }
     this.#openLabels(firstMerge[node] as number);
     const block = shape.blocks[node] as Block;
@@ -174,12 +182,20 @@ class FunctionEmitter {
 
   /** Opens a block for each of a list of nodes, the last outermost, and has them closed and followed by the nodes. */
   #openLabels(list: number): void {
-    const nodes: number[] = [];
-    for (let node = list; node !== -1; node = this.#placement.next[node] as number) nodes.push(node);
-    for (const node of nodes.reverse()) {
+    const tasks = this.#tasks;
+    const { next } = this.#placement;
+    for (let node = list; node !== -1; node = next[node] as number) {
       this.#code.open("block");
-      this.#forwardLabel[node] = this.#depth++;
-      this.#tasks.push({ kind: "node", node }, { kind: "end" });
+      this.#depth++;
+      tasks.push(END, END);
+    }
+    // The first comes off the stack first, and its block is the innermost.
+    let at = tasks.length;
+    let label = this.#depth;
+    for (let node = list; node !== -1; node = next[node] as number) {
+      this.#forwardLabel[node] = --label;
+      at -= 2;
+      tasks[at] = node;
     }
   }
 
@@ -231,14 +247,12 @@ class FunctionEmitter {
 
   /** Whether a node comes next anyway: its block ends here. */
   #isNext(to: number): boolean {
-    const { length } = this.#tasks;
-    const next = this.#tasks[length - 2];
-    return this.#tasks[length - 1]?.kind === "end" && next?.kind === "node" && next.node === to;
+    return this.#tasks.at(-1) === END && this.#tasks.at(-2) === to;
   }
 
   #goTo(from: number, to: number): void {
     if (!this.#isBranch(from, to)) {
-      this.#tasks.push({ kind: "node", node: to });
+      this.#tasks.push(to);
     } else if (to <= from || !this.#isNext(to)) {
       this.#code.opIndex("br", this.#labelOf(from, to));
     }
@@ -272,7 +286,7 @@ class FunctionEmitter {
       this.#emitJumpCondition(step, true);
       code.opIndex("br_if", this.#labelOf(node, otherwise));
       registers.settle(taken);
-      this.#tasks.push({ kind: "node", node: taken });
+      this.#tasks.push(taken);
       return;
     }
     const { size } = this.#placement;
@@ -280,11 +294,7 @@ class FunctionEmitter {
     this.#emitJumpCondition(step, !takenIsSmaller);
     code.open("if");
     this.#depth++;
-    this.#tasks.push(
-      { kind: "node", node: takenIsSmaller ? otherwise : taken },
-      { kind: "end" },
-      { kind: "node", node: takenIsSmaller ? taken : otherwise },
-    );
+    this.#tasks.push(takenIsSmaller ? otherwise : taken, END, takenIsSmaller ? taken : otherwise);
   }
 
   #emitJumpCondition(step: Step, negate: boolean): void {

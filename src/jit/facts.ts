@@ -236,8 +236,7 @@ function annotate(shape: Shape, steps: readonly Step[], entries: BlockFacts, con
     entries.load(index, facts);
     for (let at = first; at < end; at++) {
       const step = steps[at] as Step;
-      step.small = facts.small;
-      step.known = facts.known;
+      step.know(facts.small, facts.known);
       step.identity = isIdentity(step, facts);
       if (step.kind === "alu" || step.kind === "endian") {
         step.lowOnly = dependsOnLowHalves(step, facts);

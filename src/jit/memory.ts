@@ -6,7 +6,7 @@ import { FIRST_ADDRESS, FRAME_SIZE } from "../core/layout.ts";
 import { ANY, EXACT } from "./facts.ts";
 import type { Linkage } from "./calls.ts";
 import type { Registers } from "./registers.ts";
-import { type Access, needsNoCheck, pushChecked, rightOf } from "./sandbox.ts";
+import { type Access, needsNoCheck, pushChecked } from "./sandbox.ts";
 import type { Step } from "./steps.ts";
 import { type AtomicOpcode, type Opcode, TYPE_I32, TYPE_I64 } from "./wasm.ts";
 
@@ -67,10 +67,6 @@ export function pushAddress(
   code.i32Const(offset);
   code.op("i32.add");
   return 0;
-}
-
-function accessOf(step: Step): Access {
-  return { bytes: step.bytes, right: rightOf(step), slot: step.slot };
 }
 
 function pushValue(registers: Registers, step: Step): void {
@@ -134,7 +130,7 @@ export function emitLoad(registers: Registers, step: Step, link: Linkage): boole
   const { code, facts } = registers;
   const align = ALIGNMENTS[step.bytes] as number;
   if (link.shared && step.fetch) {
-    const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);
+    const offset = pushAddress(registers, step.src, step.offset, step, link);
     code.atomic(ATOMIC_LOADS[step.bytes] as AtomicOpcode, align, offset);
     return step.bytes !== 8;
   }
@@ -153,13 +149,13 @@ export function emitLoad(registers: Registers, step: Step, link: Linkage): boole
     emitProbe(registers, step, name, low, link);
     return low;
   }
-  const offset = pushAddress(registers, step.src, step.offset, accessOf(step), link);
+  const offset = pushAddress(registers, step.src, step.offset, step, link);
   code.memory(name, align, offset);
   return low;
 }
 
 export function emitStore(registers: Registers, step: Step, link: Linkage): void {
-  const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
+  const offset = pushAddress(registers, step.dst, step.offset, step, link);
   pushValue(registers, step);
   if (link.shared && step.fetch) {
     registers.code.atomic(
@@ -195,7 +191,7 @@ export function emitAtomic(registers: Registers, step: Step, link: Linkage): voi
     else registers.pushLow(register);
   };
 
-  const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
+  const offset = pushAddress(registers, step.dst, step.offset, step, link);
   code.opIndex("local.tee", address);
   code.opIndex("local.get", address);
   code.memory(load, align, offset);
@@ -229,7 +225,7 @@ function emitShared(registers: Registers, step: Step, link: Linkage): void {
     if (wide) registers.pushWhole(register);
     else registers.pushLow(register);
   };
-  const offset = pushAddress(registers, step.dst, step.offset, accessOf(step), link);
+  const offset = pushAddress(registers, step.dst, step.offset, step, link);
   if (step.op === "cmpxchg") pushSource(0);
   pushSource(step.src);
   code.atomic(`${wide ? "i64" : "i32"}.atomic.rmw.${step.op}` as AtomicOpcode, wide ? 3 : 2, offset);

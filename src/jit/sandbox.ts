@@ -182,9 +182,3 @@ export function emitPacketCheck(registers: Registers, slot: number, link: Linkag
   code.i32Const(link.codeAddress + slot * SLOT_SIZE);
   code.opIndex("call", link.coreFunction("check_packet_context"));
 }
-
-/** The right that a step needs. */
-export function rightOf(step: Step): number {
-  if (step.kind === "load") return RIGHT_READ;
-  return step.kind === "store" ? RIGHT_WRITE : RIGHT_READ | RIGHT_WRITE;
-}

@@ -1,8 +1,9 @@
 /**
- * Instructions as the compiler's passes want them: one flat, uniform object each, with forms that mean the same made
+ * Instructions as the compiler's passes want them: one uniform object each, with forms that mean the same made
  * equal (`mov` of a constant and `lddw`; address space casts and 32-bit moves; ordered and plain accesses), and with
  * room for what the analyses find out.
  */
+import { RIGHT_READ, RIGHT_WRITE } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import {
   type AluOp,
@@ -11,6 +12,7 @@ import {
   type Instruction,
   type InstructionRow,
   type JumpOp,
+  REGISTER_COUNT,
   rowOf,
 } from "../isa/index.ts";
 import type { Lowering } from "./types.ts";
@@ -33,27 +35,40 @@ export type StepKind =
   | "register"
   | "exit";
 
-export interface Step {
-  kind: StepKind;
+// Where the parts of the words of a step lie, which are 31 bits at most, as small integers of V8 are.
+const SRC_SHIFT = 4;
+const BYTES_SHIFT = 8;
+const FROM_SHIFT = 12;
+const REGISTER_MASK = 15;
+const FROM_MASK = 63;
+const KNOWN_SHIFT = REGISTER_COUNT;
+const REGISTERS_MASK = (1 << REGISTER_COUNT) - 1;
+const WIDE = 1 << 0;
+const REGISTER = 1 << 1;
+const SIGNED = 1 << 2;
+const PROBE = 1 << 3;
+const FETCH = 1 << 4;
+const EXACT = 1 << 5;
+const EXACT_COMPARISON = 1 << 6;
+const LOW_ONLY = 1 << 7;
+const IDENTITY = 1 << 8;
+const IMPLIED = 1 << 9;
+const NARROW = 1 << 10;
+const DEAD = 1 << 11;
+
+/**
+ * One object for each instruction, all of which live until the last has been emitted: with a field for each of its facts a step had
+ * 264 bytes, and V8 spent more time on making room for 60,000 of them and on moving them than all passes take. So registers, sizes, flags and masks
+ * share words.
+ */
+export class Step {
+  kind: StepKind = "nop";
   /** "" where the kind needs none. */
-  op: AluOp | JumpOp | AtomicOp | "le" | "be" | "swap" | "abs" | "ind" | "";
-  /** Works on 64 bits rather than 32. */
-  wide: boolean;
-  /** The second operand is `src` rather than `imm`. */
-  register: boolean;
-  /** Of memory accesses: 1, 2, 4 or 8. Of byte swaps: 2, 4 or 8. */
-  bytes: number;
-  /** Of loads: sign-extends. */
-  signed: boolean;
-  /** Of loads: the pointer may point anywhere; what is not there reads as zero. */
-  probe: boolean;
-  /** Of atomics: leaves the old value in a register. Of plain accesses: acquire or release. */
-  fetch: boolean;
-  /** Of `movsx`: 8, 16 or 32. */
-  from: number;
-  dst: number;
-  src: number;
-  offset: number;
+  op: AluOp | JumpOp | AtomicOp | "le" | "be" | "swap" | "abs" | "ind" | "" = "";
+  #fields: number;
+  #flags: number = WIDE;
+  #masks = 0;
+  readonly offset: number;
   /** The low half of a constant. */
   imm: number;
   /** Its high half. */
@@ -61,31 +76,184 @@ export interface Step {
   /** Index of the instruction slot in the program. */
   readonly slot: number;
   /** Of jumps: the slot. Of local calls: index of the function. */
-  target: number;
+  target = -1;
   /** Of selections, which begin as jumps: the move that is made if the condition does not hold. */
-  chosen: Step | undefined;
+  chosen: Step | undefined = undefined;
   /** Of calls: how the call is made; known after the facts are. */
-  lowering: Lowering | undefined;
+  lowering: Lowering | undefined = undefined;
+
+  constructor({ dst, src, offset, imm }: Instruction, slot: number) {
+    this.#fields = dst | (src << SRC_SHIFT);
+    this.offset = offset;
+    this.imm = imm;
+    this.high = imm >> 31;
+    this.slot = slot;
+  }
+
+  get dst(): number {
+    return this.#fields & REGISTER_MASK;
+  }
+
+  get src(): number {
+    return (this.#fields >> SRC_SHIFT) & REGISTER_MASK;
+  }
+
+  set src(value: number) {
+    this.#fields = (this.#fields & ~(REGISTER_MASK << SRC_SHIFT)) | (value << SRC_SHIFT);
+  }
+
+  /** Of memory accesses: 1, 2, 4 or 8. Of byte swaps: 2, 4 or 8. */
+  get bytes(): number {
+    return (this.#fields >> BYTES_SHIFT) & REGISTER_MASK;
+  }
+
+  set bytes(value: number) {
+    this.#fields = (this.#fields & ~(REGISTER_MASK << BYTES_SHIFT)) | (value << BYTES_SHIFT);
+  }
+
+  /** Of `movsx`: 8, 16 or 32. */
+  get from(): number {
+    return (this.#fields >> FROM_SHIFT) & FROM_MASK;
+  }
+
+  set from(value: number) {
+    this.#fields = (this.#fields & ~(FROM_MASK << FROM_SHIFT)) | (value << FROM_SHIFT);
+  }
+
+  /** Of memory accesses: what the program must be allowed to do there. */
+  get right(): number {
+    if (this.kind === "load") return RIGHT_READ;
+    return this.kind === "store" ? RIGHT_WRITE : RIGHT_READ | RIGHT_WRITE;
+  }
+
+  #flag(mask: number, value: boolean): void {
+    this.#flags = value ? this.#flags | mask : this.#flags & ~mask;
+  }
+
+  /** Works on 64 bits rather than 32. */
+  get wide(): boolean {
+    return (this.#flags & WIDE) !== 0;
+  }
+
+  set wide(value: boolean) {
+    this.#flag(WIDE, value);
+  }
+
+  /** The second operand is `src` rather than `imm`. */
+  get register(): boolean {
+    return (this.#flags & REGISTER) !== 0;
+  }
+
+  set register(value: boolean) {
+    this.#flag(REGISTER, value);
+  }
+
+  /** Of loads: sign-extends. */
+  get signed(): boolean {
+    return (this.#flags & SIGNED) !== 0;
+  }
+
+  set signed(value: boolean) {
+    this.#flag(SIGNED, value);
+  }
+
+  /** Of loads: the pointer may point anywhere; what is not there reads as zero. */
+  get probe(): boolean {
+    return (this.#flags & PROBE) !== 0;
+  }
+
+  set probe(value: boolean) {
+    this.#flag(PROBE, value);
+  }
+
+  /** Of atomics: leaves the old value in a register. Of plain accesses: acquire or release. */
+  get fetch(): boolean {
+    return (this.#flags & FETCH) !== 0;
+  }
+
+  set fetch(value: boolean) {
+    this.#flag(FETCH, value);
+  }
 
   // What the analyses find out (facts.ts, demand.ts). Masks have bit n for register n.
+
   /** Registers whose value fits into 32 bits, before the step. */
-  small: number;
+  get small(): number {
+    return this.#masks & REGISTERS_MASK;
+  }
+
   /** Registers whose value is a known constant or a known distance from the frame pointer, before the step. */
-  known: number;
+  get known(): number {
+    return this.#masks >> KNOWN_SHIFT;
+  }
+
+  /** Sets `small` and `known`. */
+  know(small: number, known: number): void {
+    this.#masks = small | (known << KNOWN_SHIFT);
+  }
+
   /** 32-bit arithmetic gives the whole result, because of what is known about the operands. */
-  exact: boolean;
+  get exact(): boolean {
+    return (this.#flags & EXACT) !== 0;
+  }
+
+  set exact(value: boolean) {
+    this.#flag(EXACT, value);
+  }
+
   /** Of jumps and selections: so does a 32-bit comparison. */
-  exactComparison: boolean;
+  get exactComparison(): boolean {
+    return (this.#flags & EXACT_COMPARISON) !== 0;
+  }
+
+  set exactComparison(value: boolean) {
+    this.#flag(EXACT_COMPARISON, value);
+  }
+
   /** The low half of the result depends on the low halves of the operands alone. */
-  lowOnly: boolean;
+  get lowOnly(): boolean {
+    return (this.#flags & LOW_ONLY) !== 0;
+  }
+
+  set lowOnly(value: boolean) {
+    this.#flag(LOW_ONLY, value);
+  }
+
   /** The register keeps its value. */
-  identity: boolean;
+  get identity(): boolean {
+    return (this.#flags & IDENTITY) !== 0;
+  }
+
+  set identity(value: boolean) {
+    this.#flag(IDENTITY, value);
+  }
+
   /** The result is known, and written down where it is needed. */
-  implied: boolean;
+  get implied(): boolean {
+    return (this.#flags & IMPLIED) !== 0;
+  }
+
+  set implied(value: boolean) {
+    this.#flag(IMPLIED, value);
+  }
+
   /** To be computed in 32 bits: because it is exact, or because nobody asks for the upper half. */
-  narrow: boolean;
+  get narrow(): boolean {
+    return (this.#flags & NARROW) !== 0;
+  }
+
+  set narrow(value: boolean) {
+    this.#flag(NARROW, value);
+  }
+
   /** Not to be computed: nobody asks for the result, or it is implied; and there is no other effect. */
-  dead: boolean;
+  get dead(): boolean {
+    return (this.#flags & DEAD) !== 0;
+  }
+
+  set dead(value: boolean) {
+    this.#flag(DEAD, value);
+  }
 }
 
 /** A call of a kernel function: `imm` is its number. */
@@ -162,7 +330,7 @@ export function readStep(
       },
     );
   }
-  const step = blankStep(instruction, slot);
+  const step = new Step(instruction, slot);
   fill(step, row, instructions, functionAt);
   if (definedRegister(step) === FRAME_POINTER) {
     throw new BpfError("program", `instruction ${slot}: r10, the frame pointer, cannot be written`, {
@@ -170,38 +338,6 @@ export function readStep(
     });
   }
   return step;
-}
-
-function blankStep({ dst, src, offset, imm }: Instruction, slot: number): Step {
-  return {
-    kind: "nop",
-    op: "",
-    wide: true,
-    register: false,
-    bytes: 0,
-    signed: false,
-    fetch: false,
-    from: 0,
-    dst,
-    src,
-    offset,
-    imm,
-    high: imm >> 31,
-    slot,
-    target: -1,
-    chosen: undefined,
-    lowering: undefined,
-    small: 0,
-    known: 0,
-    exact: false,
-    exactComparison: false,
-    lowOnly: false,
-    identity: false,
-    implied: false,
-    narrow: false,
-    dead: false,
-    probe: false,
-  };
 }
 
 function fill(

@@ -298,6 +298,17 @@ export class ByteWriter {
   }
 }
 
+/** What several buffers hold, one after the other. */
+export function joined(writers: readonly ByteWriter[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(writers.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const writer of writers) {
+    bytes.set(writer.view(), at);
+    at += writer.length;
+  }
+  return bytes;
+}
+
 /** A function type by its value types. */
 export interface WasmType {
   readonly params: readonly number[];
