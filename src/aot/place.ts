@@ -10,7 +10,6 @@ import {
   EMBED_MAP_LIST,
   EMBED_PROGRAMS,
   EMBED_PROGRAM_LIST,
-  EMBED_PROGRAM_RESERVE,
   EMBED_PROGRAM_SIZE,
   EMBED_RECORD,
   EMBED_SIZE,
@@ -27,6 +26,7 @@ import {
   SOCK_SIZE,
   RUN_PROG,
   RUN_REPEAT,
+  RUN_RESERVE,
   RUN_TEMPLATE,
 } from "../core/layout.ts";
 import { contextRights, contextTemplate } from "../hooks/index.ts";
@@ -91,6 +91,7 @@ function placeProgram({ memory, regions }: Machine, program: Program, fuel: bigi
   set(RUN_KIND, hook.packet.kind);
   set(RUN_TEMPLATE, template);
   set(RUN_HEADROOM, hook.packet.headroom);
+  set(RUN_RESERVE, hook.packet.tailReserve);
   if (program.readsSocket) {
     const socket = memory.alloc(SOCK_SIZE, "socket of the packet");
     regions.add({
@@ -102,5 +103,4 @@ function placeProgram({ memory, regions }: Machine, program: Program, fuel: bigi
     });
     set(RUN_SOCKET, socket);
   }
-  set(EMBED_PROGRAM_RESERVE, hook.packet.tailReserve);
 }

@@ -136,7 +136,7 @@ export const FAULT_CALL_DEPTH = 2;
 export const FAULT_INSTRUCTION = 3;
 // `callx` of something that is neither a helper id nor a function.
 export const FAULT_CALL_TARGET = 4;
-// A packet that does not fit in the buffer of its batch; the address is the record's.
+// A packet that lies outside of what the batch was given, or is shorter than its metadata; the address is the order's.
 export const FAULT_MEMORY = 5;
 // A sandboxed program reaches for memory that is not its own: see EXEC_ACCESS_ADDRESS.
 export const FAULT_ACCESS = 6;
@@ -475,15 +475,17 @@ export const RUN_KIND = 8;
 export const RUN_CTX = 12;
 export const RUN_CTX_SIZE = 16;
 export const RUN_TEMPLATE = 20;
-// The packet buffer: address, size, and how many bytes lie before a packet.
+// The packet buffer: address, size, and how many bytes lie before a packet. A packet gets whole pages of it, as many as it needs with
+// what lies before it and with RUN_RESERVE bytes behind.
 export const RUN_BUFFER = 24;
 export const RUN_BUFFER_SIZE = 28;
 export const RUN_HEADROOM = 32;
-// Address and number of the records; how often each is run (the last run counts); index of the first to run.
+// Address of the records (RECORD_) that say more of each packet and its run, 0 for none; number of packets; how often each is run (the
+// last run counts); index of the first to run.
 export const RUN_RECORDS = 36;
 export const RUN_COUNT = 40;
 export const RUN_REPEAT = 44;
-// In and out: index of the record that runs next. After a fault it is the index of the record at fault.
+// In and out: index of the packet that runs next. After a fault it is the index of the packet at fault.
 export const RUN_NEXT = 48;
 // Where packets are kept after the run: next free address (in and out), end, and for which results: bit
 // min(result, 31), the result read as unsigned, of the mask. The batch pauses when the next packet might not fit.
@@ -492,13 +494,35 @@ export const RUN_OUT_END = 56;
 export const RUN_KEEP = 60;
 // Instructions or back edges and calls that each run may take (u64).
 export const RUN_FUEL = 64;
-// Of frames: bytes of metadata that each record's bytes begin with; how many bytes, with those, may lie outside of fragments (0: as
+// Of frames: bytes of metadata that each packet's bytes begin with; how many bytes, with those, may lie outside of fragments (0: as
 // many as fit).
 export const RUN_META = 72;
 export const RUN_LINEAR = 76;
 // Of socket buffers: where the struct bpf_sock lies that each packet gets, its ends the packet's (0: none).
 export const RUN_SOCKET = 80;
-export const RUN_SIZE = 88;
+// Bytes at the end of a packet's pages that hold no packet data.
+export const RUN_RESERVE = 84;
+// Where the first packet's offset and length stand and where its result goes, and how far it is from each of them to the next one's:
+// three arrays of u32, or fields of records.
+export const RUN_OFFSETS = 88;
+export const RUN_LENGTHS = 92;
+export const RUN_RESULTS = 96;
+export const RUN_STRIDE = 100;
+// The bytes of all packets: address and size; the offset of the first of them.
+export const RUN_INPUT = 104;
+export const RUN_INPUT_SIZE = 108;
+export const RUN_BASE = 112;
+// Where there are no records: the list of kept packets (KEPT_), and how many there are on it.
+export const RUN_KEPT = 116;
+export const RUN_KEPT_COUNT = 120;
+export const RUN_SIZE = 128;
+
+// A packet that was kept: its index, its address and length, bytes of metadata before it.
+export const KEPT_INDEX = 0;
+export const KEPT_OUT = 4;
+export const KEPT_OUT_LENGTH = 8;
+export const KEPT_META = 12;
+export const KEPT_SIZE = 16;
 
 export const ENGINE_INTERPRETER = 0;
 export const ENGINE_JIT = 1;
@@ -527,25 +551,23 @@ export const EMBED_PROGRAMS = 0;
 export const EMBED_PROGRAM_LIST = 4;
 export const EMBED_MAPS = 8;
 export const EMBED_MAP_LIST = 12;
-// The record of single runs; records of the batch under way that are done.
+// The record of single runs.
 export const EMBED_RECORD = 16;
-export const EMBED_DONE = 20;
 // The description as JSON: address and size.
-export const EMBED_MANIFEST = 24;
-export const EMBED_MANIFEST_SIZE = 28;
+export const EMBED_MANIFEST = 20;
+export const EMBED_MANIFEST_SIZE = 24;
 // Areas that grow when a run needs more, each an address and a size: packets of the host, packet buffer, kept packets.
-export const EMBED_INPUT = 32;
-export const EMBED_BUFFER = 40;
-export const EMBED_OUT = 48;
+export const EMBED_INPUT = 28;
+export const EMBED_BUFFER = 36;
+export const EMBED_OUT = 44;
 export const EMBED_SIZE = 56;
 
-// An order (RUN_), and how many bytes at the end of the packet buffer hold no packet data.
-export const EMBED_PROGRAM_RESERVE = 88;
-export const EMBED_PROGRAM_SIZE = 96;
+// An order (RUN_).
+export const EMBED_PROGRAM_SIZE = 128;
 
 // Statuses of `run_batch` and `interpret`.
 export const STATUS_DONE = 0;
-// interpret: the step budget is used up, call again to go on. run_batch: the out area is full.
+// interpret: the step budget is used up, call again to go on. run_batch: packet buffer or out area have no room for the next packet.
 export const STATUS_PAUSED = 1;
 // EXEC_FAULT says why.
 export const STATUS_FAULT = 2;

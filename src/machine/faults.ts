@@ -14,6 +14,7 @@ import {
   FAULT_CALL_TARGET,
   FAULT_FUEL,
   FAULT_INSTRUCTION,
+  FAULT_MEMORY,
   FAULT_NONE,
   FIRST_ADDRESS,
   RIGHT_READ,
@@ -26,6 +27,7 @@ import type { Window } from "./regions.ts";
 const FAULTS: Readonly<Record<number, string>> = {
   [FAULT_FUEL]: "stopped: it used up its fuel (an endless loop?)",
   [FAULT_CALL_DEPTH]: "more than 8 nested calls",
+  [FAULT_MEMORY]: "the packet does not lie between the start of the first packet and the end of the last",
   [FAULT_INSTRUCTION]: "an instruction that does not exist",
   [FAULT_CALL_TARGET]: "an indirect call of what is no function",
 };

@@ -164,6 +164,7 @@ export function connect(
     runBatch: (cpu, run) => execution.running(cpu, (exec) => core.run_batch(exec, run)),
     batchBegin: (cpu, run) => execution.running(cpu, (exec) => core.batch_begin(exec, run)),
     batchEnd: (cpu, run) => execution.running(cpu, (exec) => core.batch_end(exec, run)),
+    execOf: (cpu) => core.exec_of(cpu) >>> 0,
     endedBy: (error, cpu, used) => execution.endedBy(error, cpu, used),
     faultOf: (program, cpu, cause) => execution.faultOf(program, cpu, cause),
   };

@@ -9,17 +9,15 @@ import {
   CTX_RIGHTS,
   ENGINE_INTERPRETER,
   ENGINE_JIT,
-  RECORD_IFINDEX,
-  RECORD_LENGTH,
-  RECORD_META,
-  RECORD_ORIGIN,
-  RECORD_OUT,
-  RECORD_OUT_LENGTH,
-  RECORD_REDIRECT,
-  RECORD_REDIRECT_KEY,
-  RECORD_REDIRECT_MAP,
-  RECORD_RESULT,
-  RECORD_SIZE,
+  EXEC_REDIRECT,
+  EXEC_REDIRECT_KEY,
+  EXEC_REDIRECT_MAP,
+  KEPT_INDEX,
+  KEPT_META,
+  KEPT_OUT,
+  KEPT_OUT_LENGTH,
+  KEPT_SIZE,
+  RUN_BASE,
   RUN_BUFFER,
   RUN_BUFFER_SIZE,
   RUN_COUNT,
@@ -28,23 +26,31 @@ import {
   RUN_ENGINE,
   RUN_FUEL,
   RUN_HEADROOM,
+  RUN_INPUT,
+  RUN_INPUT_SIZE,
   RUN_KEEP,
+  RUN_KEPT,
+  RUN_KEPT_COUNT,
   RUN_KIND,
+  RUN_LENGTHS,
   RUN_LINEAR,
   RUN_META,
   RUN_NEXT,
+  RUN_OFFSETS,
   RUN_OUT,
   RUN_OUT_END,
   RUN_PROG,
   RUN_RECORDS,
   RUN_REPEAT,
+  RUN_RESERVE,
+  RUN_RESULTS,
   RUN_SIZE,
   RUN_SOCKET,
+  RUN_STRIDE,
   RUN_TEMPLATE,
   STATUS_DONE,
   STATUS_PAUSED,
   SOCK_SIZE,
-  XDP_FRAME_END,
 } from "../core/layout.ts";
 import { type PacketHook, contextRights } from "../hooks/index.ts";
 import type { Engine } from "./engine.ts";
@@ -55,8 +61,8 @@ import type { Regions } from "./regions.ts";
 /** The kernel gives an XDP frame one page: headroom, packet, skb_shared_info. Larger packets get whole pages. */
 const PAGE = 4096;
 
-/** Records of one call of the core; bounds the memory that a batch takes beside its packets. */
-const MAX_RECORDS = 4096;
+/** Packets of one call of the core; bounds the memory that a batch takes beside its packets. */
+const MAX_PACKETS = 4096;
 
 /** Room for kept packets between two pauses: the largest packet and then some. */
 const OUT_SIZE = 1 << 20;
@@ -127,6 +133,8 @@ export interface RunnerWorld<P> {
   runBatch(cpu: number, run: number): number;
   batchBegin(cpu: number, run: number): void;
   batchEnd(cpu: number, run: number): void;
+  /** Address of a CPU's execution state. */
+  execOf(cpu: number): number;
   mapAt(address: number): BpfMap | undefined;
   /** Whether what unwound the engine is the program's own way to end. */
   endedBy(error: unknown, cpu: number, engine: Engine): boolean;
@@ -134,11 +142,21 @@ export interface RunnerWorld<P> {
   faultOf(program: P, cpu: number, cause: unknown): BpfError;
 }
 
+/** Offsets, lengths and results of the packets under way, each an array of u32, then the list of those that are kept. */
+interface Lists {
+  readonly offsets: number;
+  readonly lengths: number;
+  readonly results: number;
+  readonly kept: number;
+}
+
 /** The buffers of one machine's runs; they grow as packets ask for it and are reused from run to run. */
 export class Runner<P extends Runnable> {
   readonly #world: RunnerWorld<P>;
+  readonly #contextSize: number;
+  readonly #most: number;
   readonly #run: number;
-  readonly #records: number;
+  readonly #lists: Lists;
   readonly #ctx: number;
   readonly #template: number;
   readonly #rights: number;
@@ -147,12 +165,26 @@ export class Runner<P extends Runnable> {
   #input = { address: 0, size: 0 };
   #buffer = { address: 0, size: 0 };
   #out = { address: 0, size: 0 };
+  #cpu = 0;
+  /** While a batch is under way, its callbacks may run programs: with buffers of their own. */
+  #busy = false;
+  #inner: Runner<P> | undefined;
+  /** Who has made the last run. */
+  #last: Runner<P> = this;
 
-  constructor(world: RunnerWorld<P>, contextSize: number, records = MAX_RECORDS) {
+  constructor(world: RunnerWorld<P>, contextSize: number, packets = MAX_PACKETS) {
     this.#world = world;
+    this.#contextSize = contextSize;
+    this.#most = packets;
     const { memory } = world;
     this.#run = memory.alloc(RUN_SIZE, "run block");
-    this.#records = memory.alloc(RECORD_SIZE * records, "packet records");
+    const offsets = memory.alloc((12 + KEPT_SIZE) * packets, "lists of packets");
+    this.#lists = {
+      offsets,
+      lengths: offsets + 4 * packets,
+      results: offsets + 8 * packets,
+      kept: offsets + 12 * packets,
+    };
     this.#ctx = memory.alloc(CTX_HEADER + contextSize, "context") + CTX_HEADER;
     world.regions.add({ kind: "context", label: "context", address: this.#ctx, size: contextSize });
     this.#rights = memory.alloc(contextSize, "rights to the context");
@@ -162,19 +194,32 @@ export class Runner<P extends Runnable> {
 
   /** Address of the context during and after a run. */
   get context(): number {
-    return this.#ctx;
+    return this.#last.#ctx;
   }
 
   run(program: P, batch: Packets, options: BatchOptions): BatchResult {
+    if (this.#busy) {
+      this.#inner ??= new Runner(this.#world, this.#contextSize, this.#most);
+      const result = this.#inner.run(program, batch, options);
+      this.#last = this.#inner.#last;
+      return result;
+    }
+    this.#last = this;
     const results = new Uint32Array(batch.count);
     if (batch.count === 0) return { results, durationNs: 0 };
-    const base = this.#order(program, batch, options);
+    this.#order(program, batch, options);
     let durationNs = 0;
-    for (let first = 0; first < batch.count; ) {
-      const count = this.#lay(program, batch, options, base, first);
-      durationNs += this.#drive(program, options, first, results, count);
-      first += count;
+    this.#busy = true;
+    try {
+      for (let first = 0; first < batch.count; first += this.#most) {
+        const count = Math.min(this.#most, batch.count - first);
+        this.#lay(batch, first, count);
+        durationNs += this.#drive(program, batch, options, first, results, count);
+      }
+    } finally {
+      this.#busy = false;
     }
+    this.#last = this;
     return { results, durationNs };
   }
 
@@ -185,9 +230,12 @@ export class Runner<P extends Runnable> {
    */
   open(program: P, packet: Uint8Array, options: BatchOptions): () => number {
     const batch = { data: packet, offset: [0], capturedLength: [packet.length], count: 1 };
-    this.#lay(program, batch, options, this.#order(program, batch, options), 0);
-    const { memory, batchBegin, batchEnd } = this.#world;
-    memory.setU32(this.#run + RUN_OUT, this.#out.address);
+    this.#last = this;
+    this.#order(program, batch, options);
+    this.#lay(batch, 0, 1);
+    this.#fit(program, batch, options, 0);
+    const { batchBegin, batchEnd } = this.#world;
+    this.#empty();
     batchBegin(options.cpu, this.#run);
     return () => {
       batchEnd(options.cpu, this.#run);
@@ -197,8 +245,8 @@ export class Runner<P extends Runnable> {
     };
   }
 
-  /** Fills in the order but for what depends on the group of packets; the offset of the first packet. */
-  #order(program: P, batch: Packets, options: BatchOptions): number {
+  /** Fills in the order but for what depends on the packets under way. */
+  #order(program: P, batch: Packets, options: BatchOptions): void {
     const { memory } = this.#world;
     const { packetHook: hook } = program;
     const last = batch.count - 1;
@@ -214,6 +262,7 @@ export class Runner<P extends Runnable> {
       memory.write(this.#rights, contextRights(hook.context));
       this.#rightsOf = hook;
     }
+    this.#cpu = options.cpu;
     const run = this.#run;
     const set = (field: number, value: number): void => memory.setU32(run + field, value);
     set(RUN_PROG, program.descriptor);
@@ -223,70 +272,73 @@ export class Runner<P extends Runnable> {
     set(RUN_CTX_SIZE, hook.context.size);
     set(RUN_TEMPLATE, this.#template);
     set(RUN_HEADROOM, hook.packet.headroom);
-    set(RUN_RECORDS, this.#records);
+    set(RUN_RESERVE, hook.packet.tailReserve);
+    set(RUN_RECORDS, 0);
+    set(RUN_OFFSETS, this.#lists.offsets);
+    set(RUN_LENGTHS, this.#lists.lengths);
+    set(RUN_RESULTS, this.#lists.results);
+    set(RUN_STRIDE, 4);
+    set(RUN_INPUT, this.#input.address);
+    set(RUN_INPUT_SIZE, bytes.length);
+    set(RUN_BASE, base);
+    set(RUN_KEPT, this.#lists.kept);
     set(RUN_REPEAT, options.repeat ?? 1);
     set(RUN_KEEP, options.keep ?? 0);
     set(RUN_META, options.meta ?? 0);
     set(RUN_LINEAR, options.linear ?? 0);
     set(RUN_SOCKET, options.socket === true ? this.#socketOfPackets() : 0);
     memory.setU64(run + RUN_FUEL, options.fuel);
-    return base;
   }
 
-  /** Records of the packets from `first` on that fit the same size of frame; how many. */
-  #lay({ packetHook: hook }: P, batch: Packets, options: BatchOptions, base: number, first: number): number {
-    const group = this.#group(batch, first, hook);
-    const { count } = group;
-    // What a frame's own page does not take because it is told not to needs other ones.
-    const more = options.linear === undefined ? 0 : Math.ceil(XDP_FRAME_END / PAGE) * PAGE;
-    const frame = group.frame + more;
-    this.#buffer = this.#room(this.#buffer, frame, "packet buffer");
-    if (options.keep) this.#out = this.#room(this.#out, Math.max(OUT_SIZE, frame), "kept packets");
-    const set = (field: number, value: number): void => this.#world.memory.setU32(this.#run + field, value);
-    set(RUN_BUFFER, this.#buffer.address);
-    set(RUN_BUFFER_SIZE, frame - hook.packet.tailReserve);
-    set(RUN_COUNT, count);
-    set(RUN_NEXT, 0);
-    this.#fill(batch, base, first, count);
-    return count;
+  /** Lists `count` packets from `first` on. */
+  #lay({ offset, capturedLength }: Packets, first: number, count: number): void {
+    const { memory } = this.#world;
+    memory.setU32(this.#run + RUN_COUNT, count);
+    memory.setU32(this.#run + RUN_NEXT, 0);
+    copyNumbers(new Uint32Array(memory.u8.buffer, this.#lists.offsets, count), offset, first);
+    copyNumbers(new Uint32Array(memory.u8.buffer, this.#lists.lengths, count), capturedLength, first);
   }
 
-  /** A run of packets, from `first`, that fit the same size of frame. */
-  #group(
-    { capturedLength, count }: Packets,
-    first: number,
-    hook: PacketHook,
-  ): { count: number; frame: number } {
+  /** Makes room for a packet of the batch, and for what is kept of it. */
+  #fit({ packetHook: hook }: P, { capturedLength }: Packets, options: BatchOptions, index: number): void {
+    const { memory } = this.#world;
     const overhead = hook.packet.headroom + hook.packet.tailReserve;
-    const frameOf = (index: number): number =>
-      Math.ceil((overhead + (capturedLength[index] as number)) / PAGE) * PAGE;
-    const frame = frameOf(first);
-    const limit = Math.min(count, first + MAX_RECORDS);
-    let end = first + 1;
-    while (end < limit && frameOf(end) === frame) end++;
-    return { count: end - first, frame };
+    // What a frame's own page does not take because it is told not to needs other ones.
+    const more = options.linear === undefined ? 0 : PAGE;
+    // A packet that is longer than all of them are together is no packet.
+    const length = Math.min(capturedLength[index] as number, memory.u32(this.#run + RUN_INPUT_SIZE));
+    const size = Math.ceil((overhead + length) / PAGE) * PAGE + more;
+    this.#buffer = this.#room(this.#buffer, size, "packet buffer");
+    if (options.keep)
+      this.#out = this.#room(this.#out, Math.max(OUT_SIZE, this.#buffer.size), "kept packets");
+    memory.setU32(this.#run + RUN_BUFFER, this.#buffer.address);
+    memory.setU32(this.#run + RUN_BUFFER_SIZE, this.#buffer.size);
   }
 
-  #fill({ offset, capturedLength }: Packets, base: number, first: number, count: number): void {
-    const words = new Uint32Array(this.#world.memory.u8.buffer, this.#records, (count * RECORD_SIZE) / 4);
-    words.fill(0);
-    for (let index = first, at = 0; index < first + count; index++, at += RECORD_SIZE / 4) {
-      const captured = capturedLength[index] as number;
-      words[at + RECORD_ORIGIN / 4] = this.#input.address + (offset[index] as number) - base;
-      words[at + RECORD_LENGTH / 4] = captured;
-      words[at + RECORD_IFINDEX / 4] = 0;
-    }
+  /** Nothing is kept yet. */
+  #empty(): void {
+    const { memory } = this.#world;
+    memory.setU32(this.#run + RUN_OUT, this.#out.address);
+    memory.setU32(this.#run + RUN_OUT_END, this.#out.address + this.#out.size);
+    memory.setU32(this.#run + RUN_KEPT_COUNT, 0);
   }
 
-  /** Calls the core until all records are done, handing out kept packets and faults as they come. */
-  #drive(program: P, options: BatchOptions, first: number, results: Uint32Array, count: number): number {
+  /** Calls the core until the listed packets are done, handing out kept packets and faults as they come. */
+  #drive(
+    program: P,
+    batch: Packets,
+    options: BatchOptions,
+    first: number,
+    results: Uint32Array,
+    count: number,
+  ): number {
     const { memory } = this.#world;
     const run = this.#run;
     let durationNs = 0;
     let done = 0;
     while (done < count) {
-      memory.setU32(run + RUN_OUT, this.#out.address);
-      memory.setU32(run + RUN_OUT_END, this.#out.address + this.#out.size);
+      this.#fit(program, batch, options, first + done);
+      this.#empty();
       let fault: unknown;
       let faulted = false;
       let threw = false;
@@ -303,7 +355,7 @@ export class Runner<P extends Runnable> {
       durationNs += (milliseconds() - start) * 1e6;
       if (threw) memory.setU32(run + RUN_NEXT, memory.u32(run + RUN_NEXT) + 1);
       const next = memory.u32(run + RUN_NEXT);
-      this.#collect(options, first, results, done, faulted ? next : Math.min(next, count));
+      this.#collect(options, first, results, done, next);
       done = next;
       if (!faulted) continue;
       const error = this.#world.faultOf(program, options.cpu, fault);
@@ -315,18 +367,23 @@ export class Runner<P extends Runnable> {
     return durationNs;
   }
 
+  /** Results of the listed packets `from` to `to`, and those that were kept. */
   #collect(options: BatchOptions, first: number, results: Uint32Array, from: number, to: number): void {
     const { memory } = this.#world;
-    const words = new Uint32Array(memory.u8.buffer, this.#records, (to * RECORD_SIZE) / 4);
-    for (let index = from, at = (from * RECORD_SIZE) / 4; index < to; index++, at += RECORD_SIZE / 4) {
-      results[first + index] = words[at + RECORD_RESULT / 4] as number;
-      const out = words[at + RECORD_OUT / 4] as number;
-      if (out === 0 || options.onPacket === undefined) continue;
-      const length = words[at + RECORD_OUT_LENGTH / 4] as number;
-      const metaLength = words[at + RECORD_META / 4] as number;
-      options.onPacket({
-        index: first + index,
-        bytes: memory.u8.subarray(out - metaLength, out + length),
+    const { onPacket } = options;
+    const words = (address: number, count: number): Uint32Array =>
+      new Uint32Array(memory.u8.buffer, address, count);
+    results.set(words(this.#lists.results + 4 * from, to - from), first + from);
+    if (onPacket === undefined) return;
+    // A copy, since whoever is given a packet may run others, and the memory may grow.
+    const kept = words(this.#lists.kept, (memory.u32(this.#run + RUN_KEPT_COUNT) * KEPT_SIZE) / 4).slice();
+    for (let at = 0; at < kept.length; at += KEPT_SIZE / 4) {
+      const field = (offset: number): number => kept[at + offset / 4] as number;
+      const out = field(KEPT_OUT);
+      const metaLength = field(KEPT_META);
+      onPacket({
+        index: first + field(KEPT_INDEX),
+        bytes: memory.u8.subarray(out - metaLength, out + field(KEPT_OUT_LENGTH)),
         metaLength,
       });
     }
@@ -334,10 +391,11 @@ export class Runner<P extends Runnable> {
 
   /** What bpf_redirect or bpf_redirect_map asked for in the last single run, if it was called. */
   redirect(): Redirect | undefined {
-    const { memory, mapAt } = this.#world;
-    const ifindex = memory.u32(this.#records + RECORD_REDIRECT);
-    const map = mapAt(memory.u32(this.#records + RECORD_REDIRECT_MAP));
-    if (map !== undefined) return { ifindex, map, key: memory.u32(this.#records + RECORD_REDIRECT_KEY) };
+    const { memory, mapAt, execOf } = this.#world;
+    const exec = execOf(this.#last.#cpu);
+    const ifindex = memory.u32(exec + EXEC_REDIRECT);
+    const map = mapAt(memory.u32(exec + EXEC_REDIRECT_MAP));
+    if (map !== undefined) return { ifindex, map, key: memory.u32(exec + EXEC_REDIRECT_KEY) };
     return ifindex === 0 ? undefined : { ifindex };
   }
 
@@ -358,4 +416,10 @@ export class Runner<P extends Runnable> {
     const room = Math.max(size, 64);
     return { address: memory.alloc(room, what, 64), size: room };
   }
+}
+
+/** As many numbers as there is room for, from `first` on. */
+function copyNumbers(to: Uint32Array, from: ArrayLike<number>, first: number): void {
+  if (from instanceof Uint32Array) to.set(from.subarray(first, first + to.length));
+  else for (let index = 0; index < to.length; index++) to[index] = from[first + index] as number;
 }

@@ -10,8 +10,14 @@ import {
   KIND_SKB_LINK,
   KIND_SKB_NETWORK,
   KIND_XDP,
+  RECORD_LENGTH,
   RECORD_META,
+  RECORD_ORIGIN,
   RECORD_RESULT,
+  RUN_BUFFER,
+  RUN_BUFFER_SIZE,
+  RUN_INPUT,
+  RUN_INPUT_SIZE,
   RUN_NEXT,
   RUN_OUT,
   SKB_DATA,
@@ -228,11 +234,31 @@ describe("faults", () => {
 
   test.each([
     [4096 - 256, STATUS_DONE],
-    [4096 - 255, STATUS_FAULT],
+    [4096 - 255, STATUS_PAUSED],
   ])("a packet of %d bytes in a buffer of 4096", (length, status) => {
-    const batch = new Batch(bench, pass, [packet(length)]);
+    for (const kind of [KIND_XDP, KIND_SKB_LINK]) {
+      const batch = new Batch(bench, pass, [packet(length)], { kind });
+      expect([batch.go(), batch.field(RUN_NEXT)]).toEqual([status, status === STATUS_DONE ? 1 : 0]);
+      bench.view.setUint32(batch.run + RUN_BUFFER, bench.alloc(8192), true);
+      bench.view.setUint32(batch.run + RUN_BUFFER_SIZE, 8192, true);
+      expect([batch.go(), batch.record(0, RECORD_RESULT)]).toEqual([STATUS_DONE, 2]);
+    }
+  });
+
+  test.each([
+    [0, 60, STATUS_DONE],
+    [1, 60, STATUS_FAULT],
+    [0xffffffff, 1, STATUS_FAULT],
+    [0, 0xffffffff, STATUS_FAULT],
+  ])("a packet at %d of %d bytes, of 60 bytes in all", (offset, length, status) => {
+    const batch = new Batch(bench, pass, [packet(60)]);
+    const origin = batch.record(0, RECORD_ORIGIN);
+    bench.view.setUint32(batch.run + RUN_INPUT, origin, true);
+    bench.view.setUint32(batch.run + RUN_INPUT_SIZE, 60, true);
+    batch.set(0, RECORD_ORIGIN, offset);
+    batch.set(0, RECORD_LENGTH, length);
     expect(batch.go()).toBe(status);
-    if (status === STATUS_FAULT) expect(bench.field(EXEC_FAULT)).toBe(FAULT_MEMORY);
+    expect(bench.field(EXEC_FAULT)).toBe(status === STATUS_FAULT ? FAULT_MEMORY : 0);
   });
 
   test("an empty batch", () => {

@@ -58,6 +58,7 @@ test("fields of a structure do not overlap", () => {
     [/^(FUNC|PROG)_(?!SIZE|.*_SIZE)/, layout.PROG_SIZE, {}],
     [/^RUN_(?!SIZE)/, layout.RUN_SIZE, { RUN_FUEL: 8 }],
     [/^RECORD_(?!SIZE)/, layout.RECORD_SIZE, {}],
+    [/^EMBED_(?!SIZE|PROGRAM_SIZE)/, layout.EMBED_SIZE, { EMBED_INPUT: 8, EMBED_BUFFER: 8, EMBED_OUT: 8 }],
     [/^MAP_(?!SIZE|PRIVATE)/, layout.MAP_PRIVATE, {}],
   ];
   for (const [pattern, size, widths] of groups) {

@@ -53,14 +53,15 @@ const WRITTEN_BACK: ReadonlySet<string> = new Set([
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
-function fill(maps: Readonly<Record<string, AnyMap>>, { maps: definitions }: GeneratedProgram): void {
+/** Gives the maps of a loaded program what they hold at its start. */
+export function fill(maps: Readonly<Record<string, AnyMap>>, { maps: definitions }: GeneratedProgram): void {
   for (const { name, entries, frozen } of definitions) {
     if (!frozen) for (const [key, value] of entries) maps[name]?.update(key, value);
   }
 }
 
 /** A map's contents as text, in the order of its keys. */
-function contents(map: AnyMap): Record<string, string> {
+export function contents(map: AnyMap): Record<string, string> {
   const rows = [...map.keys()].map((key): [string, string] => {
     if (!map.perCpu) return [hex(key), hex(map.lookup(key) ?? new Uint8Array(0))];
     return [hex(key), (map.lookupPerCpu(key) ?? []).map(hex).join(" ")];

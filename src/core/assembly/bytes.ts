@@ -1,6 +1,7 @@
 /** Copies and comparisons of short byte strings; for these `memory.copy` costs more than a loop over 8-byte lanes. */
 
 const SHORT: u32 = 128;
+const LONG: u32 = 512;
 
 export function copyBytes(to: u32, from: u32, size: u32): void {
   if (size > SHORT) {
@@ -18,6 +19,31 @@ export function copyBytes(to: u32, from: u32, size: u32): void {
     at += 2;
   }
   if ((size & 1) != 0) store<u8>(to + at, load<u8>(from + at));
+}
+
+/** A packet: sixteen bytes at a time, the last ones once more where they are no multiple. The two must not overlap. */
+export function copyPacket(to: u32, from: u32, size: u32): void {
+  if (size < 16 || size > LONG) {
+    copyBytes(to, from, size);
+    return;
+  }
+  const last = size - 16;
+  let at: u32 = 0;
+  for (; at + 48 <= last; at += 64) {
+    v128.store(to + at, v128.load(from + at));
+    v128.store(to + at, v128.load(from + at, 16), 16);
+    v128.store(to + at, v128.load(from + at, 32), 32);
+    v128.store(to + at, v128.load(from + at, 48), 48);
+  }
+  for (; at < last; at += 16) v128.store(to + at, v128.load(from + at));
+  v128.store(to + last, v128.load(from + last));
+}
+
+/** A multiple of 8 bytes. */
+export function copyWords(to: u32, from: u32, size: u32): void {
+  let at: u32 = 0;
+  for (; at + 16 <= size; at += 16) v128.store(to + at, v128.load(from + at));
+  if (at < size) store<u64>(to + at, load<u64>(from + at));
 }
 
 export function zeroBytes(to: u32, size: u32): void {

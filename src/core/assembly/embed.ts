@@ -4,7 +4,6 @@
  */
 import {
   EMBED_BUFFER,
-  EMBED_DONE,
   EMBED_INPUT,
   EMBED_MANIFEST,
   EMBED_MANIFEST_SIZE,
@@ -13,7 +12,6 @@ import {
   EMBED_OUT,
   EMBED_PROGRAMS,
   EMBED_PROGRAM_LIST,
-  EMBED_PROGRAM_RESERVE,
   EMBED_PROGRAM_SIZE,
   EMBED_RECORD,
   EXEC_FAULT,
@@ -30,13 +28,19 @@ import {
   RUN_CTX,
   RUN_FUEL,
   RUN_HEADROOM,
+  RUN_INPUT_SIZE,
   RUN_KEEP,
   RUN_KIND,
+  RUN_LENGTHS,
   RUN_NEXT,
+  RUN_OFFSETS,
   RUN_OUT,
   RUN_OUT_END,
   RUN_PROG,
   RUN_RECORDS,
+  RUN_RESERVE,
+  RUN_RESULTS,
+  RUN_STRIDE,
   RUN_TEMPLATE,
   STATUS_DONE,
 } from "../layout";
@@ -49,10 +53,8 @@ import { map_delete, map_get_next_key, map_lookup_copy, map_update_copy } from "
 import { exec, exec_of, join, setFuel } from "./state";
 import { MAP_TYPE_RINGBUF } from "./uapi";
 
-/** As the kernel's, a packet buffer is made of whole pages; see machine/runner.ts. */
+/** A packet buffer is made of whole pages; see batch/packet.ts. */
 const PAGE: u32 = 4096;
-/** Records of one order of the batch loop, whose packets have buffers of one size. */
-const MAX_RECORDS: u32 = 4096;
 
 /** Address of the EMBED_ block. */
 let block: u32 = 0;
@@ -85,17 +87,23 @@ function room(area: u32, size: u32): u32 {
   return address;
 }
 
-function frameOf(order: u32, length: u32): u32 {
-  const overhead = load<u32>(order, RUN_HEADROOM) + load<u32>(order, EMBED_PROGRAM_RESERVE);
-  return (overhead + length + PAGE - 1) & ~(PAGE - 1);
-}
-
-/** Gives an order its packet buffer. */
-function takeFrame(order: u32, frame: u32): void {
-  const buffer = room(EMBED_BUFFER, frame);
+/** Gives an order records, and a packet buffer that takes packets up to a length; the buffer's size. */
+function takeRecords(order: u32, records: u32, count: u32, longest: u32): u32 {
+  store<u32>(order, 0, RUN_NEXT);
+  const overhead = load<u32>(order, RUN_HEADROOM) + load<u32>(order, RUN_RESERVE);
+  const size = (overhead + longest + PAGE - 1) & ~(PAGE - 1);
+  const buffer = size < longest ? 0 : room(EMBED_BUFFER, size);
   if (buffer == 0) unreachable();
   store<u32>(order, buffer, RUN_BUFFER);
-  store<u32>(order, frame - load<u32>(order, EMBED_PROGRAM_RESERVE), RUN_BUFFER_SIZE);
+  store<u32>(order, size, RUN_BUFFER_SIZE);
+  store<u32>(order, records, RUN_RECORDS);
+  store<u32>(order, records + RECORD_ORIGIN, RUN_OFFSETS);
+  store<u32>(order, records + RECORD_LENGTH, RUN_LENGTHS);
+  store<u32>(order, records + RECORD_RESULT, RUN_RESULTS);
+  store<u32>(order, RECORD_SIZE, RUN_STRIDE);
+  store<u32>(order, u32.MAX_VALUE, RUN_INPUT_SIZE);
+  store<u32>(order, count, RUN_COUNT);
+  return size;
 }
 
 export function embed_alloc(size: u32): u32 {
@@ -111,18 +119,13 @@ export function embed_run(program: u32, length: u32): u32 {
   const order = orderOf(program);
   if (load<i32>(order, RUN_KIND) == KIND_NONE) unreachable();
   if (length > load<u32>(block, EMBED_INPUT + 4)) unreachable();
-  const frame = frameOf(order, length);
-  takeFrame(order, frame);
-  const size = max<u32>(frame, LARGEST);
-  const out = room(EMBED_OUT, size);
-  if (out == 0) unreachable();
   const record = load<u32>(block, EMBED_RECORD);
   memory.fill(record, 0, RECORD_SIZE);
   store<u32>(record, load<u32>(block, EMBED_INPUT), RECORD_ORIGIN);
   store<u32>(record, length, RECORD_LENGTH);
-  store<u32>(order, record, RUN_RECORDS);
-  store<u32>(order, 1, RUN_COUNT);
-  store<u32>(order, 0, RUN_NEXT);
+  const size = max<u32>(takeRecords(order, record, 1, length), LARGEST);
+  const out = room(EMBED_OUT, size);
+  if (out == 0) unreachable();
   store<u32>(order, out, RUN_OUT);
   store<u32>(order, out + size, RUN_OUT_END);
   store<u32>(order, 0xffffffff, RUN_KEEP);
@@ -142,31 +145,17 @@ export function embed_batch(program: u32, records: u32, count: u32): u32 {
   store<u32>(order, 0, RUN_KEEP);
   store<u32>(order, 0, RUN_OUT);
   store<u32>(order, 0, RUN_OUT_END);
-  let first: u32 = 0;
-  while (first < count) {
-    const from = records + first * RECORD_SIZE;
-    const frame = frameOf(order, load<u32>(from, RECORD_LENGTH));
-    const limit = min<u32>(count - first, MAX_RECORDS);
-    let size: u32 = 1;
-    while (size < limit && frameOf(order, load<u32>(from + size * RECORD_SIZE, RECORD_LENGTH)) == frame)
-      size++;
-    takeFrame(order, frame);
-    store<u32>(order, from, RUN_RECORDS);
-    store<u32>(order, size, RUN_COUNT);
-    store<u32>(order, 0, RUN_NEXT);
-    // So that after a trap, which leaves RUN_NEXT at the record at fault, their sum tells which one it was.
-    store<u32>(block, first, EMBED_DONE);
-    if (run_batch(exec_of(0), order) != STATUS_DONE) unreachable();
-    first += size;
-  }
-  store<u32>(order, 0, RUN_NEXT);
-  store<u32>(block, count, EMBED_DONE);
+  let longest: u32 = 0;
+  for (let index: u32 = 0; index < count; index++)
+    longest = max<u32>(longest, load<u32>(records + index * RECORD_SIZE, RECORD_LENGTH));
+  takeRecords(order, records, count, longest);
+  if (run_batch(exec_of(0), order) != STATUS_DONE) unreachable();
   return count;
 }
 
 /** How many records of a program's last batch are done: after a trap the index of the record at fault. */
 export function embed_done(program: u32): u32 {
-  return load<u32>(block, EMBED_DONE) + load<u32>(orderOf(program), RUN_NEXT);
+  return load<u32>(orderOf(program), RUN_NEXT);
 }
 
 /** Runs with two bare arguments. */

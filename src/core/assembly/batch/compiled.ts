@@ -18,21 +18,23 @@ import { interpret_slice, sandbox_slice } from "../interpreter/run";
 import { SLICE, interpretRest } from "../interpreter/slices";
 import { isSandboxed, setCompiled, setExec, setFault, setFuel } from "../state";
 
-/** Calls a compiled function: five arguments and the end of its stack frame. */
-export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
+/** What a compiled program needs before its first run. */
+export function beginCompiled(state: u32, func: u32, r1: u32): void {
   setExec(state);
   setCompiled(true);
   reset(state, func, r1);
+}
+
+/** Calls the compiled function at an index of the table: five arguments and the end of its stack frame. */
+export function enterCompiled(index: u32, r1: u32, r2: u32, end: u32): u64 {
   const zero: u64 = 0;
-  return call_indirect<u64>(
-    load<u32>(func, FUNC_TABLE),
-    u64(r1),
-    u64(r2),
-    zero,
-    zero,
-    zero,
-    load<u32>(state, EXEC_STACK_END),
-  );
+  return call_indirect<u64>(index, u64(r1), u64(r2), zero, zero, zero, end);
+}
+
+/** Begins and calls a compiled function. */
+export function callCompiled(state: u32, func: u32, r1: u32, r2: u32): u64 {
+  beginCompiled(state, func, r1);
+  return enterCompiled(load<u32>(func, FUNC_TABLE), r1, r2, load<u32>(state, EXEC_STACK_END));
 }
 
 /** Runs a compiled function; its result goes to r0 of the execution state. */
@@ -49,22 +51,20 @@ export function run_calls(state: u32, run: u32, r1: u32, r2: u32): i32 {
   const count = load<u32>(run, RUN_COUNT);
   const fuel = load<i64>(run, RUN_FUEL);
   if (load<i32>(run, RUN_ENGINE) != ENGINE_JIT) return interpretCalls(state, prog, r1, r2, count, fuel);
-  setExec(state);
-  setCompiled(true);
-  reset(state, prog, r1);
+  beginCompiled(state, prog, r1);
   const index = load<u32>(prog, FUNC_TABLE);
   const end = load<u32>(state, EXEC_STACK_END);
-  const zero: u64 = 0;
   let result: u64 = 0;
   const repeat = load<u32>(prog, PROG_REPEAT);
   if (repeat != 0 && count != 0) {
+    const zero: u64 = 0;
     result = call_indirect<u64>(repeat, u64(r1), u64(r2), u64(count), u64(fuel), zero, end);
     store<u64>(state, result);
     return STATUS_DONE;
   }
   for (let left = count; left != 0; ) {
     setFuel(fuel);
-    result = call_indirect<u64>(index, u64(r1), u64(r2), zero, zero, zero, end);
+    result = enterCompiled(index, r1, r2, end);
     left--;
     if (left != 0) reset(state, prog, r1);
   }
@@ -78,14 +78,17 @@ function interpretCalls(state: u32, prog: u32, r1: u32, r2: u32, count: u32, fue
   const first = min(fuel, SLICE);
   for (let left = count; left != 0; ) {
     // Most runs end in their first slice: it is called from here, without what `interpret` needs for more of them.
-    let status = sandboxed ? sandbox_slice(state, first) : interpret_slice(state, first);
-    if (status != STATUS_DONE) {
-      status = interpretRest(state, fuel, status);
-      if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));
-      if (status != STATUS_DONE) return STATUS_FAULT;
-    }
+    const status = sandboxed ? sandbox_slice(state, first) : interpret_slice(state, first);
+    if (status != STATUS_DONE && interpretOn(state, fuel, status) != STATUS_DONE) return STATUS_FAULT;
     left--;
     if (left != 0) beginAgain(state, prog, r1, r2, sandboxed);
   }
   return STATUS_DONE;
+}
+
+/** The rest of a run whose first slice has ended with a status. */
+export function interpretOn(state: u32, fuel: u64, status: i32): i32 {
+  status = interpretRest(state, fuel, status);
+  if (status == STATUS_PAUSED) setFault(state, FAULT_FUEL, load<u32>(state, EXEC_PC));
+  return status == STATUS_DONE ? STATUS_DONE : STATUS_FAULT;
 }

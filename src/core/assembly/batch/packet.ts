@@ -1,4 +1,4 @@
-/** Puts a record's packet into the buffer and describes it in the context, as the kernel's test run does. */
+/** Puts a packet into the buffer and describes it in the context, as the kernel's test run does. */
 import {
   CTX_END,
   CTX_FRAGS,
@@ -16,16 +16,21 @@ import {
   KIND_SKB_NETWORK,
   KIND_XDP,
   RECORD_IFINDEX,
-  RECORD_LENGTH,
-  RECORD_ORIGIN,
+  RUN_BASE,
   RUN_BUFFER,
   RUN_BUFFER_SIZE,
   RUN_CTX,
   RUN_CTX_SIZE,
   RUN_HEADROOM,
+  RUN_INPUT,
+  RUN_INPUT_SIZE,
   RUN_KIND,
+  RUN_LENGTHS,
   RUN_LINEAR,
   RUN_META,
+  RUN_OFFSETS,
+  RUN_RECORDS,
+  RUN_RESERVE,
   RUN_SOCKET,
   RUN_TEMPLATE,
   SKB_DATA,
@@ -38,6 +43,7 @@ import {
   SKB_PAD,
   SKB_PKT_TYPE,
   SKB_PROTOCOL,
+  SKB_SIZE,
   SKB_SK,
   SOCK_DST_IP4,
   SOCK_DST_IP6,
@@ -47,14 +53,18 @@ import {
   SOCK_SRC_IP4,
   SOCK_SRC_IP6,
   SOCK_STATE,
+  STATUS_DONE,
+  STATUS_FAULT,
+  STATUS_PAUSED,
   XDP_DATA,
   XDP_DATA_END,
   XDP_DATA_META,
   XDP_FRAME_END,
   XDP_INGRESS_IFINDEX,
   XDP_PAGE,
+  XDP_RX_QUEUE_INDEX,
 } from "../../layout";
-import { copyBytes, zeroBytes } from "../bytes";
+import { copyBytes, copyPacket, copyWords, zeroBytes } from "../bytes";
 import { releaseMoved } from "../helpers/skb-buffer";
 
 // uapi/linux/if_packet.h.
@@ -74,89 +84,89 @@ const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const TCP_CLOSE: u32 = 7;
 
-/** False if the packet does not fit in the buffer. */
-export function preparePacket(run: u32, record: u32): bool {
-  releaseMoved();
+// As the kernel's, a packet buffer is made of whole pages.
+const PAGE: u64 = 4096;
+
+/** The part of a context and its header that no run changes. */
+export function openContext(run: u32): void {
+  const context = load<u32>(run, RUN_CTX);
+  const header = context - CTX_HEADER;
+  store<i32>(header, load<i32>(run, RUN_KIND), CTX_HEADER + CTX_KIND);
+  store<u32>(header, load<u32>(run, RUN_CTX_SIZE), CTX_HEADER + CTX_SIZE);
+}
+
+/**
+ * Puts the packet that stands at `at` in the order's arrays in place. STATUS_PAUSED if it needs a larger buffer, STATUS_FAULT if there is
+ * no such packet.
+ */
+export function preparePacket(run: u32, at: u32): i32 {
+  const offset = load<u32>(load<u32>(run, RUN_OFFSETS) + at) - load<u32>(run, RUN_BASE);
+  const length = load<u32>(load<u32>(run, RUN_LENGTHS) + at);
+  if (u64(offset) + length > u64(load<u32>(run, RUN_INPUT_SIZE))) return STATUS_FAULT;
+  const origin = load<u32>(run, RUN_INPUT) + offset;
   const context = load<u32>(run, RUN_CTX);
   const header = context - CTX_HEADER;
   const buffer = load<u32>(run, RUN_BUFFER);
-  const size = load<u32>(run, RUN_BUFFER_SIZE);
-  const data = buffer + load<u32>(run, RUN_HEADROOM);
-  const length = load<u32>(record, RECORD_LENGTH);
-  const kind = load<i32>(run, RUN_KIND);
-  if (kind == KIND_XDP) return prepareFrame(run, record, buffer, size, data);
-  if (u64(load<u32>(run, RUN_HEADROOM)) + length > u64(size)) return false;
+  const headroom = load<u32>(run, RUN_HEADROOM);
+  const reserve = load<u32>(run, RUN_RESERVE);
+  const meta = load<u32>(run, RUN_META);
+  const data = buffer + headroom;
+  const start = data - meta;
+  const xdp = load<i32>(run, RUN_KIND) == KIND_XDP;
+  let linear = length;
+  let frame = (u64(headroom) + reserve + length + PAGE - 1) & ~(PAGE - 1);
+  if (xdp) {
+    const wanted = load<u32>(run, RUN_LINEAR);
+    linear = min(min(length, buffer + XDP_FRAME_END - start), wanted == 0 ? length : wanted);
+    // What the frame's own page does not take because it is told not to needs other ones.
+    if (wanted != 0) frame += PAGE;
+    if (meta > linear) return STATUS_FAULT;
+  }
+  if (frame > u64(load<u32>(run, RUN_BUFFER_SIZE))) return STATUS_PAUSED;
 
   // What an earlier run left in the headroom must not be seen through adjust_head.
   const low = load<u32>(header, CTX_HEADER + CTX_LOW);
-  if (low >= buffer && low < data) zeroBytes(low, data - low);
-  copyBytes(data, load<u32>(record, RECORD_ORIGIN), length);
-  describeBuffer(run, kind, buffer, buffer + size, data, length, data);
-  const skipped = kind == KIND_SKB_NETWORK ? min<u32>(length, ETH_HEADER) : 0;
-  store<u32>(header, ((SKB_PAD + skipped) << 16) | SKB_NO_TRANSPORT, CTX_HEADER + CTX_SKB_HEAD);
-  describeSkb(context, record, data, data + length, kind == KIND_SKB_NETWORK);
-  const socket = load<u32>(run, RUN_SOCKET);
-  if (socket != 0) describeSocket(context, socket, data, length);
-  return true;
-}
-
-/** The context as it starts, and its header: buffer, packet, lowest byte that a program could have written. */
-function describeBuffer(run: u32, kind: i32, head: u32, end: u32, data: u32, length: u32, low: u32): void {
-  const context = load<u32>(run, RUN_CTX);
-  const header = context - CTX_HEADER;
-  copyBytes(context, load<u32>(run, RUN_TEMPLATE), load<u32>(run, RUN_CTX_SIZE));
-  store<i32>(header, kind, CTX_HEADER + CTX_KIND);
-  store<u32>(header, head, CTX_HEADER + CTX_HEAD);
+  if (low >= buffer && low < start) zeroBytes(low, start - low);
+  copyPacket(start, origin, linear);
+  const end = xdp ? buffer + XDP_FRAME_END : buffer + u32(frame) - reserve;
+  store<u32>(header, buffer, CTX_HEADER + CTX_HEAD);
   store<u32>(header, end, CTX_HEADER + CTX_END);
   store<u32>(header, data, CTX_HEADER + CTX_MAC);
-  store<u32>(header, data + min<u32>(length, ETH_HEADER), CTX_HEADER + CTX_NET);
-  store<u32>(header, low, CTX_HEADER + CTX_LOW);
-  store<u32>(header, load<u32>(run, RUN_CTX_SIZE), CTX_HEADER + CTX_SIZE);
-  store<u32>(header, 0, CTX_HEADER + CTX_SKB);
+  store<u32>(header, data + min<u32>(linear - meta, ETH_HEADER), CTX_HEADER + CTX_NET);
+  store<u32>(header, start, CTX_HEADER + CTX_LOW);
+  const records = load<u32>(run, RUN_RECORDS);
+  const ifindex = records == 0 ? 0 : load<u32>(records + at, RECORD_IFINDEX);
+  if (!xdp) {
+    describeBuffer(run, data, length, ifindex);
+    return STATUS_DONE;
+  }
+  const template = load<u32>(run, RUN_TEMPLATE);
+  store<u32>(context, data, XDP_DATA);
+  store<u32>(context, start + linear, XDP_DATA_END);
+  store<u32>(context, start, XDP_DATA_META);
+  store<u32>(context, ifindex == 0 ? load<u32>(template, XDP_INGRESS_IFINDEX) : ifindex, XDP_INGRESS_IFINDEX);
+  store<u64>(context, load<u64>(template, XDP_RX_QUEUE_INDEX), XDP_RX_QUEUE_INDEX);
+  // What does not fit in the page lies in pages behind it (bpf_prog_test_run_xdp).
+  store<u32>(header, buffer + XDP_PAGE, CTX_HEADER + CTX_FRAGS);
+  store<u32>(header, length - linear, CTX_HEADER + CTX_FRAGS_SIZE);
+  if (length != linear) memory.copy(buffer + XDP_PAGE, origin + linear, length - linear);
+  return STATUS_DONE;
 }
 
-/** Metadata and packet in the frame's page, what does not fit there in pages behind it (bpf_prog_test_run_xdp). */
-function prepareFrame(run: u32, record: u32, buffer: u32, size: u32, data: u32): bool {
+/** struct __sk_buff of a packet, and what its header knows of the kernel's buffer. */
+export function describeBuffer(run: u32, mac: u32, length: u32, ifindex: u32): void {
+  releaseMoved();
   const context = load<u32>(run, RUN_CTX);
   const header = context - CTX_HEADER;
-  const length = load<u32>(record, RECORD_LENGTH);
-  const origin = load<u32>(record, RECORD_ORIGIN);
-  const meta = load<u32>(run, RUN_META);
-  const wanted = load<u32>(run, RUN_LINEAR);
-  const start = data - meta;
-  const room = buffer + XDP_FRAME_END - start;
-  const linear = min(min(length, room), wanted == 0 ? length : wanted);
-  const rest = length - linear;
-  if (meta > linear || u64(rest) > u64(size - XDP_FRAME_END)) return false;
-
-  const low = load<u32>(header, CTX_HEADER + CTX_LOW);
-  if (low >= buffer && low < start) zeroBytes(low, start - low);
-  copyBytes(start, origin, linear);
-  if (rest != 0) memory.copy(buffer + XDP_PAGE, origin + linear, rest);
-  describeBuffer(run, KIND_XDP, buffer, buffer + XDP_FRAME_END, data, linear - meta, start);
-  store<u32>(header, buffer + XDP_PAGE, CTX_HEADER + CTX_FRAGS);
-  store<u32>(header, rest, CTX_HEADER + CTX_FRAGS_SIZE);
-  describeXdp(context, record, start, data, start + linear);
-  return true;
-}
-
-function describeXdp(context: u32, record: u32, meta: u32, data: u32, dataEnd: u32): void {
-  store<u32>(context, data, XDP_DATA);
-  store<u32>(context, dataEnd, XDP_DATA_END);
-  store<u32>(context, meta, XDP_DATA_META);
-  const ifindex = load<u32>(record, RECORD_IFINDEX);
-  if (ifindex != 0) store<u32>(context, ifindex, XDP_INGRESS_IFINDEX);
-}
-
-function describeSkb(context: u32, record: u32, mac: u32, dataEnd: u32, network: bool): void {
-  const length = dataEnd - mac;
-  const skipped = network ? min<u32>(length, ETH_HEADER) : 0;
+  const skipped = load<i32>(run, RUN_KIND) == KIND_SKB_NETWORK ? min<u32>(length, ETH_HEADER) : 0;
+  copyWords(context, load<u32>(run, RUN_TEMPLATE), SKB_SIZE);
+  store<u32>(header, 0, CTX_HEADER + CTX_SKB);
+  store<u32>(header, ((SKB_PAD + skipped) << 16) | SKB_NO_TRANSPORT, CTX_HEADER + CTX_SKB_HEAD);
   const data = mac + skipped;
-  store<u32>(context, dataEnd - data, SKB_LEN);
+  store<u32>(context, length - skipped, SKB_LEN);
   store<u32>(context, data, SKB_DATA);
-  store<u32>(context, dataEnd, SKB_DATA_END);
+  store<u32>(context, mac + length, SKB_DATA_END);
   store<u32>(context, data, SKB_DATA_META);
-  const ifindex = load<u32>(record, RECORD_IFINDEX);
   if (ifindex != 0) {
     store<u32>(context, ifindex, SKB_IFINDEX);
     store<u32>(context, ifindex, SKB_INGRESS_IFINDEX);
@@ -165,6 +175,8 @@ function describeSkb(context: u32, record: u32, mac: u32, dataEnd: u32, network:
     store<u32>(context, protocolOf(mac, length), SKB_PROTOCOL);
     store<u32>(context, packetTypeOf(mac), SKB_PKT_TYPE);
   }
+  const socket = load<u32>(run, RUN_SOCKET);
+  if (socket != 0) describeSocket(context, socket, mac, length);
 }
 
 /** The socket of a test run (bpf_prog_test_run_skb): of no type or protocol, closed, between the packet's addresses. */

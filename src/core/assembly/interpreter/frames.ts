@@ -90,16 +90,27 @@ export function reset(state: u32, func: u32, context: u32): void {
 
 /** The same as `begin` after a run of the function that came to its end: what it can have changed. */
 export function beginAgain(state: u32, func: u32, r1: u32, r2: u32, sandboxed: bool): void {
-  // Two fields at a time: EXEC_TAIL_CALLS and EXEC_HELD.
-  if (load<u64>(state, EXEC_TAIL_CALLS) != 0) {
-    reset(state, func, r1);
-  } else {
-    store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
-    store<u64>(state, 0, EXEC_REDIRECT);
-    store<u32>(state, 0, EXEC_REDIRECT_MAP);
-  }
+  resetAgain(state, func, r1);
   if (sandboxed) forgetWindows(state);
   setRegisters(state, func, r1, r2);
+}
+
+/** The same as `reset` after such a run. */
+export function resetAgain(state: u32, func: u32, context: u32): void {
+  if (hasTraces(state)) reset(state, func, context);
+  else nextRun(state);
+}
+
+/** Whether a run has made tail calls or holds something: two fields, EXEC_TAIL_CALLS and EXEC_HELD. */
+export function hasTraces(state: u32): bool {
+  return load<u64>(state, EXEC_TAIL_CALLS) != 0;
+}
+
+/** What every run leaves. */
+export function nextRun(state: u32): void {
+  store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
+  store<u64>(state, 0, EXEC_REDIRECT);
+  store<u32>(state, 0, EXEC_REDIRECT_MAP);
 }
 
 /**
