@@ -117,7 +117,7 @@ function registerSafe(env: Environment, old: RegisterState, current: RegisterSta
     case PTR_TO_PACKET_META:
     case PTR_TO_PACKET:
       return (
-        old.range <= current.range &&
+        coversRange(old.range, current.range) &&
         old.off === current.off &&
         checkIds(env, old.id, current.id) &&
         within(old.scalar, current.scalar)
@@ -129,6 +129,14 @@ function registerSafe(env: Environment, old: RegisterState, current: RegisterSta
     default:
       return registersExact(env, old, current);
   }
+}
+
+/**
+ * Whether what was safe with `old` bytes known to be there is with `current`. Negative ranges are positions at or beyond the packet's end: comparisons
+ * with the end went one way only there, so they stand for themselves alone.
+ */
+function coversRange(old: number, current: number): boolean {
+  return old < 0 || current < 0 ? old === current : old <= current;
 }
 
 const UNBOUND = new RegisterState();
