@@ -56,15 +56,18 @@ export class Execution {
     this.#world = world;
   }
 
-  /** A run on a CPU; afterwards readers that wait for events of programs look again. */
-  running<T>(cpu: number, run: (exec: number) => T): T {
+  /**
+   * A run on a CPU; afterwards readers that wait for events of programs look again. What it holds is taken from it then, unless it
+   * `goesOn`: a part of a run that a debugger drives.
+   */
+  running<T>(cpu: number, run: (exec: number) => T, goesOn?: (result: T) => boolean): T {
     const exec = this.#world.core.exec_of(cpu);
     const busy = this.#claim(exec, cpu);
     // What a stopped run held is looked at once more, to say why it was stopped.
     let stopped = true;
     try {
       const result = run(exec);
-      stopped = this.#world.memory.u32(exec + EXEC_FAULT) !== FAULT_NONE;
+      stopped = this.#world.memory.u32(exec + EXEC_FAULT) !== FAULT_NONE || goesOn?.(result) === true;
       return result;
     } finally {
       if (!stopped) this.#world.handles.end(exec >>> 0);
@@ -90,7 +93,11 @@ export class Execution {
       begin: (descriptor, r1) => this.#world.core.begin(exec, descriptor, r1, 0),
       interpret: (count) => {
         try {
-          return this.running(cpu, () => this.#world.core.interpret(exec, BigInt(count)));
+          return this.running(
+            cpu,
+            () => this.#world.core.interpret(exec, BigInt(count)),
+            (status) => status === STATUS_PAUSED,
+          );
         } catch (error) {
           if (this.endedBy(error, cpu, "interpreter")) return STATUS_DONE;
           throw error;

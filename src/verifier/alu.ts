@@ -200,10 +200,15 @@ function adjust(
 ): void {
   const { dst: dstno, src: srcno, imm } = instruction;
   const dst = env.registers[dstno] as RegisterState;
+  const src = fromRegister ? (env.registers[srcno] as RegisterState) : undefined;
+  // Any arithmetic with an address of an arena gives one: its lower half is all that counts.
   if (dst.type === PTR_TO_ARENA) return;
+  if (src?.type === PTR_TO_ARENA) {
+    copyRegister(dst, src);
+    return;
+  }
   let value: number;
-  if (fromRegister) {
-    const src = env.registers[srcno] as RegisterState;
+  if (src !== undefined) {
     if (src.type !== SCALAR_VALUE) {
       if (dst.type !== SCALAR_VALUE) {
         // Those who may know addresses may subtract them; the difference is some number.

@@ -59,7 +59,11 @@ function checkIds(env: Environment, old: number, current: number): boolean {
 
 /** An old number that was linked with nothing asks nothing; a current one without id is linked with nothing else. */
 function checkScalarIds(env: Environment, old: number, current: number): boolean {
-  return old === 0 || checkIds(env, old, current === 0 ? ++env.temporaryId : current);
+  if (old === 0) return true;
+  const other = current === 0 ? ++env.temporaryId : current;
+  if (!checkIds(env, old, other)) return false;
+  // At a distance from other numbers: from those that it was at a distance from before.
+  return (old & BPF_ADD_CONST) === 0 || checkIds(env, old & ~BPF_ADD_CONST, other & ~BPF_ADD_CONST);
 }
 
 export function resetIds(env: Environment): void {

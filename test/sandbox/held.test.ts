@@ -177,3 +177,34 @@ describe.each(ENGINES)("%s: sockets", (engine) => {
     expect(found.run({ packet }).returnValue).not.toBe(0);
   });
 });
+
+describe("a run that a debugger drives", () => {
+  test.each([1, 3])("keeps what it holds from one step to the next, %i at a time", async (count) => {
+    const machine = await machineWith("interpreter");
+    const program = load(
+      machine,
+      `${reserve(8)}
+if r0 == 0 goto end
+r6 = r0
+r1 = 5
+*(u64 *)(r6 + 0) = r1
+${submit("r6")}
+end:
+${END}`,
+      "xdp",
+    );
+    const debug = program.debug({ packet: new Uint8Array(14) });
+    while (debug.step(count));
+    expect(debug.finish().returnValue).toBe(0);
+  });
+
+  test("loses it where it ends, so that readers go on", async () => {
+    const machine = await machineWith("interpreter");
+    const forgets = load(machine, `${reserve(8)}\n${END}`, "xdp").debug({ packet: new Uint8Array(14) });
+    while (forgets.step());
+    forgets.finish();
+    const submits = `${reserve(16)}\nif r0 == 0 goto end\n${submit("r0")}\nend:\n${END}`;
+    load(machine, submits, "xdp").run({ packet: new Uint8Array(14) });
+    expect(lengths(machine)).toEqual([16]);
+  });
+});
