@@ -75,6 +75,9 @@ function readReachable(
   return found as Step[];
 }
 
+/** Of blocks that end in an exit; the others get their own. */
+const NONE: number[] = [];
+
 function formBlocks(steps: readonly Step[], { start, end: functionEnd }: FunctionRange): Block[] {
   const isLeader = new Uint8Array(functionEnd - start);
   for (const step of steps) if (jumps(step)) isLeader[step.target - start] = 1;
@@ -90,7 +93,7 @@ function formBlocks(steps: readonly Step[], { start, end: functionEnd }: Functio
       end++;
     }
     blockAt[(steps[first] as Step).slot - start] = blocks.length;
-    blocks.push({ first, end, successors: [], choice: -1, dispatches: false });
+    blocks.push({ first, end, successors: NONE, choice: -1, dispatches: false });
     first = end;
   }
   for (let index = 0; index < blocks.length; index++) {

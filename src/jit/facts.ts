@@ -70,18 +70,20 @@ export class Facts {
     this.#set(target, this.kind[source] as number, this.bits[source] as number);
   }
 
-  /** Takes over all registers from arrays that hold them from an index on. */
+  /** Takes over all registers from arrays that hold them from an index on; of values that are not known there is no `low` and `high`. */
   load(from: number, kind: Uint8Array, bits: Uint8Array, low: Int32Array, high: Int32Array): void {
     let small = 0;
     let known = 0;
     for (let register = 0; register < REGISTER_COUNT; register++) {
       const at = from + register;
-      this.kind[register] = kind[at] as number;
+      const kindThere = kind[at] as number;
+      this.kind[register] = kindThere;
       this.bits[register] = bits[at] as number;
-      this.low[register] = low[at] as number;
-      this.high[register] = high[at] as number;
       if ((bits[at] as number) <= 32) small |= 1 << register;
-      if (kind[at] !== ANY) known |= 1 << register;
+      if (kindThere === ANY) continue;
+      known |= 1 << register;
+      this.low[register] = low[at] as number;
+      this.high[register] = kindThere === EXACT ? (high[at] as number) : 0;
     }
     this.small = small;
     this.known = known;
@@ -126,10 +128,12 @@ export class BlockFacts {
     if (this.#reached[block] === 0) {
       this.#reached[block] = 1;
       for (let register = 0; register < REGISTER_COUNT; register++) {
-        this.#kind[base + register] = facts.kind[register] as number;
+        const kind = facts.kind[register] as number;
+        this.#kind[base + register] = kind;
         this.#bits[base + register] = facts.bits[register] as number;
-        this.#low[base + register] = facts.low[register] as number;
-        this.#high[base + register] = facts.high[register] as number;
+        // Pages of memory that nobody touches cost nothing.
+        if (kind !== ANY) this.#low[base + register] = facts.low[register] as number;
+        if (kind === EXACT) this.#high[base + register] = facts.high[register] as number;
       }
       return true;
     }
@@ -141,7 +145,7 @@ export class BlockFacts {
         kind !== ANY &&
         kind === facts.kind[register] &&
         this.#low[at] === facts.low[register] &&
-        this.#high[at] === facts.high[register]
+        (kind === FRAME || this.#high[at] === facts.high[register])
       ) {
         continue;
       }
