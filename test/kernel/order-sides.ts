@@ -5,7 +5,7 @@ import { RING_AT, RING_CONSUMER, RING_DATA, RING_PRODUCER } from "../../src/core
 import { BpfError } from "../../src/errors.ts";
 import { KernelMachine, possibleCpus } from "../../src/kernel/index.ts";
 import { vmlinuxBtf } from "../../src/kernel/vmlinux.ts";
-import { type Engine, Machine, type WorldOptions } from "../../src/machine/index.ts";
+import { type Engine, Machine, type RunInput, type WorldOptions } from "../../src/machine/index.ts";
 import { type ObjectSpec, parseObject } from "../../src/object/index.ts";
 import { ROOT } from "../helpers.ts";
 import { Own } from "./libc.ts";
@@ -69,8 +69,14 @@ const read = (object: string): ObjectSpec =>
 const KEY = new Uint8Array(4);
 const PACKET = new Uint8Array(64);
 const PAGE = 4096;
-const isEvent = (spec: ObjectSpec, program: string): boolean =>
-  spec.programs[program]?.type === "raw_tracepoint";
+/** What a run takes of us, in the kernel and here. */
+function inputOf(spec: ObjectSpec, program: string): { theirs: { data?: Uint8Array }; ours: RunInput } {
+  const type = spec.programs[program]?.type;
+  if (type === "raw_tracepoint") return { theirs: {}, ours: { args: [0, 0] } };
+  return type === "syscall"
+    ? { theirs: {}, ours: {} }
+    : { theirs: { data: PACKET }, ours: { packet: PACKET } };
+}
 
 /** Writes a record where the producer stands, whole or not. */
 function produce({ producer, data }: RingPages, { word, step, value }: HostAct & { act: "produce" }): void {
@@ -135,8 +141,8 @@ export async function kernelOrders(
   return {
     run(order) {
       bss.update(KEY, order);
-      const input = isEvent(spec, program) ? {} : { data: PACKET };
-      const status = loaded.programs[program]!.raw.testRun(input).returnValue | 0;
+      const { theirs } = inputOf(spec, program);
+      const status = loaded.programs[program]!.raw.testRun(theirs).returnValue | 0;
       return { status, order: bss.lookup(KEY)! };
     },
     do(todo) {
@@ -194,8 +200,8 @@ export async function machineOrders(
   return {
     run(order, cpu) {
       bss.update(KEY, order);
-      const input = isEvent(spec, program) ? { args: [0, 0] } : { packet: PACKET };
-      const status = loaded.programs[program]!.run({ ...input, cpu, engine }).returnValue | 0;
+      const { ours } = inputOf(spec, program);
+      const status = loaded.programs[program]!.run({ ...ours, cpu, engine }).returnValue | 0;
       return { status, order: bss.lookup(KEY)! };
     },
     do(todo) {

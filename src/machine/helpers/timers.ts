@@ -129,6 +129,8 @@ export const TIMERS: readonly HostHelper[] = [
       if (timer === undefined) return -ERRNO.EINVAL;
       const ran = timer.expires !== undefined;
       timer.expires = undefined;
+      // It keeps the program no longer, so it cannot start again before it gets a callback.
+      timer.callback = timer.program = 0;
       return ran ? 1 : 0;
     },
   },

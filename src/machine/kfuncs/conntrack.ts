@@ -5,7 +5,7 @@
 import { CTX_KIND, KIND_XDP } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { type HelperArguments, type HelperWorld, notInWorld } from "../helpers/types.ts";
-import type { Connection, ConnectionEnds } from "../world/connections.ts";
+import { BOTH_DIRECTIONS, type Connection, type ConnectionEnds } from "../world/connections.ts";
 import type { HostKfunc } from "./types.ts";
 
 // struct bpf_ct_opts, of 16 bytes; of 12 before Linux 6.11.
@@ -15,6 +15,7 @@ const OPTS = {
   protocol: 8,
   direction: 9,
   zone: 10,
+  zoneDirections: 12,
   reserved: 13,
   bytes: 16,
   old: 12,
@@ -51,6 +52,7 @@ function tupleAt({ memory }: HelperWorld, at: number, length: number): Connectio
 interface Question extends ConnectionEnds {
   readonly protocol: "tcp" | "udp";
   readonly zone: number;
+  readonly zoneDirections: number;
 }
 
 /** What is asked for, or the error that is told in the options. */
@@ -67,7 +69,14 @@ function question(world: HelperWorld, args: HelperArguments): Question | number 
   if (netns < -1) return -ERRNO.EINVAL;
   const ends = tupleAt(world, tuple, tupleSize);
   if (ends === undefined) return -ERRNO.EAFNOSUPPORT;
-  return netns > 0 ? -ERRNO.ENONET : { ...ends, protocol, zone };
+  // No other namespace has a number here.
+  if (netns >= 0) return -ERRNO.ENONET;
+  if (size === OPTS.old) return { ...ends, protocol, zone, zoneDirections: BOTH_DIRECTIONS };
+  // What is not said is put in.
+  const at = opts + OPTS.zoneDirections;
+  const zoneDirections = memory.u8[at] || BOTH_DIRECTIONS;
+  memory.u8[at] = zoneDirections;
+  return { ...ends, protocol, zone, zoneDirections };
 }
 
 function fail({ memory }: HelperWorld, args: HelperArguments, errno: number): bigint {
@@ -107,7 +116,7 @@ const lookup =
   (world, args) => {
     const asked = isXdp(world, args) === xdp ? question(world, args) : -ERRNO.EINVAL;
     if (typeof asked === "number") return fail(world, args, asked);
-    const found = world.world.connections.find(asked.protocol, asked, asked.zone);
+    const found = world.world.connections.find(asked);
     if (found === undefined) return fail(world, args, -ERRNO.ENOENT);
     world.memory.u8[args.u32(4) + OPTS.direction] = found.reply ? 1 : 0;
     return place(world, found.connection);
@@ -121,11 +130,12 @@ const allocate =
   (world, args) => {
     const asked = isXdp(world, args) === xdp ? question(world, args) : -ERRNO.EINVAL;
     if (typeof asked === "number") return fail(world, args, asked);
-    const { protocol, source, destination, zone } = asked;
+    const { protocol, source, destination, zone, zoneDirections } = asked;
     const connection = world.world.connections.create({
       protocol,
       ends: { source, destination },
       zone,
+      zoneDirections,
       timeout: NEW_TIMEOUT * world.world.hz,
     });
     return place(world, connection);

@@ -130,7 +130,6 @@ export const CPUMASKS: readonly HostKfunc[] = [
     call(world, args) {
       const [mask, from, size] = [args.u32(1), args.u32(2), args.u32(3)];
       if (size < Math.ceil(world.cpus / 64) * 8) return -ERRNO.EACCES;
-      if ((from & 7) !== 0) return -ERRNO.EINVAL;
       world.memory.u8.fill(0, mask, mask + BYTES);
       for (let cpu = 0; cpu < world.cpus; cpu++) put(world, mask, cpu, has(world, from, cpu));
       return 0;

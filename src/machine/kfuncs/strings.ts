@@ -3,7 +3,7 @@
  * further than the answer needs: -EFAULT where one cannot be read, -ERANGE for addresses that are none of the kernel's,
  * -E2BIG where the search comes to XATTR_SIZE_MAX.
  */
-import { FIRST_ADDRESS } from "../../core/layout.ts";
+import { SPACE_USER } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import { mayRead } from "../helpers/memory.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
@@ -43,15 +43,16 @@ class Text {
   }
 }
 
+/** What is no address of the kernel: nothing of ours lies there, or something of a process (copy_from_kernel_nofault_allowed). */
+const isForeign = ({ core }: HelperWorld, start: bigint): boolean =>
+  start < KERNEL_START && (!mayRead(core, start, 1) || core.space_of(start) === SPACE_USER);
+
 /** Runs a function over the strings in the first `count` registers. */
 const over =
   (count: number, answer: (texts: readonly Text[], args: HelperArguments) => number): HostKfunc["call"] =>
   (world, args) => {
     const starts = Array.from({ length: count }, (_, index) => args.u64(index + 1));
-    if (
-      starts.some((start) => start < BigInt(FIRST_ADDRESS) || (start >> 32n !== 0n && start < KERNEL_START))
-    )
-      return -ERRNO.ERANGE;
+    if (starts.some((start) => isForeign(world, start))) return -ERRNO.ERANGE;
     try {
       return answer(
         starts.map((start) => new Text(world, start)),
@@ -79,8 +80,8 @@ function compare(a: Text, b: Text, letter: Letter): number {
 }
 
 /** A count of bytes in a register, no more than is ever looked at. */
-const bound = (args: HelperArguments, register: number): number =>
-  Number(args.u64(register) > BigInt(LIMIT) ? BigInt(LIMIT) : args.u64(register));
+const bound = (args: HelperArguments, register: number, most = LIMIT): number =>
+  Number(args.u64(register) > BigInt(most) ? BigInt(most) : args.u64(register));
 
 function length(text: Text, count: number): number {
   for (let at = 0; at < count; at++) if (text.at(at) === 0) return at;
@@ -119,18 +120,12 @@ function lastIndexOf(text: Text, byte: number): number {
 function span(text: Text, set: Text, among: boolean): number {
   for (let at = 0; at < LIMIT; at++) {
     const byte = text.at(at);
-    if (byte === 0 || isAmong(set, byte) !== among) return at;
+    if (byte === 0) return at;
+    const found = indexOf(set, LIMIT, byte);
+    if (found === -ERRNO.E2BIG) return found;
+    if (found >= 0 !== among) return at;
   }
   return -ERRNO.E2BIG;
-}
-
-function isAmong(set: Text, byte: number): boolean {
-  for (let at = 0; at < LIMIT; at++) {
-    const one = set.at(at);
-    if (one === 0) return false;
-    if (one === byte) return true;
-  }
-  return false;
 }
 
 /** Where one string is in the first `count` bytes of another one. */
@@ -150,7 +145,7 @@ function search(text: Text, wanted: Text, count: number): number {
   return -ERRNO.E2BIG;
 }
 
-/** `char` and `int` arguments: the low byte. */
+/** `char` arguments: the low byte. */
 const letter = (args: HelperArguments, register: number): number => args.u32(register) & 255;
 
 export const STRING_KFUNCS: readonly HostKfunc[] = [
@@ -164,12 +159,16 @@ export const STRING_KFUNCS: readonly HostKfunc[] = [
     name: "bpf_strnchr",
     call: over(1, ([text], args) => indexOf(text as Text, bound(args, 2), letter(args, 3))),
   },
-  { name: "bpf_strrchr", call: over(1, ([text], args) => lastIndexOf(text as Text, letter(args, 2))) },
+  // Its letter is an int: what is none of a byte's is nowhere.
+  { name: "bpf_strrchr", call: over(1, ([text], args) => lastIndexOf(text as Text, args.i32(2))) },
   { name: "bpf_strspn", call: over(2, ([text, set]) => span(text as Text, set as Text, true)) },
   { name: "bpf_strcspn", call: over(2, ([text, set]) => span(text as Text, set as Text, false)) },
   { name: "bpf_strstr", call: over(2, ([text, wanted]) => search(text as Text, wanted as Text, LIMIT)) },
   {
     name: "bpf_strnstr",
-    call: over(2, ([text, wanted], args) => search(text as Text, wanted as Text, bound(args, 3))),
+    call: over(2, ([text, wanted], args) =>
+      // A place in one string and one in the other, together.
+      search(text as Text, wanted as Text, bound(args, 3, 2 * LIMIT)),
+    ),
   },
 ];

@@ -14,6 +14,8 @@ export interface Connection {
   /** As its first packet has them. */
   readonly ends: ConnectionEnds;
   readonly zone: number;
+  /** Bits of those whose packets are in the zone: 1 as the connection began, 2 replies; the others are in zone 0. */
+  readonly zoneDirections: number;
   /** IPS_ bits. */
   status: number;
   /** Ticks. */
@@ -25,6 +27,8 @@ export interface Connection {
   object: KernelObject | undefined;
 }
 
+/** net/netfilter/nf_conntrack_zones.h NF_CT_DEFAULT_ZONE_DIR. */
+export const BOTH_DIRECTIONS = 3;
 const CONFIRMED = 8;
 const sameEnd = (a: Endpoint, b: Endpoint): boolean => a.port === b.port && sameBytes(a.ip, b.ip);
 const sameEnds = (a: ConnectionEnds, b: ConnectionEnds): boolean =>
@@ -33,6 +37,10 @@ const turned = ({ source, destination }: ConnectionEnds): ConnectionEnds => ({
   source: destination,
   destination: source,
 });
+
+/** Of packets in one direction. */
+const zoneOf = (row: Pick<Connection, "zone" | "zoneDirections">, reply: boolean): number =>
+  (row.zoneDirections & (reply ? 2 : 1)) === 0 ? 0 : row.zone;
 
 export class Connections {
   readonly #known: Connection[] = [];
@@ -52,14 +60,14 @@ export class Connections {
     const { protocol, source, destination, zone = 0, status = 0, timeout = 0, mark = 0 } = options;
     const what = `world: connection ${protocol} ${source}`;
     const ends = { source: parseEndpoint(source, what), destination: parseEndpoint(destination, what) };
-    const connection = this.create({ protocol, ends, zone, timeout });
+    const connection = this.create({ protocol, ends, zone, zoneDirections: BOTH_DIRECTIONS, timeout });
     connection.status = status | CONFIRMED;
     connection.mark = mark;
     this.insert(connection);
     return connection;
   }
 
-  create(row: Pick<Connection, "protocol" | "ends" | "zone" | "timeout">): Connection {
+  create(row: Pick<Connection, "protocol" | "ends" | "zone" | "zoneDirections" | "timeout">): Connection {
     const connection: Connection = { ...row, status: 0, mark: 0, nat: {}, object: undefined };
     this.#fresh.push(connection);
     return connection;
@@ -69,20 +77,21 @@ export class Connections {
   insert(connection: Connection): boolean {
     const index = this.#fresh.indexOf(connection);
     if (index >= 0) this.#fresh.splice(index, 1);
-    if (this.find(connection.protocol, connection.ends, connection.zone) !== undefined) return false;
+    if (this.find({ ...connection, ...connection.ends }) !== undefined) return false;
     this.#known.push(connection);
     return true;
   }
 
   find(
-    protocol: Connection["protocol"],
-    ends: ConnectionEnds,
-    zone: number,
+    asked: ConnectionEnds & Pick<Connection, "protocol" | "zone" | "zoneDirections">,
   ): { readonly connection: Connection; readonly reply: boolean } | undefined {
     for (const connection of this.#known) {
-      if (connection.protocol !== protocol || connection.zone !== zone) continue;
-      if (sameEnds(connection.ends, ends)) return { connection, reply: false };
-      if (sameEnds(connection.ends, turned(ends))) return { connection, reply: true };
+      if (connection.protocol !== asked.protocol) continue;
+      for (const reply of [false, true]) {
+        const ends = reply ? turned(asked) : asked;
+        if (zoneOf(connection, reply) === zoneOf(asked, reply) && sameEnds(connection.ends, ends))
+          return { connection, reply };
+      }
     }
     return undefined;
   }
