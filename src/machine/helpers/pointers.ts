@@ -88,10 +88,10 @@ export const POINTERS: readonly HostHelper[] = [
     },
   },
   {
-    // No IBS, no branch records: what the kernel answers on hardware that has none.
+    // No branch records: what the kernel answers of an event that samples none. BPF_F_GET_BRANCH_RECORDS_SIZE is the one flag.
     name: "read_branch_records",
     args: 4,
-    call: () => -ERRNO.ENOENT,
+    call: (_, args) => (args.u64(4) > 1n ? -ERRNO.EINVAL : -ERRNO.ENOENT),
   },
   {
     name: "get_numa_node_id",
