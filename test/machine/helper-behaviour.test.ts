@@ -165,7 +165,7 @@ describe.each(ENGINES)("%s", (engine) => {
     const [point] = btf.find("point", "struct");
     const { machine, call, place, read } = await createCalls(engine, { btf });
     const value = place(Uint8Array.of(1, 0, 0, 0, 0xfe, 255, 255, 255));
-    const pointer = place(new Uint8Array([...u64(value, point!.id)]));
+    const pointer = place(u64(value, point!.id));
     const to = place(64);
     // BTF_F_COMPACT and BTF_F_NONAME: no blanks, no names.
     const show = (size: number, flags = 3, from = pointer): number =>
