@@ -534,6 +534,8 @@ function slice<S>(state: u32, budget: u64): i32 {
         // The end of the main function, which short programs reach all the time, without a call.
         if (load<u32>(state, EXEC_DEPTH) == 0) return pause(state, 0, total - left + 1, STATUS_DONE);
         const next = leave(state);
+        // The end of a function that the host has called.
+        if (next == 0) return pause(state, 0, total - left + 1, STATUS_DONE);
         if (isSandboxed(state) != (sizeof<S>() == SANDBOXED))
           return pause(state, next, total - left + 1, STATUS_OTHER_SAFETY);
         pc = next - 8;
