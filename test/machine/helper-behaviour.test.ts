@@ -201,6 +201,39 @@ describe.each(ENGINES)("%s", (engine) => {
     ).toBe(0);
   });
 
+  test("sockets as what they are, and the control groups of their owners", async () => {
+    const tcp6 = { protocol: "tcp", local: "[fd00::1]:80", remote: "[fd00::2]:9" } as const;
+    const tcp4 = { protocol: "tcp", local: "10.0.0.1:80", remote: "10.0.0.2:9" } as const;
+    const { call } = await createCalls(engine, {
+      world: {
+        cgroups: [
+          { path: "/a", id: 50 },
+          { path: "/a/b", id: 51 },
+        ],
+        sockets: [
+          { ...tcp6, object: 0x9000, cgroup: "/a/b" },
+          { ...tcp4, object: 0x9100 },
+          { ...tcp4, remote: "10.0.0.2:10", state: "time_wait", object: 0x9200 },
+          { ...tcp4, remote: "10.0.0.2:11", state: "new_syn_recv", object: 0x9300 },
+          { protocol: "udp", local: "[fd00::1]:53", object: 0x9400 },
+          { protocol: "udp", local: "10.0.0.1:53", object: 0x9500 },
+        ],
+      },
+    });
+    const sockets = [0x9000, 0x9100, 0x9200, 0x9300, 0x9400, 0x9500];
+    const which = (name: string): number[] => sockets.filter((at) => call(name, [at]) === at);
+    expect(which("skc_to_tcp_sock")).toEqual([0x9000, 0x9100]);
+    expect(which("skc_to_tcp6_sock")).toEqual([0x9000]);
+    expect(which("skc_to_tcp_timewait_sock")).toEqual([0x9200]);
+    expect(which("skc_to_tcp_request_sock")).toEqual([0x9300]);
+    expect(which("skc_to_udp6_sock")).toEqual([0x9400]);
+    for (const name of ["skc_to_unix_sock", "skc_to_mptcp_sock"])
+      expect(sockets.map((at) => call(name, [at]))).toEqual([0, 0, 0, 0, 0, 0]);
+    expect([call("sk_cgroup_id", [0x9000], TC), call("sk_cgroup_id", [0x9100], TC)]).toEqual([51, 1]);
+    const ancestor = (level: number): number => call("sk_ancestor_cgroup_id", [0x9000, level], TC);
+    expect([0, 1, 2, 3, 0xffffffff].map(ancestor)).toEqual([1, 50, 51, 0, 0]);
+  });
+
   test("get_local_storage: a value of the control group that the program runs for", async () => {
     const { machine, call, read } = await createCalls(engine);
     const map = machine.createMap({
