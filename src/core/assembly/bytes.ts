@@ -39,13 +39,6 @@ export function copyPacket(to: u32, from: u32, size: u32): void {
   v128.store(to + last, v128.load(from + last));
 }
 
-/** A multiple of 8 bytes. */
-export function copyWords(to: u32, from: u32, size: u32): void {
-  let at: u32 = 0;
-  for (; at + 16 <= size; at += 16) v128.store(to + at, v128.load(from + at));
-  if (at < size) store<u64>(to + at, load<u64>(from + at));
-}
-
 export function zeroBytes(to: u32, size: u32): void {
   memory.fill(to, 0, size);
 }

@@ -43,7 +43,6 @@ import {
   SKB_PAD,
   SKB_PKT_TYPE,
   SKB_PROTOCOL,
-  SKB_SIZE,
   SKB_SK,
   SOCK_DST_IP4,
   SOCK_DST_IP6,
@@ -64,7 +63,7 @@ import {
   XDP_PAGE,
   XDP_RX_QUEUE_INDEX,
 } from "../../layout";
-import { copyBytes, copyPacket, copyWords, zeroBytes } from "../bytes";
+import { copyBytes, zeroBytes } from "../bytes";
 import { releaseMoved } from "../helpers/skb-buffer";
 
 // uapi/linux/if_packet.h.
@@ -127,7 +126,7 @@ export function preparePacket(run: u32, at: u32): i32 {
   // What an earlier run left in the headroom must not be seen through adjust_head.
   const low = load<u32>(header, CTX_HEADER + CTX_LOW);
   if (low >= buffer && low < start) zeroBytes(low, start - low);
-  copyPacket(start, origin, linear);
+  copyBytes(start, origin, linear);
   const end = xdp ? buffer + XDP_FRAME_END : buffer + u32(frame) - reserve;
   store<u32>(header, buffer, CTX_HEADER + CTX_HEAD);
   store<u32>(header, end, CTX_HEADER + CTX_END);
@@ -153,13 +152,29 @@ export function preparePacket(run: u32, at: u32): i32 {
   return STATUS_DONE;
 }
 
+/** All SKB_SIZE bytes of a context as they start; a loop takes 1.3 ns more for each packet. */
+function resetBuffer(context: u32, template: u32): void {
+  v128.store(context, v128.load(template));
+  v128.store(context, v128.load(template, 16), 16);
+  v128.store(context, v128.load(template, 32), 32);
+  v128.store(context, v128.load(template, 48), 48);
+  v128.store(context, v128.load(template, 64), 64);
+  v128.store(context, v128.load(template, 80), 80);
+  v128.store(context, v128.load(template, 96), 96);
+  v128.store(context, v128.load(template, 112), 112);
+  v128.store(context, v128.load(template, 128), 128);
+  v128.store(context, v128.load(template, 144), 144);
+  v128.store(context, v128.load(template, 160), 160);
+  v128.store(context, v128.load(template, 176), 176);
+}
+
 /** struct __sk_buff of a packet, and what its header knows of the kernel's buffer. */
 export function describeBuffer(run: u32, mac: u32, length: u32, ifindex: u32): void {
   releaseMoved();
   const context = load<u32>(run, RUN_CTX);
   const header = context - CTX_HEADER;
   const skipped = load<i32>(run, RUN_KIND) == KIND_SKB_NETWORK ? min<u32>(length, ETH_HEADER) : 0;
-  copyWords(context, load<u32>(run, RUN_TEMPLATE), SKB_SIZE);
+  resetBuffer(context, load<u32>(run, RUN_TEMPLATE));
   store<u32>(header, 0, CTX_HEADER + CTX_SKB);
   store<u32>(header, ((SKB_PAD + skipped) << 16) | SKB_NO_TRANSPORT, CTX_HEADER + CTX_SKB_HEAD);
   const data = mac + skipped;
