@@ -78,9 +78,10 @@ export class PreparedBtf {
     const { btf } = this;
     const set = (offset: number, value: number): void => view.setUint32(offset, value, btf.littleEndian);
     const hidden = new Set(
-      spec.functions.flatMap(({ type, linkage }) =>
-        linkage === "static" && type !== undefined ? [type] : [],
-      ),
+      spec.functions.flatMap(({ name, type, linkage }) => {
+        const hides = linkage === "static" || (linkage === "hidden" && spec.programs[name] === undefined);
+        return hides && type !== undefined ? [type] : [];
+      }),
     );
     const integer = firstInteger(btf);
     for (const type of btf.types(btf.firstId)) {

@@ -36,9 +36,16 @@ export class VirtualClock implements Clock {
     return this.#now;
   }
 
-  /** Moves forward by nanoseconds. */
-  advance(ns: bigint): void {
-    if (ns < 0n) throw new BpfError("usage", `clock: cannot go back by ${-ns} ns`);
-    this.#now += ns;
+  /**
+   * Moves forward by nanoseconds.
+   *
+   * @throws BpfError code "usage" for what is no whole number, or is below zero.
+   */
+  advance(ns: bigint | number): void {
+    if (typeof ns === "number" && !Number.isSafeInteger(ns))
+      throw new BpfError("usage", `clock: ${ns} is no whole number of nanoseconds`);
+    const distance = BigInt(ns);
+    if (distance < 0n) throw new BpfError("usage", `clock: cannot go back by ${-distance} ns`);
+    this.#now += distance;
   }
 }

@@ -1,5 +1,11 @@
 import type { CoreRelocation, LineInfo } from "../btf/index.ts";
-import { type ElfSection, type ElfSymbol, SYMBOL_BINDINGS, SYMBOL_TYPES } from "../elf/index.ts";
+import {
+  type ElfSection,
+  type ElfSymbol,
+  SYMBOL_BINDINGS,
+  SYMBOL_VISIBILITIES,
+  SYMBOL_TYPES,
+} from "../elf/index.ts";
 import { SLOT_SIZE, decodeInstructions } from "../isa/index.ts";
 import { type Context, countWhile, sectionError } from "./context.ts";
 import { place } from "./maps.ts";
@@ -153,8 +159,10 @@ function rangesOf(section: ElfSection, slots: number, symbols: readonly ElfSymbo
   return ranges;
 }
 
-function linkageOf({ binding }: ElfSymbol): FunctionSpec["linkage"] {
+function linkageOf({ binding, visibility }: ElfSymbol): FunctionSpec["linkage"] {
   if (binding === SYMBOL_BINDINGS.local) return "static";
+  if (visibility === SYMBOL_VISIBILITIES.hidden || visibility === SYMBOL_VISIBILITIES.internal)
+    return "hidden";
   return binding === SYMBOL_BINDINGS.weak ? "weak" : "global";
 }
 

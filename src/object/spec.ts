@@ -69,7 +69,8 @@ export interface FunctionSpec {
   readonly section: string;
   /** Index of its first slot in the section. */
   readonly start: number;
-  readonly linkage: "static" | "global" | "weak";
+  /** Hidden: global for the linker, but verified with its callers, as libbpf has the kernel do it (`__hidden`). */
+  readonly linkage: "static" | "global" | "weak" | "hidden";
   /** By slot; an `lddw` takes two. */
   readonly instructions: readonly Instruction[];
   /** What its instructions refer to, by ascending slot. */

@@ -175,7 +175,7 @@ function programNeeds(
       needs.feature("tail_calls_in_functions", placeOf(input, slot));
   }
   for (const { spec, start } of functions.slice(1)) {
-    if (spec.linkage === "static") continue;
+    if (spec.linkage === "static" || spec.linkage === "hidden") continue;
     needs.feature("global_functions", placeOf(input, start));
     if (spec.type === undefined || btf === undefined) continue;
     for (const tag of tagsOf(btf, spec.type)) {

@@ -78,9 +78,18 @@ export function verifierProgram(linked: LinkedProgram, traits: ProgramTraits): V
     btf: linked.btf,
     structOps: traits.type === "struct_ops" ? methodOf(linked, traits.kernelBtf) : undefined,
     functionInfo: linked.functionInfo,
+    hidden: hiddenFunctions(linked),
     lines: linked.lines,
     ...traits,
   };
+}
+
+/** An entry point stays what it is, whoever sees its name (libbpf: prog_is_subprog). */
+function hiddenFunctions({ functions }: LinkedProgram): ReadonlySet<number> {
+  const [, ...others] = functions;
+  return new Set(
+    others.flatMap(({ spec: { linkage, type } }) => (linkage === "hidden" && type !== undefined ? type : [])),
+  );
 }
 
 /** Which method of the kernel a struct_ops program implements: the object's maps say. */

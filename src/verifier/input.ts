@@ -56,6 +56,8 @@ export interface VerifierProgram {
   /** Of an extension (freplace): the program that it extends; `attachTo` is the function that it replaces. */
   readonly extends?: VerifierProgram | undefined;
   readonly functionInfo?: readonly FunctionInfo[];
+  /** BTF ids of functions that are global in BTF and are verified like static ones: `__hidden`, which libbpf tells the kernel so. */
+  readonly hidden?: ReadonlySet<number>;
   readonly lines?: readonly LineInfo[];
 }
 

@@ -19,7 +19,7 @@ export function checkProgramInfo(env: Environment): void {
 }
 
 function checkFunctions(env: Environment): void {
-  const { functionInfo = [], btf } = env.program;
+  const { functionInfo = [], btf, hidden } = env.program;
   if (functionInfo.length === 0 || btf === undefined) return checkAbnormalReturn(env);
   if (functionInfo.length !== env.subprogramCount) {
     throw env.reject("EINVAL", "number of funcs in func_info doesn't match number of subprogs");
@@ -32,7 +32,7 @@ function checkFunctions(env: Environment): void {
     const type = btf.type(id);
     if (type.kind !== "func") throw env.reject("EINVAL", `invalid type id ${id} in func info`);
     subprogram.name = type.name;
-    subprogram.linkage = type.linkage === "global" || type.linkage === "extern" ? type.linkage : "static";
+    subprogram.linkage = hidden?.has(id) === true ? "static" : type.linkage;
     if (number === 0) continue;
     const prototype = btf.type(type.type);
     const result = prototype.kind === "func_proto" ? resolve(btf, prototype.type) : undefined;

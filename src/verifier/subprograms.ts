@@ -64,7 +64,7 @@ function addExceptionCallback(env: Environment): void {
   if (func?.kind !== "func") {
     throw env.reject("ENOENT", `exception callback '${name}' could not be found in BTF`);
   }
-  if (func.linkage !== "global") {
+  if (func.linkage !== "global" || env.program.hidden?.has(func.id) === true) {
     throw env.reject("EINVAL", `exception callback '${name}' must have global linkage`);
   }
   const slot = functionInfo.find(({ type }) => type === func.id)?.slot;

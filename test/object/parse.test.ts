@@ -81,6 +81,16 @@ describe("programs", () => {
     ]);
   });
 
+  it("are hidden where only a linker sees them", () => {
+    const linkages = fixture("hidden").functions.map(({ name, linkage }) => [name, linkage]);
+    expect(linkages.sort()).toEqual([
+      ["global_store", "global"],
+      ["hidden_functions", "global"],
+      ["hidden_store", "hidden"],
+      ["weak_store", "hidden"],
+    ]);
+  });
+
   it("have the source lines of their own instructions", () => {
     const spec = fixture("calls");
     const source = readFileSync(join(ROOT, "test/fixtures/calls.bpf.c"), "utf8").split("\n");

@@ -1,7 +1,11 @@
 /** Programs whose verdict, last words and counts the running kernel has confirmed. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { assemble } from "../../src/asm/index.ts";
-import { type VerifierOptions, verify } from "../../src/verifier/index.ts";
+import { linkProgram, parseObject } from "../../src/object/index.ts";
+import { type VerifierOptions, verifierProgram, verify } from "../../src/verifier/index.ts";
+import { ROOT } from "../helpers.ts";
 
 function run(text: string, options: VerifierOptions = {}) {
   const { instructions } = assemble(text);
@@ -122,4 +126,16 @@ test("states are recorded at each visit, and merged", () => {
     value: { umin: 0n, umax: 2n, mask: 3n },
   });
   expect(states.get(3)?.merged.registers[0]).toBeUndefined();
+});
+
+test("hidden functions are verified with their callers, which global ones are not", () => {
+  const spec = parseObject(readFileSync(join(ROOT, "test/fixtures/hidden.bpf.o")));
+  const traits = { type: "xdp", license: "GPL" } as const;
+  const program = verifierProgram(linkProgram(spec, "hidden_functions"), traits);
+  expect(program.hidden?.size).toBe(2);
+  expect(verify(program).accepted).toBe(true);
+  expect(verify({ ...program, hidden: new Set() })).toMatchObject({
+    accepted: false,
+    complaint: "R1 invalid mem access 'mem_or_null'",
+  });
 });

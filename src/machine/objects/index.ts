@@ -51,6 +51,6 @@ function findType(sources: readonly Btf[], name: string): [Btf, number] {
     "btf",
     sources.length === 0
       ? `type '${name}': the machine knows no types; give it BTF: Machine.create({ btf }), or load an object first`
-      : `type '${name}': there is none in ${where}`,
+      : `type '${name}': there is none in ${where}; compilers describe only types that something refers to: struct ${bare} *unused __attribute__((unused));`,
   );
 }
