@@ -106,6 +106,7 @@ export {
 export { xdp_pointer } from "./helpers/xdp-frags";
 export { check_access, may_access, may_read, window_room } from "./sandbox/access";
 export { end_run } from "./sandbox/ends";
+export { trie_lookup_8, trie_lookup_long } from "./maps/trie";
 export { object_alloc, object_cache, object_of, object_release, object_retain } from "./objects";
 export { field_at, field_beside, owner_of } from "./sandbox/fields";
 export { grant } from "./sandbox/grants";

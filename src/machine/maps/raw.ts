@@ -16,11 +16,13 @@ import {
 } from "./definition.ts";
 
 /** Lookups that the core has for one type of map, each by the size of the keys. */
-const LOOKUPS: Readonly<Partial<Record<MapType, string>>> = {
-  hash: "hash_lookup",
-  percpu_hash: "percpu_lookup",
-  lru_hash: "lru_lookup",
-};
+const LOOKUPS: Readonly<Partial<Record<MapType, { readonly name: string; readonly sizes: readonly number[] }>>> =
+  {
+    hash: { name: "hash_lookup", sizes: FAST_KEYS },
+    percpu_hash: { name: "percpu_lookup", sizes: FAST_KEYS },
+    lru_hash: { name: "lru_lookup", sizes: FAST_KEYS },
+    lpm_trie: { name: "trie_lookup", sizes: [8] },
+  };
 
 /** The batch commands, and what each does to the map. */
 const BATCHES = {
@@ -300,7 +302,7 @@ export class RawMap {
     }
     const family = helper === "map_lookup_elem" ? LOOKUPS[this.type] : undefined;
     if (family === undefined) return undefined;
-    return `${family}_${FAST_KEYS.includes(this.keySize) ? this.keySize : "long"}`;
+    return `${family.name}_${family.sizes.includes(this.keySize) ? this.keySize : "long"}`;
   }
 
   /** Where the JIT finds an array's values, so that it can look them up without a call; undefined for other types. */

@@ -63,23 +63,46 @@ function match(map: u32, node: u32, key: u32): u32 {
 
 /** The value of the longest stored prefix of the key, or 0. */
 export function trieLookup(map: u32, key: u32): u32 {
-  const length = load<u32>(key);
-  const size = load<u32>(map, TRIE_DATA_SIZE);
-  if (length > size << 3) return 0;
-  let found: u32;
-  if (ASC_FEATURE_THREADS) {
-    // A reader holds no lock: what it saw of a trie that changed meanwhile counts for nothing.
-    for (;;) {
-      const seen = atomic.load<u32>(map + TRIE_CHANGES);
-      found = size == 4 ? findShort(map, key, length) : findLong(map, key, length, size);
-      if ((seen & 1) == 0 && atomic.load<u32>(map + TRIE_CHANGES) == seen) break;
-    }
-  } else found = size == 4 ? findShort(map, key, length) : findLong(map, key, length, size);
-  return found == 0 ? 0 : found + load<u32>(map, TRIE_VALUE);
+  return load<u32>(map, TRIE_DATA_SIZE) == 4 ? trie_lookup_8(map, key) : trie_lookup_long(map, key);
 }
 
-/** For 4 bytes of data, as in IPv4 tables: all of the key is in one register. */
-function findShort(map: u32, key: u32, length: u32): u32 {
+/**
+ * Lookups by programs, by the size of the keys, called like hash_lookup_4. A reader holds no lock: what it saw of a trie that
+ * changed meanwhile counts for nothing.
+ */
+export function trie_lookup_8(map: u32, key: u32): u32 {
+  if (!ASC_FEATURE_THREADS) return valueIn(map, findShort(map, key));
+  let found: u32;
+  for (;;) {
+    const seen = atomic.load<u32>(map + TRIE_CHANGES);
+    found = findShort(map, key);
+    if ((seen & 1) == 0 && atomic.load<u32>(map + TRIE_CHANGES) == seen) break;
+  }
+  return valueIn(map, found);
+}
+
+export function trie_lookup_long(map: u32, key: u32): u32 {
+  if (!ASC_FEATURE_THREADS) return valueIn(map, findLong(map, key));
+  let found: u32;
+  for (;;) {
+    const seen = atomic.load<u32>(map + TRIE_CHANGES);
+    found = findLong(map, key);
+    if ((seen & 1) == 0 && atomic.load<u32>(map + TRIE_CHANGES) == seen) break;
+  }
+  return valueIn(map, found);
+}
+
+function valueIn(map: u32, node: u32): u32 {
+  return node == 0 ? 0 : node + load<u32>(map, TRIE_VALUE);
+}
+
+/**
+ * For 4 bytes of data, as in IPv4 tables: all of the key is in one register.
+ * @inline
+ */
+function findShort(map: u32, key: u32): u32 {
+  const length = load<u32>(key);
+  if (length > 32) return 0;
   const bits = bswap<u32>(load<u32>(key, KEY_DATA));
   let found: u32 = 0;
   let node = load<u32>(map, TRIE_ROOT);
@@ -100,8 +123,14 @@ function findShort(map: u32, key: u32, length: u32): u32 {
   return found;
 }
 
-/** What the parent's prefix covers is known to match: each node is compared from that 64-bit lane on. */
-function findLong(map: u32, key: u32, length: u32, size: u32): u32 {
+/**
+ * What the parent's prefix covers is known to match: each node is compared from that 64-bit lane on.
+ * @inline
+ */
+function findLong(map: u32, key: u32): u32 {
+  const length = load<u32>(key);
+  const size = load<u32>(map, TRIE_DATA_SIZE);
+  if (length > size << 3) return 0;
   const data = key + KEY_DATA;
   let found: u32 = 0;
   let at: u32 = 0;
