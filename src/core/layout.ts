@@ -314,6 +314,19 @@ export const HEAP_OWNER = -12;
 export const HEAP_CACHE = -8;
 export const HEAP_NEXT = -4;
 
+// Nodes of lists and trees, at the addresses of which they are linked: the neighbours (0: none) and the head or root that it is in. A list's head
+// has the first and the last node, a tree's root the top one.
+export const LIST_NEXT = 0;
+export const LIST_PREVIOUS = 8;
+export const LIST_OWNER = 16;
+export const LIST_FIRST = 0;
+export const LIST_LAST = 8;
+export const TREE_PARENT = 0;
+export const TREE_RIGHT = 8;
+export const TREE_LEFT = 16;
+export const TREE_OWNER = 24;
+export const TREE_NODE_SIZE = 32;
+
 // --- Maps -----------------------------------------------------------------------------------------------------------
 
 // A BPF pointer to a map is the address of its descriptor. The first fields are the same for every type.

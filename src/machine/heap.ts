@@ -1,12 +1,11 @@
 /**
- * Objects that programs allocate, as the host sees them: their types, the kernel's fields in them, and what becomes of what
- * an object holds when it goes. Blocks and references are the core's (core/assembly/objects.ts).
+ * Objects that programs allocate, as the host sees them: their types and the kernel's fields in them. Blocks, references, and what
+ * becomes of what an object owns when it goes, are the core's (core/assembly/objects.ts, owned.ts).
  */
 import { type Btf, type BtfFieldTarget, type BtfSpecialField, objectFields, sizeOf } from "../btf/index.ts";
 import type { CoreExports } from "../core/index.ts";
 import {
   CACHE_COPY_STRIDE,
-  CACHE_RECORD,
   CACHE_TYPE,
   FIELD_ENTRY,
   FIELD_KIND,
@@ -30,7 +29,6 @@ import {
   FIELD_WQ,
   HEAP_CACHE,
   HEAP_OWNER,
-  HEAP_REFERENCES,
   RIGHT_READ,
   RIGHT_WRITE,
 } from "../core/layout.ts";
@@ -76,11 +74,6 @@ const KERNEL_TYPES: readonly string[] = [
 /** Numbers of types: those of the kernel first, 0 is none; those of programs from here on; the copies for CPUs are marked. */
 const FIRST_LOCAL = 0x100;
 const PER_CPU = 0x40000000;
-
-// Of a list node, of a tree node; addresses, 0 for none.
-const NEXT = 0;
-const RIGHT = 8;
-const LEFT = 16;
 
 export class Heap {
   readonly #memory: LinearMemory;
@@ -217,39 +210,8 @@ export class Heap {
     this.#core.object_retain(object);
   }
 
-  /** One reference less; with the last one goes what the object holds. */
+  /** One reference less; with the last one goes what the object owns. */
   release(object: number): void {
-    const record = this.#memory.u32(this.#memory.u32(object + HEAP_CACHE) + CACHE_RECORD);
-    const last = this.#memory.u32(object + HEAP_REFERENCES) === 1;
-    const held = record === 0 || !last ? [] : this.#heldBy(object, record);
-    if (this.#core.object_release(object) === 0) return;
-    for (const other of held) this.release(other);
-  }
-
-  /** Objects in the lists, trees and pointers of an object (kernel/bpf/syscall.c, bpf_obj_free_fields). */
-  #heldBy(object: number, record: number): number[] {
-    const memory = this.#memory;
-    const held: number[] = [];
-    const take = (address: number): void => {
-      const other = this.objectOf(address);
-      if (other !== 0) held.push(other);
-    };
-    for (let index = 0; index < memory.u32(record); index++) {
-      const entry = record + 4 + FIELD_ENTRY * index;
-      const field = object + memory.u32(entry + FIELD_OFFSET);
-      const kind = memory.u32(entry + FIELD_KIND);
-      if (kind === FIELD_KPTR || kind === FIELD_PERCPU_KPTR) take(memory.u32(field));
-      else if (kind === FIELD_LIST_HEAD)
-        for (let at = memory.u32(field); at !== 0; at = memory.u32(at + NEXT)) take(at);
-      else if (kind === FIELD_RB_ROOT) {
-        const open = [memory.u32(field)];
-        for (let at = open.pop(); at !== undefined; at = open.pop()) {
-          if (at === 0) continue;
-          take(at);
-          open.push(memory.u32(at + LEFT), memory.u32(at + RIGHT));
-        }
-      }
-    }
-    return held;
+    this.#core.object_release(object);
   }
 }

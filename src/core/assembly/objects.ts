@@ -72,16 +72,23 @@ export function object_alloc(cache: u32, owner: u32): u32 {
   return object;
 }
 
-/** One reference less; 1 if it was the last, and the object is free. */
-export function object_release(object: u32): i32 {
+/** One reference less; whether it was the last. */
+export function dropReference(object: u32): bool {
   const header = object - HEADER;
   const cache = load<u32>(header, HEADER + HEAP_CACHE);
   lock(cache + CACHE_LOCK);
   const references = load<u32>(header, HEADER + HEAP_REFERENCES);
   if (references != 0) store<u32>(header, references - 1, HEADER + HEAP_REFERENCES);
-  if (references == 1) append(cache, object);
   unlock(cache + CACHE_LOCK);
-  return references == 1 ? 1 : 0;
+  return references == 1;
+}
+
+/** An object without references becomes free. */
+export function giveBack(object: u32): void {
+  const cache = load<u32>(object - HEADER, HEADER + HEAP_CACHE);
+  lock(cache + CACHE_LOCK);
+  append(cache, object);
+  unlock(cache + CACHE_LOCK);
 }
 
 /** One reference more. */

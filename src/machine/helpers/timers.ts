@@ -1,8 +1,8 @@
 /**
  * Timers and work queues: callbacks of programs that run later, between runs, when the machine's clock has come that far.
  *
- * A struct bpf_timer or bpf_wq in a map's value holds the number of its timer. When the value is deleted or overwritten the number
- * is gone, and the timer with it.
+ * A struct bpf_timer or bpf_wq in a map's value holds the number of its timer. When the value is deleted or overwritten the core
+ * clears the number (core/assembly/owned.ts), and the timer is gone with it.
  */
 import { EXEC_PROG } from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
@@ -32,11 +32,13 @@ export interface DueCallback {
 const CLOCKS: readonly bigint[] = [0n, 1n, 7n];
 const START_FLAGS = 3n;
 const ABSOLUTE = 1n;
+const FEW = 64;
 
 export class Timers {
   readonly #memory: () => LinearMemory;
   readonly #timers = new Map<number, Timer>();
   #next = 1;
+  #enough = FEW;
 
   constructor(memory: () => LinearMemory) {
     this.#memory = memory;
@@ -49,6 +51,7 @@ export class Timers {
   }
 
   create(address: number, map: BpfMap): void {
+    this.#forget();
     const number = this.#next++;
     this.#memory().setU64(address, BigInt(number));
     this.#timers.set(number, { address, map, callback: 0, program: 0, expires: undefined });
@@ -57,10 +60,20 @@ export class Timers {
   /** When the next one is due; undefined if none runs. */
   get nextDue(): bigint | undefined {
     let due: bigint | undefined;
-    for (const { expires } of this.#timers.values()) {
-      if (expires !== undefined && (due === undefined || expires < due)) due = expires;
+    for (const [number, { address, expires }] of this.#timers) {
+      if (expires === undefined || this.#memory().u32(address) !== number) continue;
+      if (due === undefined || expires < due) due = expires;
     }
     return due;
+  }
+
+  /** Those whose values are gone are forgotten, whenever there are twice as many as were left the last time. */
+  #forget(): void {
+    if (this.#timers.size < this.#enough) return;
+    for (const [number, { address }] of this.#timers) {
+      if (this.#memory().u32(address) !== number) this.#timers.delete(number);
+    }
+    this.#enough = Math.max(2 * this.#timers.size, FEW);
   }
 
   /** Takes the earliest timer that is due; undefined if there is none (any more). */

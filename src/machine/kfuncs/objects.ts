@@ -4,7 +4,19 @@
  * what the program's `less` says.
  */
 import { BpfError } from "../../errors.ts";
-import { EXEC_CPU, EXEC_PROG } from "../../core/layout.ts";
+import {
+  EXEC_CPU,
+  EXEC_PROG,
+  LIST_FIRST,
+  LIST_LAST,
+  LIST_NEXT,
+  LIST_OWNER,
+  LIST_PREVIOUS,
+  TREE_LEFT,
+  TREE_OWNER,
+  TREE_PARENT,
+  TREE_RIGHT,
+} from "../../core/layout.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import type { HostKfunc } from "./types.ts";
@@ -54,24 +66,17 @@ function alreadyIn(world: HelperWorld, node: number): number {
   return -ERRNO.EINVAL;
 }
 
-// Of a list node and a list head (struct bpf_list_node, 24 bytes; bpf_list_head, 16); addresses, 0 for none.
-const NEXT = 0;
-const PREVIOUS = 8;
-const LIST_OWNER = 16;
-const FIRST = 0;
-const LAST = 8;
-
 function push(world: HelperWorld, args: HelperArguments, front: boolean): number {
   const { memory } = world;
   const [head, node] = [args.u32(1), args.u32(2)];
   if (memory.u32(node + LIST_OWNER) !== 0) return alreadyIn(world, node);
-  const other = memory.u32(head + (front ? FIRST : LAST));
-  memory.setU32(node + (front ? NEXT : PREVIOUS), other);
-  memory.setU32(node + (front ? PREVIOUS : NEXT), 0);
+  const other = memory.u32(head + (front ? LIST_FIRST : LIST_LAST));
+  memory.setU32(node + (front ? LIST_NEXT : LIST_PREVIOUS), other);
+  memory.setU32(node + (front ? LIST_PREVIOUS : LIST_NEXT), 0);
   memory.setU32(node + LIST_OWNER, head);
-  if (other === 0) memory.setU32(head + (front ? LAST : FIRST), node);
-  else memory.setU32(other + (front ? PREVIOUS : NEXT), node);
-  memory.setU32(head + (front ? FIRST : LAST), node);
+  if (other === 0) memory.setU32(head + (front ? LIST_LAST : LIST_FIRST), node);
+  else memory.setU32(other + (front ? LIST_PREVIOUS : LIST_NEXT), node);
+  memory.setU32(head + (front ? LIST_FIRST : LIST_LAST), node);
   handOver(world, node, head);
   return 0;
 }
@@ -79,22 +84,16 @@ function push(world: HelperWorld, args: HelperArguments, front: boolean): number
 function pop(world: HelperWorld, args: HelperArguments, front: boolean): bigint {
   const { memory } = world;
   const head = args.u32(1);
-  const node = memory.u32(head + (front ? FIRST : LAST));
+  const node = memory.u32(head + (front ? LIST_FIRST : LIST_LAST));
   if (node === 0) return 0n;
-  const rest = memory.u32(node + (front ? NEXT : PREVIOUS));
-  memory.setU32(head + (front ? FIRST : LAST), rest);
-  if (rest === 0) memory.setU32(head + (front ? LAST : FIRST), 0);
-  else memory.setU32(rest + (front ? PREVIOUS : NEXT), 0);
+  const rest = memory.u32(node + (front ? LIST_NEXT : LIST_PREVIOUS));
+  memory.setU32(head + (front ? LIST_FIRST : LIST_LAST), rest);
+  if (rest === 0) memory.setU32(head + (front ? LIST_LAST : LIST_FIRST), 0);
+  else memory.setU32(rest + (front ? LIST_PREVIOUS : LIST_NEXT), 0);
   memory.u8.fill(0, node, node + LIST_OWNER + 8);
   takeBack(world, node, args.exec);
   return BigInt(node);
 }
-
-// Of a tree node (struct bpf_rb_node, 32 bytes); the root's first word is the top node.
-const PARENT = 0;
-const RIGHT = 8;
-const LEFT = 16;
-const TREE_OWNER = 24;
 
 function insert(world: HelperWorld, args: HelperArguments): number {
   const { memory } = world;
@@ -104,11 +103,11 @@ function insert(world: HelperWorld, args: HelperArguments): number {
   let link = root;
   for (let at = memory.u32(root); at !== 0; at = memory.u32(link)) {
     parent = at;
-    link = at + (world.callBack(less, node, at) !== 0n ? LEFT : RIGHT);
+    link = at + (world.callBack(less, node, at) !== 0n ? TREE_LEFT : TREE_RIGHT);
   }
-  memory.setU32(node + PARENT, parent);
-  memory.setU32(node + LEFT, 0);
-  memory.setU32(node + RIGHT, 0);
+  memory.setU32(node + TREE_PARENT, parent);
+  memory.setU32(node + TREE_LEFT, 0);
+  memory.setU32(node + TREE_RIGHT, 0);
   memory.setU32(node + TREE_OWNER, root);
   memory.setU32(link, node);
   handOver(world, node, root);
@@ -117,34 +116,34 @@ function insert(world: HelperWorld, args: HelperArguments): number {
 
 function leftmost({ memory }: HelperWorld, top: number): number {
   let at = top;
-  while (at !== 0 && memory.u32(at + LEFT) !== 0) at = memory.u32(at + LEFT);
+  while (at !== 0 && memory.u32(at + TREE_LEFT) !== 0) at = memory.u32(at + TREE_LEFT);
   return at;
 }
 
 /** Puts `by` where `node` was. */
 function replace({ memory }: HelperWorld, root: number, node: number, by: number): void {
-  const parent = memory.u32(node + PARENT);
+  const parent = memory.u32(node + TREE_PARENT);
   if (parent === 0) memory.setU32(root, by);
-  else memory.setU32(parent + (memory.u32(parent + LEFT) === node ? LEFT : RIGHT), by);
-  if (by !== 0) memory.setU32(by + PARENT, parent);
+  else memory.setU32(parent + (memory.u32(parent + TREE_LEFT) === node ? TREE_LEFT : TREE_RIGHT), by);
+  if (by !== 0) memory.setU32(by + TREE_PARENT, parent);
 }
 
 function remove(world: HelperWorld, args: HelperArguments): bigint {
   const { memory } = world;
   const [root, node] = [args.u32(1), args.u32(2)];
   if (memory.u32(node + TREE_OWNER) !== root) return 0n;
-  const [left, right] = [memory.u32(node + LEFT), memory.u32(node + RIGHT)];
+  const [left, right] = [memory.u32(node + TREE_LEFT), memory.u32(node + TREE_RIGHT)];
   if (left === 0 || right === 0) replace(world, root, node, left === 0 ? right : left);
   else {
     const next = leftmost(world, right);
     if (next !== right) {
-      replace(world, root, next, memory.u32(next + RIGHT));
-      memory.setU32(next + RIGHT, right);
-      memory.setU32(right + PARENT, next);
+      replace(world, root, next, memory.u32(next + TREE_RIGHT));
+      memory.setU32(next + TREE_RIGHT, right);
+      memory.setU32(right + TREE_PARENT, next);
     }
     replace(world, root, node, next);
-    memory.setU32(next + LEFT, left);
-    memory.setU32(left + PARENT, next);
+    memory.setU32(next + TREE_LEFT, left);
+    memory.setU32(left + TREE_PARENT, next);
   }
   memory.u8.fill(0, node, node + TREE_OWNER + 8);
   takeBack(world, node, args.exec);
@@ -176,12 +175,12 @@ export const OBJECTS: readonly HostKfunc[] = [
   { name: "bpf_list_push_back_impl", call: (world, args) => push(world, args, false) },
   { name: "bpf_list_pop_front", call: (world, args) => pop(world, args, true) },
   { name: "bpf_list_pop_back", call: (world, args) => pop(world, args, false) },
-  { name: "bpf_list_front", call: ({ memory }, args) => BigInt(memory.u32(args.u32(1) + FIRST)) },
-  { name: "bpf_list_back", call: ({ memory }, args) => BigInt(memory.u32(args.u32(1) + LAST)) },
+  { name: "bpf_list_front", call: ({ memory }, args) => BigInt(memory.u32(args.u32(1) + LIST_FIRST)) },
+  { name: "bpf_list_back", call: ({ memory }, args) => BigInt(memory.u32(args.u32(1) + LIST_LAST)) },
   { name: "bpf_rbtree_add_impl", call: insert },
   { name: "bpf_rbtree_first", call: (world, args) => BigInt(leftmost(world, world.memory.u32(args.u32(1)))) },
   { name: "bpf_rbtree_root", call: ({ memory }, args) => BigInt(memory.u32(args.u32(1))) },
-  { name: "bpf_rbtree_left", call: child(LEFT) },
-  { name: "bpf_rbtree_right", call: child(RIGHT) },
+  { name: "bpf_rbtree_left", call: child(TREE_LEFT) },
+  { name: "bpf_rbtree_right", call: child(TREE_RIGHT) },
   { name: "bpf_rbtree_remove", call: remove },
 ];

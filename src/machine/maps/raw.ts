@@ -16,13 +16,14 @@ import {
 } from "./definition.ts";
 
 /** Lookups that the core has for one type of map, each by the size of the keys. */
-const LOOKUPS: Readonly<Partial<Record<MapType, { readonly name: string; readonly sizes: readonly number[] }>>> =
-  {
-    hash: { name: "hash_lookup", sizes: FAST_KEYS },
-    percpu_hash: { name: "percpu_lookup", sizes: FAST_KEYS },
-    lru_hash: { name: "lru_lookup", sizes: FAST_KEYS },
-    lpm_trie: { name: "trie_lookup", sizes: [8] },
-  };
+const LOOKUPS: Readonly<
+  Partial<Record<MapType, { readonly name: string; readonly sizes: readonly number[] }>>
+> = {
+  hash: { name: "hash_lookup", sizes: FAST_KEYS },
+  percpu_hash: { name: "percpu_lookup", sizes: FAST_KEYS },
+  lru_hash: { name: "lru_lookup", sizes: FAST_KEYS },
+  lpm_trie: { name: "trie_lookup", sizes: [8] },
+};
 
 /** The batch commands, and what each does to the map. */
 const BATCHES = {

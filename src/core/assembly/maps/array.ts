@@ -2,13 +2,15 @@
 import {
   MAP_CPU_STRIDE,
   MAP_MAX_ENTRIES,
+  MAP_RECORD,
   MAP_STRIDE,
   MAP_TYPE,
   MAP_VALUE_SIZE,
   MAP_VALUES,
   REGION_MAP_VALUE,
 } from "../../layout";
-import { alloc } from "../allocator";
+import { alloc, free } from "../allocator";
+import { freeOwned } from "../owned";
 import { region_add, setStride } from "../sandbox/regions";
 import { cpus } from "../state";
 import {
@@ -79,7 +81,21 @@ export function arrayUpdate(map: u32, key: u32, value: u32, flags: u64, cpu: u32
   const to = arrayLookup(map, key, cpu);
   if ((flags & BPF_F_LOCK) != 0) copyLocked(map, to, value, to);
   else copyValue(map, to, value);
+  freeOwned(map, to);
   return 0;
+}
+
+export function arrayFree(map: u32): void {
+  const values = load<u32>(map, MAP_VALUES);
+  if (load<u32>(map, MAP_RECORD) != 0) {
+    const copies: u32 = isPerCpu(map) ? cpus : 1;
+    for (let index = load<u32>(map, MAP_MAX_ENTRIES); index != 0; index--) {
+      const value = values + (index - 1) * load<u32>(map, MAP_STRIDE);
+      for (let cpu: u32 = 0; cpu < copies; cpu++)
+        freeOwned(map, value + cpu * load<u32>(map, MAP_CPU_STRIDE));
+    }
+  }
+  free(values);
 }
 
 /** Indices in order; a key that is no index starts over. */

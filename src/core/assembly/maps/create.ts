@@ -67,7 +67,7 @@ import {
   MAP_TYPE_XSKMAP,
 } from "../uapi";
 import { arenaCreate, arenaFree } from "./arena";
-import { arrayCreate } from "./array";
+import { arrayCreate, arrayFree } from "./array";
 import { bloomCreate } from "./bloom";
 import { hashCreate, hashFree } from "./hash";
 import { queueCreate } from "./queue";
@@ -142,13 +142,14 @@ export function map_create(
 
 export function map_free(map: u32): void {
   const type = load<i32>(map, MAP_TYPE);
-  free(load<u32>(map, MAP_RECORD));
   removeRegionsOf(map);
   if (isSlots(type)) free(load<u32>(map, MAP_VALUES));
   else {
     switch (type) {
       case MAP_TYPE_ARRAY:
       case MAP_TYPE_PERCPU_ARRAY:
+        arrayFree(map);
+        break;
       case MAP_TYPE_PROG_ARRAY:
       case MAP_TYPE_QUEUE:
       case MAP_TYPE_STACK:
@@ -172,6 +173,7 @@ export function map_free(map: u32): void {
         hashFree(map);
     }
   }
+  free(load<u32>(map, MAP_RECORD));
   free(map);
 }
 

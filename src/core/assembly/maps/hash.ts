@@ -23,12 +23,14 @@ import {
   MAP_KEY_SIZE,
   MAP_LOCK,
   MAP_MAX_ENTRIES,
+  MAP_RECORD,
   MAP_TYPE,
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { alloc, free } from "../allocator";
 import { copyBytes, equalBytes, words, zeroBytes } from "../bytes";
 import { addTo, lock, unlock } from "../lock";
+import { freeOwned } from "../owned";
 import { cpus, exec_cpu } from "../state";
 import {
   BPF_EXIST,
@@ -113,6 +115,12 @@ export function hashCreate(map: u32): i32 {
 }
 
 export function hashFree(map: u32): void {
+  if (load<u32>(map, MAP_RECORD) != 0 && load<u32>(map, HASH_BUCKETS) != 0) {
+    for (let index = hash_buckets(map); index != 0; index--) {
+      let element = load<u32>(bucketAt(map, index - 1));
+      for (; element != 0; element = load<u32>(element)) freeAll(map, element);
+    }
+  }
   poolFree(map);
   free(load<u32>(map, HASH_SPARES));
   free(load<u32>(map, HASH_BUCKETS));
@@ -386,6 +394,8 @@ function put(
   if (old != 0 && perCpu) {
     if (lru) lruTouch(old);
     writePerCpu(map, old, value, cpu, allCpus);
+    if (allCpus) freeAll(map, old);
+    else freeOwned(map, hashValue(map, old, cpu));
     return 0;
   }
   const valueAt = load<u32>(map, HASH_VALUE);
@@ -427,6 +437,7 @@ function put(
   if (lru) unlockBucket(bucket);
   if (lru) lruAdd(map, element, old != 0);
   if (old != 0) {
+    freeAll(map, old);
     if (lru) lruRemove(map, old);
     if (spares != 0) store<u32>(spare, old);
     else give(map, old, lru);
@@ -527,8 +538,16 @@ function remove(map: u32, element: u32, lru: bool): void {
     unlockBucket(bucket);
     lruRemove(map, element);
   }
+  freeAll(map, element);
   give(map, element, lru);
   addTo(map + MAP_COUNT, u32(-1));
+}
+
+/** What an element's value owns, on all CPUs. */
+function freeAll(map: u32, element: u32): void {
+  if (load<u32>(map, MAP_RECORD) == 0) return;
+  const copies: u32 = isPerCpu(map) ? cpus : 1;
+  for (let cpu: u32 = 0; cpu < copies; cpu++) freeOwned(map, hashValue(map, element, cpu));
 }
 
 /**

@@ -17,6 +17,7 @@ import {
   MAP_VALUE_SIZE,
 } from "../../layout";
 import { copyBytes } from "../bytes";
+import { freeOwned } from "../owned";
 import { cpus, nextOperation } from "../state";
 import {
   BPF_EXIST,
@@ -264,7 +265,10 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
       const first = arrayLookup(map, key, 0);
       const distance = load<u32>(map, MAP_CPU_STRIDE);
       const stride = u32(roundUp8(load<u32>(map, MAP_VALUE_SIZE)));
-      for (let cpu: u32 = 0; cpu < cpus; cpu++) copyLong(map, first + cpu * distance, value + cpu * stride);
+      for (let cpu: u32 = 0; cpu < cpus; cpu++) {
+        copyLong(map, first + cpu * distance, value + cpu * stride);
+        freeOwned(map, first + cpu * distance);
+      }
       return 0;
     }
     case MAP_TYPE_LPM_TRIE:
