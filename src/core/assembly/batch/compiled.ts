@@ -1,6 +1,9 @@
 import {
   ENGINE_JIT,
   EXEC_PC,
+  EXEC_REDIRECT,
+  EXEC_REDIRECT_MAP,
+  EXEC_RUN,
   EXEC_STACK_END,
   FAULT_FUEL,
   FUNC_TABLE,
@@ -13,9 +16,10 @@ import {
   STATUS_FAULT,
   STATUS_PAUSED,
 } from "../../layout";
-import { begin, beginAgain, reset } from "../interpreter/frames";
+import { begin, beginAgain, hasTraces, reset, setRegisters } from "../interpreter/frames";
 import { interpret_slice, sandbox_slice } from "../interpreter/run";
 import { SLICE, interpretRest } from "../interpreter/slices";
+import { forgetWindows } from "../sandbox/access";
 import { isSandboxed, setCompiled, setExec, setFault, setFuel } from "../state";
 
 /** What a compiled program needs before its first run. */
@@ -81,7 +85,17 @@ function interpretCalls(state: u32, prog: u32, r1: u32, r2: u32, count: u32, fue
     const status = sandboxed ? sandbox_slice(state, first) : interpret_slice(state, first);
     if (status != STATUS_DONE && interpretOn(state, fuel, status) != STATUS_DONE) return STATUS_FAULT;
     left--;
-    if (left != 0) beginAgain(state, prog, r1, r2, sandboxed);
+    if (left == 0) break;
+    // As `beginAgain`, whose calls take as long as a short program.
+    if (hasTraces(state)) {
+      beginAgain(state, prog, r1, r2, sandboxed);
+      continue;
+    }
+    store<u32>(state, load<u32>(state, EXEC_RUN) + 1, EXEC_RUN);
+    store<u64>(state, 0, EXEC_REDIRECT);
+    store<u32>(state, 0, EXEC_REDIRECT_MAP);
+    if (sandboxed) forgetWindows(state);
+    setRegisters(state, prog, r1, r2);
   }
   return STATUS_DONE;
 }
