@@ -138,8 +138,8 @@ export interface CoreExports {
   /** Address of the value on a CPU, or 0. */
   map_lookup_percpu(map: number, key: number, cpu: number): number;
 
-  /** A program is going to use a program array: 0, or -EINVAL if it is of another kind than the array's programs. */
-  prog_array_claim(map: number, prog: number): number;
+  /** A program is going to use a map that holds programs: 0, or -EINVAL if it is of another kind than those. */
+  claim_programs(map: number, prog: number): number;
 
   /** Makes an execution state ready to run a function (FUNC_ descriptor). */
   begin(exec: number, func: number, r1: number, r2: number): void;

@@ -170,7 +170,12 @@ export const PROG_CONTRACTS_COUNT = 48;
 export const PROG_REPEAT = 52;
 // Of struct_ops: the number of the interface whose methods may write members of the kernel's structures, 0 for none.
 export const PROG_WRITER = 56;
+// The uapi attach type, 0 for none; of XDP programs that take packets in several buffers ATTACH_FRAGS is set as well.
+export const PROG_ATTACH = 60;
+export const ATTACH_FRAGS = 0x10000;
 export const PROG_SIZE = 64;
+// In the place of a descriptor's address: a program that does not exist.
+export const NO_PROGRAM = 1;
 
 export const GRANTS_COUNT = 0;
 export const GRANTS_CAPACITY = 4;

@@ -5,11 +5,13 @@ import {
   FUNC_PROG,
   FUNC_SIZE,
   FUNC_TABLE,
+  PROG_ATTACH,
   PROG_CODE,
   PROG_CODE_END,
   PROG_CONTRACTS,
   PROG_CONTRACTS_COUNT,
   PROG_FUNCS_END,
+  ATTACH_FRAGS,
   PROG_ID,
   PROG_REPEAT,
   PROG_SAFETY,
@@ -22,7 +24,7 @@ import { BpfError } from "../errors.ts";
 import { type Instruction, OPCODE_LDDW, SLOT_SIZE, encodeInstructions, rowOf } from "../isa/index.ts";
 import { POISON_HELPER } from "../object/index.ts";
 import { compileProgram } from "../jit/index.ts";
-import { PROGRAM_TYPES, helperId } from "../uapi/index.ts";
+import { ATTACH_TYPES, PROGRAM_TYPES, helperId } from "../uapi/index.ts";
 import type { HelperSet } from "./helpers/registry.ts";
 import { sandboxOf } from "./held.ts";
 import { writerNumber } from "./objects/index.ts";
@@ -108,6 +110,8 @@ export class CodeSpace {
     memory.write(code, encodeInstructions(withProbes(instructions, probes)));
     this.#describe(descriptor, code, descriptor);
     memory.setU32(descriptor + PROG_TYPE, PROGRAM_TYPES.find(({ name }) => name === image.type)?.id ?? 0);
+    const attach = ATTACH_TYPES.find(({ name }) => name === image.attachType)?.id ?? 0;
+    memory.setU32(descriptor + PROG_ATTACH, attach | (image.frags === true ? ATTACH_FRAGS : 0));
     memory.setU32(descriptor + PROG_CODE, code);
     memory.setU32(descriptor + PROG_CODE_END, code + size);
     memory.setU32(descriptor + PROG_ID, this.#nextId++);

@@ -22,6 +22,8 @@ export type ImageReference =
 export interface ProgramTarget {
   readonly section?: string;
   readonly attachType?: AttachType;
+  /** Of XDP programs: packets in several buffers. */
+  readonly frags?: true;
   /** "do_unlinkat" of "kprobe/do_unlinkat". */
   readonly attachTo?: string;
   /** The types of the object that it comes from. */
@@ -72,13 +74,14 @@ export function linkedImage(linked: LinkedProgram, spec: ObjectSpec, types: Btf 
 }
 
 function targetOf({ programs, maps, btf }: ObjectSpec, name: string): ProgramTarget {
-  const { section, attachType, attachTo } = programs[name] ?? {};
+  const { section, attachType, attachTo, flags } = programs[name] ?? {};
   const known = ATTACH_TYPES.find((row) => row.name === attachType)?.name;
   const method = methodOf(btf, Object.values(maps), name);
   const struct = interfaceOf(btf, Object.values(maps), name);
   return {
     ...(section === undefined ? {} : { section }),
     ...(known === undefined ? {} : { attachType: known }),
+    ...(flags?.frags === true ? { frags: true } : {}),
     ...(attachTo === undefined ? {} : { attachTo }),
     ...(btf === undefined ? {} : { ownTypes: btf }),
     ...(method === undefined ? {} : { method }),

@@ -1,6 +1,6 @@
 import { type Btf } from "../btf/index.ts";
 import { loadSharedCore } from "../core/index.ts";
-import { MAP_ID } from "../core/layout.ts";
+import { MAP_ID, PROG_ID } from "../core/layout.ts";
 import { BpfError } from "../errors.ts";
 import { hookOf } from "../hooks/index.ts";
 import type { Instruction } from "../isa/index.ts";
@@ -14,7 +14,7 @@ import { placeSocket } from "./helpers/sockets.ts";
 import { convertContextAccesses } from "./convert.ts";
 import { type ProgramImage, bareImage, sourceOf } from "./image.ts";
 import { BpfMap } from "./map.ts";
-import type { MapDefinition, MapHost } from "./maps/definition.ts";
+import { CLAIMED_BY_USERS, type MapDefinition, type MapHost } from "./maps/definition.ts";
 import { checkFields, definitionOf, fillMap, noteFields } from "./maps/create.ts";
 import type { LinearMemory } from "./memory.ts";
 import { type KernelObject, type ObjectValue, type UserMemory, allocateObject } from "./objects/index.ts";
@@ -194,6 +194,8 @@ export class Machine {
       core: this.#parts.core,
       cpus: this.cpus,
       programAt: (descriptor) => this.#programs.get(descriptor),
+      programOf: (id) =>
+        [...this.#programs.values()].find(({ descriptor }) => this.memory.u32(descriptor + PROG_ID) === id),
       mapAt: (descriptor) => this.#maps.get(descriptor),
       objectOf: (value) => {
         if ("placed" in value) return placeSocket(this.#parts.means, value);
@@ -307,11 +309,11 @@ export class Machine {
     if (btf !== undefined) this.#btfs.set(descriptor, btf);
     for (const reference of image.references.values()) {
       const map = reference.kind === "extern" ? undefined : maps[reference.map];
-      if (map?.type !== "prog_array" || this.#parts.core.prog_array_claim(map.address, descriptor) === 0)
-        continue;
+      if (map === undefined || !CLAIMED_BY_USERS.includes(map.type)) continue;
+      if (this.#parts.core.claim_programs(map.address, descriptor) === 0) continue;
       throw new BpfError(
         "map",
-        `program '${image.name}': it is of type ${image.type ?? "unknown"}, which the program array '${map.name}' is not for: EINVAL`,
+        `program '${image.name}': it is of type ${image.type ?? "unknown"}${image.frags === true ? " with frags" : ""}, and the programs of map '${map.name}' are not: EINVAL`,
         { where: { program: image.name, map: map.name }, errno: "EINVAL" },
       );
     }

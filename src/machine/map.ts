@@ -8,6 +8,7 @@ import {
   type MapHost,
   type MapObject,
   type ProgramHandle,
+  TARGETS,
   type UpdateFlag,
   bitsOf,
 } from "./maps/definition.ts";
@@ -16,6 +17,7 @@ import { type PerfEvent, createPerfBuffer } from "./maps/perf.ts";
 import { RawMap } from "./maps/raw.ts";
 import { putRecord } from "./maps/ring.ts";
 import { memberRefused, noteMember, socketRefused } from "./maps/sockets.ts";
+import { targetForCore, targetValue } from "./maps/targets.ts";
 
 /**
  * A live map. Its storage is in the machine's memory, where programs use it; this object only points there.
@@ -69,7 +71,33 @@ export class BpfMap extends RawMap {
     if (MAPS_OF_MAPS.includes(this.type)) throw this.error("maps are put there by setMap");
     if (MAPS_OF_OBJECTS.includes(this.type)) throw this.error("objects are put there by setObject");
     if (this.type === "perf_event_array") throw this.error("buffers are put there by open");
-    super.update(key, value, flag);
+    let values = value;
+    if (TARGETS.includes(this.type)) {
+      values = (value instanceof Uint8Array ? [value] : value).map((bytes) =>
+        targetForCore(this.host, bytes),
+      );
+    }
+    super.update(key, values, flag);
+  }
+
+  /**
+   * Puts an entry into a device or CPU map: an interface's number or the size of a CPU's queue, and the program that packets meet
+   * there. That program does not run: nothing is sent, as in the kernel's test runs without BPF_F_TEST_XDP_LIVE_FRAMES.
+   *
+   * @throws BpfError code "map" with the kernel's errno: EINVAL (of CPU maps ENOMEM) for a program of another type or attach type, or
+   * that has frags where the map's programs have none; E2BIG, EEXIST, EOVERFLOW, ENODEV.
+   * @example
+   * maps.devices.setTarget(Uint8Array.of(0, 0, 0, 0), 2, programs.on_egress);
+   */
+  setTarget(key: Uint8Array, target: number, program?: ProgramHandle, flag: UpdateFlag = "any"): void {
+    if (!TARGETS.includes(this.type)) throw this.error(`it is of type ${this.type} and holds no targets`);
+    if (target !== target >>> 0)
+      throw this.error(`a target is a whole number from 0 to 4294967295, not ${target}`);
+    if (program !== undefined && this.host.programAt(program.descriptor) !== program)
+      throw this.error(`program '${program.name}' lives in another machine`);
+    if (program !== undefined && this.valueSize < 8)
+      throw this.error("its values have no room for a program");
+    this.update(key, targetValue(this.host, this.valueSize, target, program), flag);
   }
 
   /**

@@ -301,6 +301,31 @@ describe("modules", () => {
     for (const packet of packets.slice(0, 200)) expect(checked.run(packet)).toBe(plain.run(packet));
   });
 
+  it("take programs of theirs into entries of device maps, by id, and leave the host's bytes alone", async () => {
+    const spec = parseObject(readFileSync(join(ROOT, "test/fixtures/targets.bpf.o")), { name: "targets" });
+    const { bytes } = await compileStandalone(spec);
+    const { skep, maps, programs, entries } = open(bytes);
+    const at = skep.alloc(16) >>> 0;
+    const view = new DataView(skep.memory.buffer);
+    view.setUint32(at, 0, true);
+    view.setUint32(at + 4, 1, true);
+    for (const name of ["devices", "hashed"]) {
+      const map = maps.findIndex((row) => row.name === name);
+      const taken = Array.from({ length: programs.length + 3 }, (_, index) => index - 1).filter((id) => {
+        view.setInt32(at + 8, id, true);
+        const status = skep.map_update(map, at, at + 4, 0n);
+        expect(view.getInt32(at + 8, true)).toBe(id);
+        expect([0, -22]).toContain(status);
+        const [[, value] = []] = [...entries(map)];
+        if (status === 0) expect(value?.slice(4)).toEqual(Uint8Array.of(Math.max(id, 0), 0, 0, 0));
+        return status === 0;
+      });
+      // None, and the two programs of the right attach type without frags.
+      expect(taken.length).toBe(4);
+      expect(taken.slice(0, 2)).toEqual([-1, 0]);
+    }
+  });
+
   it("trap for programs and maps that they do not have", async () => {
     const { bytes } = await compileStandalone(specOf("firewall"));
     const { skep } = open(bytes);

@@ -17,7 +17,9 @@ import {
   EXEC_FAULT,
   EXEC_RANDOM,
   KIND_NONE,
+  NO_PROGRAM,
   MAP_TYPE,
+  PROG_ID,
   RECORD_LENGTH,
   RECORD_ORIGIN,
   RECORD_RESULT,
@@ -48,6 +50,7 @@ import { alloc, free } from "./allocator";
 import { callCompiled } from "./batch/compiled";
 import { run_batch } from "./batch/run";
 import { LARGEST } from "./helpers/skb-buffer";
+import { hasEntryPrograms } from "./maps/programs";
 import { ringConsume, ringPeek } from "./maps/ring";
 import { map_delete, map_get_next_key, map_lookup_copy, map_update_copy } from "./maps/syscall";
 import { exec, exec_of, join, setFuel } from "./state";
@@ -194,7 +197,25 @@ export function embed_map_lookup(map: u32, key: u32, out: u32): i32 {
 }
 
 export function embed_map_update(map: u32, key: u32, value: u32, flags: u64): i32 {
-  return map_update_copy(mapOf(map), key, value, flags);
+  const descriptor = mapOf(map);
+  if (!hasEntryPrograms(descriptor)) return map_update_copy(descriptor, key, value, flags);
+  // The host's bytes stay as they are.
+  const id = load<i32>(value, 4);
+  store<u32>(value, programOf(id), 4);
+  const status = map_update_copy(descriptor, key, value, flags);
+  store<i32>(value, id, 4);
+  return status;
+}
+
+/** The descriptor of the program with an id, NO_PROGRAM if there is none; ids below 1 are no program. */
+function programOf(id: i32): u32 {
+  if (id < 1) return 0;
+  const count = load<u32>(block, EMBED_PROGRAMS);
+  for (let index: u32 = 0; index < count; index++) {
+    const prog = load<u32>(orderOf(index), RUN_PROG);
+    if (load<i32>(prog, PROG_ID) == id) return prog;
+  }
+  return NO_PROGRAM;
 }
 
 export function embed_map_delete(map: u32, key: u32): i32 {

@@ -62,7 +62,7 @@ export {
   task_storage_delete,
   task_storage_get,
 } from "./maps/storage";
-export { prog_array_claim } from "./maps/programs";
+export { claim_programs } from "./maps/programs";
 export {
   map_delete,
   map_freeze,

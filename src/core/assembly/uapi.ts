@@ -55,6 +55,8 @@ export const MAP_TYPE_CGRP_STORAGE = 32;
 export const MAP_TYPE_ARENA = 33;
 
 export const PROG_TYPE_XDP = 6;
+export const BPF_XDP_DEVMAP = 33;
+export const BPF_XDP_CPUMAP = 35;
 
 // Helpers that the interpreter has a way of its own for; the numbers of all others are in helpers/dispatch.ts.
 export const HELPER_TAIL_CALL = 12;

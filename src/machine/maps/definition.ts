@@ -69,6 +69,8 @@ export interface MapHost {
   readonly cpus: number;
   /** The program of this machine whose descriptor lies at an address. */
   programAt(descriptor: number): ProgramHandle | undefined;
+  /** The program of this machine with an id. */
+  programOf(id: number): ProgramHandle | undefined;
   /** The map of this machine whose descriptor lies at an address. */
   mapAt(address: number): BpfMap | undefined;
   /** The address by which programs know an object. */
@@ -95,6 +97,10 @@ export const MAPS_OF_OBJECTS: readonly MapType[] = [
   "xskmap",
   "reuseport_sockarray",
 ];
+/** All programs that use such a map are of one kind (linux: map_type_contains_progs, which leaves out devmap_hash). */
+export const CLAIMED_BY_USERS: readonly MapType[] = ["prog_array", "devmap", "cpumap"];
+/** Where packets may be sent, and the program that they meet there. */
+export const TARGETS: readonly MapType[] = ["devmap", "devmap_hash", "cpumap"];
 export const HASHES: readonly MapType[] = ["hash", "percpu_hash", "lru_hash", "lru_percpu_hash"];
 /** A value for each socket, task, inode or cgroup: keys are addresses of such objects. */
 export const STORAGES: readonly MapType[] = ["sk_storage", "task_storage", "inode_storage", "cgrp_storage"];

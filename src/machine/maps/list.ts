@@ -35,9 +35,9 @@ export interface MapTypeInfo {
 
 /** What is not there, of the types that are not whole. */
 const PARTS: Readonly<Partial<Record<MapType, string>>> = {
-  devmap: "without programs in its entries",
-  devmap_hash: "without programs in its entries",
-  cpumap: "without programs in its entries",
+  devmap: "programs in its entries do not run",
+  devmap_hash: "programs in its entries do not run",
+  cpumap: "programs in its entries do not run",
   xskmap: "without sockets of AF_XDP: entries are addresses",
   lru_hash: "evicts one element at a time, Linux several",
   lru_percpu_hash: "evicts one element at a time, Linux several",

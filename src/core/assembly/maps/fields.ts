@@ -60,8 +60,8 @@ export const ARENA_START = MAP_PRIVATE;
 export const ARENA_PAGES = MAP_PRIVATE + 4;
 export const ARENA_BITMAP = MAP_PRIVATE + 8;
 
-// Program arrays: the kind of programs that they hold, 0 if it is not known yet.
-export const PROGRAMS_OWNER = MAP_PRIVATE;
+// Program arrays, device and CPU maps: the kind of programs that they hold, 0 if it is not known yet. Some are hashes.
+export const PROGRAMS_OWNER = AFTER_HASH;
 
 // An element of a hash: the next of its chain, its hash, its key.
 export const ELEMENT_HASH = 4;

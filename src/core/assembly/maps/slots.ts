@@ -1,6 +1,6 @@
 /**
  * Arrays that hold objects: maps, perf buffers, cgroups, network devices, CPUs, sockets. A slot has 8 bytes: the object's
- * address, or what a device or CPU map notes instead of one (interface or queue size, then the program); 0 is nobody.
+ * address, or what a device or CPU map notes instead of one (interface or queue size, then the program's id); 0 is nobody.
  * (Program arrays are alike but have rules of their own: programs.ts.)
  *
  * How each type answers to wrong arguments is its own: kernel/bpf/arraymap.c (fd_array), devmap.c, cpumap.c,
@@ -24,6 +24,7 @@ import {
   EINVAL,
   ENODEV,
   ENOENT,
+  ENOMEM,
   ENOTSUPP,
   EOPNOTSUPP,
   EOVERFLOW,
@@ -37,6 +38,7 @@ import {
   MAP_TYPE_XSKMAP,
 } from "../uapi";
 import { cpus } from "../state";
+import { entryProgram } from "./programs";
 
 // kernel/bpf/cpumap.c: the most packets of a queue.
 const MAX_QUEUE: u32 = 16384;
@@ -89,12 +91,13 @@ export function slotUpdate(map: u32, key: u32, value: u32, flags: u64): i32 {
       if (flags > u64(BPF_EXIST)) return -EINVAL;
       if (many) return -E2BIG;
       if (flags == BPF_NOEXIST) return -EEXIST;
-      // A descriptor below 1 is none: what is read is the program's id.
-      if (i32(other) < 0) other = 0;
       if (type == MAP_TYPE_CPUMAP) {
         if (object > MAX_QUEUE) return -EOVERFLOW;
         if (index >= cpus) return -ENODEV;
-      } else if (object == 0 && i32(other) > 0) return -EINVAL;
+        if (object == 0) break;
+      } else if (object == 0 && other != 0) return -EINVAL;
+      other = entryProgram(map, other);
+      if (other == u32(-1)) return type == MAP_TYPE_CPUMAP ? -ENOMEM : -EINVAL;
       break;
     default: {
       if (flags > u64(BPF_EXIST)) return -EINVAL;

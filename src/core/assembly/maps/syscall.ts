@@ -72,7 +72,7 @@ import {
   hashUpdate,
 } from "./hash";
 import { deleteElement } from "./program";
-import { programsDelete, programsLookup, programsUpdate } from "./programs";
+import { entryProgram, hasEntryPrograms, programsDelete, programsLookup, programsUpdate } from "./programs";
 import { queuePush, queueRead } from "./queue";
 import { isSlots, slotDelete, slotLookup, slotReadable, slotUpdate } from "./slots";
 import { stacksDelete, stacksLookup, stacksNextKey } from "./stacks";
@@ -288,6 +288,11 @@ export function map_update_copy(map: u32, key: u32, value: u32, flags: u64): i32
       if (flags > u64(BPF_EXIST) || load<u32>(value) == 0) return -EINVAL;
       // linux: __dev_map_hash_update_elem does not ask whether there is something to replace.
       if (flags == BPF_NOEXIST && hashLookup(map, key, 0) != 0) return -EEXIST;
+      if (hasEntryPrograms(map)) {
+        const program = entryProgram(map, load<u32>(value, 4));
+        if (program < 0) return -EINVAL;
+        store<u32>(value, program, 4);
+      }
       return hashUpdate(map, key, value, 0, 0, false);
     }
     case MAP_TYPE_STACK_TRACE:
