@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
+import { EXEC_CPU, EXEC_SIZE } from "../../src/core/layout.ts";
+import type { HelperWorld } from "../../src/machine/helpers/types.ts";
 import { ENGINES, Machine } from "../../src/machine/index.ts";
+import { KERNEL } from "../../src/machine/kfuncs/kernel.ts";
 import { parseObject } from "../../src/object/index.ts";
 import { ROOT } from "../helpers.ts";
 
@@ -86,6 +89,35 @@ describe.skipIf(!BUILT)(BUILT ? "threads" : "threads (skipped: dist/ is not buil
     expect([...(maps["trie"]?.keys() ?? [])].length).toBe(maps["trie"]?.size);
   });
 
+  test.each(ENGINES)("resilient locks, %s", { timeout: 60_000 }, async (engine) => {
+    const name = "resilient.bpf.o";
+    const spec = parseObject(readFileSync(join(ROOT, "test/fixtures", name)), { name });
+    const machine = await Machine.create({ cpus: 3, shared: true, engine, unverified: "sandbox" });
+    const { maps, programs } = await machine.load(spec);
+    const runs = 20;
+    const results = await Promise.all(
+      [1, 2].map(
+        (cpu) =>
+          new Promise<{ wrong: number }>((resolve, reject) => {
+            const entry = pathToFileURL(ENTRY).href;
+            const worker = new Worker(new URL("threads.worker.mjs", import.meta.url), {
+              workerData: { entry, shared: machine.share(), cpu, program: "count", runs, engine },
+            });
+            worker.once("message", resolve);
+            worker.once("error", reject);
+          }),
+      ),
+    );
+    expect(results.map(({ wrong }) => wrong)).toEqual([0, 0]);
+    const packet = new Uint8Array(64);
+    expect(programs["twice"]?.run({ packet }).returnValue).toBe(0);
+    const guarded = maps["guarded"]?.lookup(new Uint8Array(4));
+    expect([
+      new DataView(guarded?.buffer ?? new ArrayBuffer(16)).getUint32(4, true),
+      number(guarded, 8),
+    ]).toEqual([40_000, 40_000]);
+  });
+
   test.each(
     ENGINES.flatMap((engine) => (["trusted", "sandbox"] as const).map((safety) => ({ engine, safety }))),
   )("who joins allocates objects of the programs' types, $engine, $safety", async ({ engine, safety }) => {
@@ -102,6 +134,18 @@ describe.skipIf(!BUILT)(BUILT ? "threads" : "threads (skipped: dist/ is not buil
         expect([program, one.programs[program]?.run({ packet }).returnValue]).toEqual([program, 0]);
       }
     }
+  });
+
+  test("a resilient lock that another CPU keeps is not waited for without end", async () => {
+    const { memory } = await Machine.create();
+    const exec = memory.alloc(EXEC_SIZE, "state of a CPU");
+    const address = memory.alloc(8, "lock");
+    const lock = KERNEL.find(({ name }) => name === "bpf_res_spin_lock");
+    const take = (): unknown =>
+      lock?.call({ memory } as HelperWorld, { exec, u32: () => address, i32: () => 0, u64: () => 0n });
+    expect([take(), take()]).toEqual([0, -35]);
+    memory.setU32(exec + EXEC_CPU, 1);
+    expect(take()).toBe(-110);
   });
 
   test("wrong uses are named", async () => {

@@ -1,5 +1,6 @@
 /** Guards, locks, casts, tasks and control groups. */
-import { MAP_COUNT } from "../../core/layout.ts";
+import { EXEC_CPU, MAP_COUNT } from "../../core/layout.ts";
+import { milliseconds } from "../../elapsed.ts";
 import { ERRNO } from "../../uapi/index.ts";
 import type { HelperArguments, HelperWorld } from "../helpers/types.ts";
 import { ancestorOf, type Cgroup, type Task } from "../world/tasks.ts";
@@ -12,15 +13,27 @@ const guard = (name: string): HostKfunc => ({ name, call: () => 0 });
 
 const same = (name: string): HostKfunc => ({ name, call: (_world, args) => args.u64(1) });
 
+/** How long the kernel lets a CPU wait for a resilient lock (include/asm-generic/rqspinlock.h, RES_DEF_TIMEOUT: a quarter of a second). */
+const PATIENCE_MS = 250;
+
+/** The word of a struct bpf_res_spin_lock: 0, or the CPU that holds it, from 1. */
 function lock({ memory }: HelperWorld, args: HelperArguments): number {
-  const address = args.u32(1);
-  // Whoever holds it waits for us: the same program does.
-  if (memory.u32(address) !== 0) return -ERRNO.EDEADLK;
-  memory.setU32(address, 1);
+  const words = new Int32Array(memory.u8.buffer);
+  const index = args.u32(1) >>> 2;
+  const own = memory.u32(args.exec + EXEC_CPU) + 1;
+  let holder = Atomics.compareExchange(words, index, 0, own);
+  const end = holder === 0 || holder === own ? 0 : milliseconds() + PATIENCE_MS;
+  while (holder !== 0) {
+    if (holder === own) return -ERRNO.EDEADLK;
+    if (milliseconds() > end) return -ERRNO.ETIMEDOUT;
+    holder = Atomics.compareExchange(words, index, 0, own);
+  }
   return 0;
 }
 
-const unlock = ({ memory }: HelperWorld, args: HelperArguments): void => memory.setU32(args.u32(1), 0);
+function unlock({ memory }: HelperWorld, args: HelperArguments): void {
+  Atomics.store(new Int32Array(memory.u8.buffer), args.u32(1) >>> 2, 0);
+}
 
 const taskAt = (name: string, world: HelperWorld, task: Task | undefined): bigint =>
   task === undefined ? 0n : BigInt(taskOf(name, world, task));
