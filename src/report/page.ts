@@ -17,7 +17,7 @@ function embed(value: unknown): string {
     .replaceAll("\u2029", "\\u2029");
 }
 
-/** A program's data in an element of its own: the page reads only those that are looked at (all of an object can be 8 MB). */
+/** A program's data in an element of its own: the page reads only those that are looked at (all of an object can be megabytes). */
 function dataOf(report: ProgramReport): string {
   const { program, verdict } = report;
   return `<script class="data" type="application/json" data-program="${escape(program)}" data-verdict="${escape(verdict)}">${embed(report)}</script>`;
